@@ -1,0 +1,41 @@
+# make reproduce    set up and run the whole demo: every table and figure
+# make test         set up and run the tests
+# make lint         style and types
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PROFILE ?= demo
+CORES ?= all
+# One stamp a lock file: a changed lock makes a new environment, an unchanged one is left alone.
+READY := $(VENV)/.ready-$(firstword $(shell sha256sum requirements.lock pyproject.toml | sha256sum))
+
+.PHONY: reproduce smoke test lint environment
+.DELETE_ON_ERROR:
+
+reproduce: $(READY)
+	$(BIN)/snakemake --cores $(CORES) all --config profile=$(PROFILE)
+
+smoke:
+	$(MAKE) reproduce PROFILE=smoke
+
+test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+environment: $(READY)
+
+$(READY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  { echo "Python 3.11 is needed (the lock file is for it); make PYTHON=/path/to/python3.11"; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	# --no-deps: the lock is complete. It holds opencv-python-headless where insightface asks for opencv-python, which
+	# would need a system's OpenGL.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@

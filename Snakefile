@@ -1,0 +1,32 @@
+# From raw faces to every table and figure of the paper. Start here, then workflow/rules/.
+#
+#   snakemake --cores all all                       the demo
+#   snakemake --cores all all --config profile=smoke
+
+from pathlib import Path
+
+from snakemake.utils import min_version, validate
+
+from stscq import params as stscq_params
+from stscq.errors import ParamsError
+
+min_version("9.0")
+
+
+configfile: "params.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/recogniser.smk"
+include: "workflow/rules/stage1.smk"
+include: "workflow/rules/stage2.smk"
+include: "workflow/rules/stage3.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        every_output(),

@@ -1,0 +1,3 @@
+"""Switchable token-specific codebook quantisation for face-image compression."""
+
+__version__ = "0.1.0"

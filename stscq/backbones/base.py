@@ -1,0 +1,55 @@
+"""What every backbone offers: encode to tokens, decode from tokens, and one global codebook.
+
+Axes: B images, T tokens, d latent channels, K entries.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from torch import Tensor, nn
+
+Metric = Literal["cosine", "euclidean", "inner"]
+
+
+class Embedding(nn.Module):
+    """Holds the K x d global codebook under the published name `....embedding.weight`."""
+
+    def __init__(self, K: int, d: int):
+        super().__init__()
+        self.embedding = nn.Embedding(K, d)
+        nn.init.uniform_(self.embedding.weight, -1.0 / K, 1.0 / K)
+
+
+class Tokenizer(nn.Module, ABC):
+    """An image tokenizer; quantising is `stscq.quantization`'s business.
+
+    Attributes: T (tokens an image), d (channels a token), metric (how tokens are compared with entries), quantize (the
+    published global codebook, until it is taken).
+    """
+
+    T: int
+    d: int
+    metric: Metric
+    quantize: Embedding
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """Images B x 3 x H x W in [0, 1] -> latents z_e, B x T x d, before quantisation."""
+
+    @abstractmethod
+    def decode(self, z_q: Tensor) -> Tensor:
+        """Quantised latents B x T x d -> images B x 3 x H x W, meant for [0, 1] but not clamped."""
+
+    def take_codebook(self) -> Tensor:
+        """Hand over the K x d global codebook, for good: from here on `stscq.quantization.Codebooks` owns it."""
+        weight = self.quantize.embedding.weight.detach()
+        del self.quantize
+        return weight
+
+    @abstractmethod
+    def encoder_parts(self) -> list[nn.Module | nn.Parameter]:
+        """What is frozen after stage 1."""
+
+    @abstractmethod
+    def decoder_parts(self) -> list[nn.Module | nn.Parameter]:
+        """What stage 3 tunes."""

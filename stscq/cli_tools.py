@@ -1,0 +1,40 @@
+"""What all command-line entry points share: options from a function's arguments, and errors as one line."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+import torch
+import typer
+
+from stscq.errors import StscqError
+
+
+def run(main: Callable[..., None]) -> None:
+    """Run `main` with one option for each of its arguments; a StscqError ends the process with one line and code 1.
+
+    Threads follow OMP_NUM_THREADS, one when it is not set: jobs of the workflow run side by side.
+    """
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(options_only(main))
+    try:
+        app()
+    except StscqError as problem:
+        sys.exit(f"error: {problem}")
+
+
+def options_only(main: Callable[..., None]) -> Callable[..., None]:
+    """Typer makes arguments without a default positional; here every one is a named option."""
+    import inspect
+
+    signature = inspect.signature(main)
+    main.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[
+            p.replace(kind=p.KEYWORD_ONLY, default=typer.Option(... if p.default is p.empty else p.default))
+            for p in signature.parameters.values()
+        ]
+    )
+    return main

@@ -1,0 +1,1 @@
+"""Faces: readers, alignment, the image store, splits and verification pairs."""

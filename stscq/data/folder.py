@@ -1,0 +1,57 @@
+"""Your own faces, one folder a person: `people/NAME/*.jpg`. Faces are detected, then aligned."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from stscq.data.align import detect_and_crop
+from stscq.data.store import Face
+from stscq.errors import DataError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".tif", ".tiff"}
+MAX_PIXELS = 100_000_000
+
+
+def list_photos(folder: Path) -> list[Path]:
+    """All photos, person by person, in order of name.
+
+    Raises DataError when there are none, or when nobody has two (verification compares photos of the same person).
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; expected {folder}/NAME/*.jpg")
+    people = {
+        person: sorted(p for p in person.iterdir() if p.suffix.lower() in SUFFIXES)
+        for person in sorted(folder.iterdir())
+        if person.is_dir() and not person.name.startswith(".")
+    }
+    photos = [photo for found in people.values() for photo in found]
+    if not photos:
+        raise DataError(f"{folder}: no photos found; expected {folder}/NAME/*.jpg")
+    if max(len(found) for found in people.values()) < 2:
+        raise DataError(f"{folder}: everybody has fewer than two photos; verification needs two or more a person")
+    return photos
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """H x W x 3 uint8 RGB, upright. Raises DataError when it is no image, damaged, or unreasonably large."""
+    try:
+        with Image.open(path) as photo:
+            if photo.width * photo.height > MAX_PIXELS:
+                raise DataError(f"{path}: {photo.width} x {photo.height} pixels; at most {MAX_PIXELS:,} are read")
+            return np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
+        raise DataError(f"{path}: not a readable image ({problem})") from problem
+
+
+def read_folder(folder: Path, size: int) -> Iterator[Face]:
+    """Aligned size x size faces. Raises DataError, naming the file, at the first photo that is unusable."""
+    for path in list_photos(folder):
+        photo = read_photo(path)
+        try:
+            face = detect_and_crop(photo, size)
+        except DataError as problem:
+            raise DataError(f"{path}: {problem}; remove it or replace it by a frontal photo") from problem
+        source = path.relative_to(folder)
+        yield Face(image_id=str(source.with_suffix("")), identity=source.parts[0], source=str(source), image=face)

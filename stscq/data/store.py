@@ -1,0 +1,74 @@
+"""Images at rest: one uint8 array and one Parquet index, so that half a million faces are two files.
+
+A store is a folder with `images.npy` (N x S x S x 3, RGB, opened memory-mapped) and `index.parquet` (one row an image,
+in the order of the array: image_id, identity, source).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from stscq.errors import DataError
+
+COLUMNS = ["image_id", "identity", "source"]
+
+
+class Face(NamedTuple):
+    image_id: str
+    identity: str
+    source: str
+    image: np.ndarray
+
+
+class Store(NamedTuple):
+    """images: N x S x S x 3 uint8, memory-mapped, read-only; index: N rows of COLUMNS."""
+
+    images: np.ndarray
+    index: pd.DataFrame
+
+
+def write_store(faces: Iterable[Face], out: Path, total: int | None = None) -> int:
+    """Write a store; it appears under `out` only when complete. Returns the number of faces.
+
+    Raises DataError when two faces have the same image_id, or when there is none.
+    """
+    rows, images = [], []
+    for face in tqdm(faces, total=total, desc="faces", unit="image", mininterval=1):
+        rows.append(face[:3])
+        images.append(face.image)
+    index = pd.DataFrame(rows, columns=COLUMNS)
+    if index.empty:
+        raise DataError(f"{out}: no faces to store")
+    twice = index.image_id[index.image_id.duplicated()]
+    if len(twice):
+        raise DataError(f"{out}: two images are called {twice.iloc[0]!r}; rename one")
+    out.mkdir(parents=True, exist_ok=True)
+    for name, save in (
+        ("images.npy", lambda path: np.save(path, np.stack(images))),
+        ("index.parquet", index.to_parquet),
+    ):
+        partial = out / f".partial-{name}"
+        save(partial)  # type: ignore[no-untyped-call]
+        partial.replace(out / name)
+    return len(index)
+
+
+def open_store(folder: Path) -> Store:
+    """Open a store without reading its pixels.
+
+    Raises DataError when a file is missing or damaged, or the two do not fit together.
+    """
+    try:
+        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        index = pd.read_parquet(folder / "index.parquet")
+    except (OSError, ValueError) as problem:
+        raise DataError(f"{folder}: not a complete image store ({problem}); run the rule prepare_faces") from problem
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
+        raise DataError(f"{folder}/images.npy: {images.dtype} {images.shape}, expected uint8 N x S x S x 3")
+    if len(images) != len(index) or list(index.columns) != COLUMNS:
+        raise DataError(f"{folder}: index.parquet does not describe images.npy; run the rule prepare_faces again")
+    return Store(images, index)

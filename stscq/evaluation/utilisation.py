@@ -1,0 +1,42 @@
+"""How much of the codebooks a set of images uses. Axes: N images, M groups, T tokens, K entries.
+
+Three readings of "utilisation", since the published ones differ (DESIGN, section 2).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from stscq.quantization.search import Assignment
+
+
+class Utilisation(NamedTuple):
+    """Shares in [0, 1].
+
+    per_token: for each token j, the share of its M K entries used at least once (T numbers).
+    all_entries: the share of all M T K (group, token, entry) used.
+    merged: the share of the M K (group, entry) used by any token.
+    bound_all_entries: what N images can reach at most of all_entries: N / (M K).
+    groups: the share of the M groups used.
+    """
+
+    per_token: np.ndarray
+    all_entries: float
+    merged: float
+    bound_all_entries: float
+    groups: float
+
+
+def utilisation(assignment: Assignment, M: int, K: int) -> Utilisation:
+    """Of M groups with K entries a token."""
+    group, index = assignment.group.numpy(), assignment.index.numpy()
+    N, T = index.shape
+    used = np.zeros((M, T, K), dtype=bool)
+    used[group[:, None], np.arange(T), index] = True
+    return Utilisation(
+        per_token=used.mean((0, 2)),
+        all_entries=float(used.mean()),
+        merged=float(used.any(1).mean()),
+        bound_all_entries=min(1.0, N / (M * K)),
+        groups=float(used.any((1, 2)).mean()),
+    )

@@ -1,0 +1,37 @@
+"""Face verification: are these two images the same person? Axes: P pairs, N images, E embedding length."""
+
+import numpy as np
+import pandas as pd
+
+
+def best_threshold(similarity: np.ndarray, same: np.ndarray) -> float:
+    """The threshold with the highest accuracy of `similarity > threshold`, midway between two neighbouring scores.
+
+    Among equals the middle one is taken, which is steadier than an end.
+    """
+    order = np.argsort(similarity, kind="stable")
+    scores, truth = similarity[order], same[order]
+    # Threshold below score k: pairs k, k + 1, ... are called the same person.
+    right = np.concatenate([[0], np.cumsum(~truth)]) + truth.sum() - np.concatenate([[0], np.cumsum(truth)])
+    edges = np.concatenate([[scores[0] - 1e-3], (scores[1:] + scores[:-1]) / 2, [scores[-1] + 1e-3]])
+    best = np.flatnonzero(right == right.max())
+    return float(edges[best[len(best) // 2]])
+
+
+def verify(embeddings: np.ndarray, pairs: pd.DataFrame) -> pd.DataFrame:
+    """k-fold verification: each fold is judged with the threshold that is best on the others.
+
+    embeddings: one row of length 1 for each row number that `pairs` (columns a, b, same, fold) mentions.
+    Returns the pairs with the columns similarity, threshold and correct.
+    """
+    similarity = np.einsum("pe,pe->p", embeddings[pairs.a], embeddings[pairs.b])
+    same, fold = pairs.same.to_numpy(bool), pairs.fold.to_numpy()
+    threshold = np.empty(len(pairs))
+    for k in np.unique(fold):
+        threshold[fold == k] = best_threshold(similarity[fold != k], same[fold != k])
+    return pairs.assign(similarity=similarity, threshold=threshold, correct=(similarity > threshold) == same)
+
+
+def accuracy(judged: pd.DataFrame) -> float:
+    """Mean over the folds of the share of correct pairs, in [0, 1]."""
+    return float(judged.groupby("fold").correct.mean().mean())

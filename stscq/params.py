@@ -1,0 +1,108 @@
+"""params.yaml with a profile laid over it: merged, converted and checked before any job runs.
+
+The schema (workflow/schemas/params.schema.yaml) says what each key means and which values it may take; what it cannot
+say, because several keys are involved, is checked here.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stscq.codec.packing import bits_of
+from stscq.errors import ParamsError, StscqError
+
+# YAML 1.1 reads 1e-3 as a string, and some tools write numbers that way.
+FLOAT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings are merged key by key; anything else in `over` replaces what `base` has."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def numbers(value: Any) -> Any:
+    """Strings such as 1e-3 become numbers, all the way down."""
+    if isinstance(value, Mapping):
+        return {key: numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [numbers(inner) for inner in value]
+    return float(value) if isinstance(value, str) and FLOAT.fullmatch(value) else value
+
+
+def with_profile(params: Mapping[str, Any], config_folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """params.yaml, then config/PROFILE.yaml (none for demo), then what was `given` on the command line.
+
+    Raises ParamsError when there is no such profile.
+    """
+    profile = given.get("profile", params.get("profile"))
+    overlay = config_folder / f"{profile}.yaml"
+    if profile == "demo":
+        laid_over: Mapping[str, Any] = {}
+    elif overlay.is_file():
+        laid_over = yaml.safe_load(overlay.read_text(encoding="utf-8")) or {}
+    else:
+        known = ", ".join(["demo", *sorted(p.stem for p in config_folder.glob("*.yaml"))])
+        raise ParamsError(f"profile: {profile!r} is none of {known}; see {config_folder}/")
+    merged: dict[str, Any] = numbers(merge(merge(params, laid_over), given))
+    return merged
+
+
+def stage_settings(params: Mapping[str, Any], backbone: str, stage: str) -> dict[str, Any]:
+    """The numbers of one stage of one backbone: the common ones, then the backbone's own."""
+    return merge(params[stage], params["backbones"][backbone].get(stage, {}))
+
+
+def check(params: Mapping[str, Any]) -> None:
+    """Checks that involve several keys. Raises ParamsError with the first problem."""
+    for problem in problems(params):
+        raise ParamsError(problem)
+
+
+def problems(params: Mapping[str, Any]) -> Iterator[str]:
+    data = params["data"]
+    people = data["test_people"] if data["side"] == "test" else len(data["val_people"])
+    if people < 2 * data["folds"]:
+        yield (
+            f"data.{data['side']}_people: {people} people leave no impostor pairs in some of {data['folds']} folds; "
+            f"take {2 * data['folds']} or lower data.folds"
+        )
+    for name, backbone in params["backbones"].items():
+        family = backbone["model"]["family"]
+        source = backbone.get("pixel_decoder")
+        if (family == "titok") != (source is not None):
+            yield f"backbones.{name}.pixel_decoder: name a maskgit_vqgan backbone for a titok, and for nothing else"
+        if source is not None:
+            other = params["backbones"].get(source, {}).get("model", {})
+            if other.get("family") != "maskgit_vqgan":
+                yield f"backbones.{name}.pixel_decoder: {source!r} is no maskgit_vqgan among the backbones"
+        stage1 = stage_settings(params, name, "stage1")
+        if stage1["continuous_steps"] > stage1["steps"]:
+            yield f"backbones.{name}: stage1.continuous_steps is more than stage1.steps"
+        yield from variant_problems(name, backbone)
+
+
+def variant_problems(name: str, backbone: Mapping[str, Any]) -> Iterator[str]:
+    largest = backbone["model"]["K"]
+    for variant, v in backbone["variants"].items():
+        key = f"backbones.{name}.variants.{variant}"
+        for size in ("M", "K"):
+            try:
+                bits_of(v[size], size)
+            except StscqError as problem:
+                yield f"{key}.{size}: {problem}"
+        if v["K"] > largest:
+            yield f"{key}.K: {v['K']} is more than the global codebook has (model.K = {largest})"
+        if v["shared"] and (v["M"] != 1 or v["K"] != largest):
+            yield f"{key}: a shared codebook goes on from stage 1, so M must be 1 and K = model.K = {largest}"
+
+
+def evaluations(params: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Every (backbone, variant) that is evaluated; `stage1` is the plain baseline, before any further training."""
+    return [(name, variant) for name, b in params["backbones"].items() for variant in ("stage1", *b["variants"])]

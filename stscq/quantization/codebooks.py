@@ -1,0 +1,85 @@
+"""The codebooks C_i^j as one tensor, from the shared global book to switchable token-specific groups.
+
+Axes: B images, M groups, T tokens, S codebooks a group (T, or 1 shared by all tokens), K entries, d channels.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stscq.backbones.base import Metric
+from stscq.quantization.search import Assignment, normalise, on_surface, search_cr, search_nn
+
+
+class Quantised(NamedTuple):
+    """z_q, z: B x T x d (both l2-normalised for cosine), z the latents that z_q stands for; and what was chosen.
+
+    soft: B x T x K, IBQ's softmax over the entries of the chosen group; None for the other metrics.
+    """
+
+    z_q: Tensor
+    z: Tensor
+    assignment: Assignment
+    soft: Tensor | None
+
+
+class Codebooks(nn.Module):
+    """`weight` is M x S x K x d: M = 1, S = 1 the global baseline; M = 1, S = T token-specific; M > 1 switchable."""
+
+    def __init__(self, weight: Tensor, metric: Metric):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.metric = metric
+
+    @property
+    def M(self) -> int:
+        return self.weight.shape[0]
+
+    @property
+    def K(self) -> int:
+        return self.weight.shape[2]
+
+    def search(self, z_e: Tensor, group: Tensor | None = None) -> Assignment:
+        """Nearest entries, in the given groups (CR; B) or in the best of all groups (NN; None)."""
+        if group is None:
+            return search_nn(z_e, self.weight, self.metric)
+        return search_cr(z_e, self.weight, group, self.metric)
+
+    def lookup(self, assignment: Assignment) -> Tensor:
+        """z_q, B x T x d, as the decoder takes it: the inverse of the search, up to quantisation."""
+        group, index = assignment
+        S = self.weight.shape[1]
+        token = torch.arange(index.shape[1], device=index.device) if S > 1 else torch.zeros_like(index[0])
+        return normalise(self.weight[group[:, None], token, index], self.metric)
+
+    def continuous(self, z_e: Tensor) -> Tensor:
+        """What the decoder gets before there is a codebook: latents on the surface where the entries will start."""
+        return on_surface(z_e, self.metric)
+
+    def forward(self, z_e: Tensor, group: Tensor | None = None) -> Quantised:
+        """Quantise. z_q carries gradients to the entries, z to the encoder."""
+        assignment = self.search(z_e.detach(), group)
+        if self.metric == "inner":
+            z_q, soft = self._index_straight_through(z_e, assignment)
+            return Quantised(z_q, z_e, assignment, soft)
+        return Quantised(self.lookup(assignment), normalise(z_e, self.metric), assignment, None)
+
+    def _index_straight_through(self, z_e: Tensor, assignment: Assignment) -> tuple[Tensor, Tensor]:
+        """IBQ (Shi et al., 2025): one-hot forward, softmax over all K entries of the chosen group backward."""
+        books = self.weight[assignment.group].expand(-1, z_e.shape[1], -1, -1)  # B x T x K x d
+        soft = torch.einsum("B T d, B T K d -> B T K", z_e, books).softmax(-1)
+        hard = F.one_hot(assignment.index, self.K).to(soft.dtype)
+        one_hot = hard + soft - soft.detach()
+        return torch.einsum("B T K, B T K d -> B T d", one_hot, books), soft
+
+
+def straight_through(quantised: Quantised, metric: Metric) -> Tensor:
+    """Value of z_q with gradients to the encoder: what the decoder gets while the encoder learns.
+
+    The gradient is that of z (van den Oord et al., 2017); for IBQ z_q itself carries it, through its softmax.
+    """
+    if metric == "inner":
+        return quantised.z_q
+    return quantised.z + (quantised.z_q - quantised.z).detach()

@@ -1,0 +1,46 @@
+"""How codebooks start: the global one from latents, stage 2's from the global one (Eq. 12).
+
+Axes: N latents, M groups, T tokens, K entries, d channels; K_0 entries in the global book.
+"""
+
+import torch
+from scipy.cluster.vq import kmeans2
+from torch import Tensor
+
+from stscq.backbones.base import Metric
+from stscq.quantization.search import on_surface, search_group
+
+
+def global_from_latents(z_e: Tensor, K: int, metric: Metric, seed: int) -> Tensor:
+    """K x d: k-means centres of the latents of some training images, N x T x d.
+
+    Raises ValueError when there are fewer latents than entries.
+    """
+    latents = on_surface(z_e, metric).flatten(0, 1)
+    if len(latents) < K:
+        raise ValueError(f"{len(latents)} latents cannot start a codebook of K = {K} entries; take more images")
+    centres, _ = kmeans2(latents.double().numpy(), K, iter=10, minit="++", rng=seed)
+    return on_surface(torch.from_numpy(centres).to(z_e.dtype), metric)
+
+
+def token_specific(
+    global_book: Tensor, z_e: Tensor, K: int, M: int, metric: Metric, jitter: float, seed: int
+) -> Tensor:
+    """M x T x K x d: every token starts from the global book (K_0 x d), or, with K < K_0, from its K most used entries.
+
+    z_e: N x T x d latents of the training set. All groups start alike but for `jitter`: Gaussian noise whose standard
+    deviation is that share of the book's own (ours, not the paper's: without it NN selection can never leave group 0).
+    Raises ValueError when K > K_0.
+    """
+    K_0, d = global_book.shape
+    if K > K_0:
+        raise ValueError(f"K = {K} is more than the global codebook's {K_0} entries; lower K or enlarge the global one")
+    T = z_e.shape[1]
+    index, _ = search_group(z_e, global_book[None], metric)
+    counts = torch.zeros(T, K_0).scatter_add_(1, index.T, torch.ones(T, len(z_e)))
+    most_used = counts.sort(dim=1, descending=True, stable=True).indices[:, :K].sort(1).values
+    weight = global_book[most_used].expand(M, T, K, d)
+    if M == 1:
+        return weight.clone()
+    noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
+    return weight + jitter * global_book.std() * noise

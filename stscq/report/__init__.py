@@ -1,0 +1,1 @@
+"""Tables and figures. They read what the evaluations wrote and compute nothing but statistics of it."""

@@ -1,0 +1,251 @@
+"""Tables of a run beside the published numbers; a block of published.yaml and a function here have the same name.
+
+python -m stscq.report.tables --evaluation data/demo/evaluation --profile demo --seeds '[1, 2, 3]' ...
+"""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from stscq.cli_tools import run as run_command
+from stscq.report.collect import MEASURES, Evaluations, Run
+from stscq.report.render import Table, paired_columns, summary_columns, write_table
+
+SEEDS_NOTE = "Mean ± standard deviation over seeds [95 % interval of the mean, Student's t]."
+PAIRED_NOTE = (
+    "`_vs_`: paired difference to the compute-matched global baseline over the same test pairs or images of all seeds "
+    "[95 % bootstrap interval over people], p two-sided."
+)
+BASELINE_NOTE = (
+    "global_plain is the model after stage 1. global had the same further training as the rows below it: stage 2 on "
+    "its one codebook, stage 3 on its decoder."
+)
+
+
+def published_rows(block: str) -> pd.DataFrame:
+    """A block of the paper's numbers, as printed."""
+    text = (files("stscq.report") / "published.yaml").read_text(encoding="utf-8")
+    found = yaml.safe_load(text)[block]
+    return pd.DataFrame(found["rows"], columns=found["columns"])
+
+
+def published(block: str, **where: Any) -> dict[str, Any]:
+    """The published accuracy and IDS of the one row that fits, or empty cells."""
+    rows = published_rows(block)
+    for column, value in where.items():
+        rows = rows[rows[column] == value]
+    if len(rows) != 1:
+        return {"published_mean_acc": None, "published_ids": None}
+    return {"published_mean_acc": float(rows.mean_acc.iloc[0]), "published_ids": float(rows.ids.iloc[0])}
+
+
+def measured(e: Evaluations, run: Run, measures: list[str]) -> dict[str, float]:
+    columns: dict[str, float] = {}
+    for measure in measures:
+        columns |= summary_columns(measure, e.values(run, measure))
+    return columns
+
+
+def versus(e: Evaluations, run: Run, baseline: Run, name: str) -> dict[str, Any]:
+    """Paired differences in accuracy and IDS; empty for the baseline itself."""
+    names = [f"mean_acc_vs_{name}", f"ids_vs_{name}"]
+    if run == baseline:
+        return {f"{n}{ending}": None for n in names for ending in ("", "_low", "_high", "_p")}
+    accuracy, ids = e.compare_accuracy(run, baseline), e.compare_images(run, baseline, "ids")
+    return paired_columns(names[0], accuracy) | paired_columns(names[1], ids)
+
+
+def original_row(e: Evaluations) -> dict[str, Any]:
+    return {"backbone": "none", "method": "original", **summary_columns("mean_acc", e.original_accuracy())}
+
+
+def baseline_of(e: Evaluations, backbone: str) -> Run:
+    """The compute-matched global baseline of a backbone."""
+    name = next(variant for variant, v in e.variants[backbone].items() if v["shared"])
+    return Run(backbone, name, "nn")
+
+
+def main_table(e: Evaluations) -> Table:
+    rows = [original_row(e)]
+    for run in e.runs():
+        what = e.describe(run)
+        if what["M"] > 1:
+            continue
+        rows.append(
+            {
+                "backbone": run.backbone,
+                "method": what["method"],
+                "codebook_size": what.get("K"),
+                "bpp": what["bpp"],
+                **measured(e, run, MEASURES),
+                **versus(e, run, baseline_of(e, run.backbone), "global"),
+                **published("main", backbone=run.backbone, method=what["method"]),
+            }
+        )
+    return Table(
+        "main",
+        "Token-specific against globally shared codebooks at equal bits per pixel",
+        pd.DataFrame(rows),
+        [SEEDS_NOTE, PAIRED_NOTE, BASELINE_NOTE, "original: the uncompressed test images, the ceiling."],
+    )
+
+
+def variants_table(e: Evaluations) -> Table:
+    used = ["utilisation_token_mean", "utilisation_all_entries", "utilisation_merged", "utilisation_bound"]
+    rows = [original_row(e)]
+    for run in e.runs():
+        what = e.describe(run)
+        shares = {name: 100 * sum(e.values(run, name)) / len(e.seeds) for name in [*used, "groups_used"]}
+        rows.append(
+            {
+                "backbone": run.backbone,
+                "method": what["method"],
+                "codebooks": what["M"],
+                "codebook_size": what.get("K"),
+                "training": what["training"],
+                "selection": run.selection,
+                "bits": e.metrics(run, e.seeds[0])["bits"],
+                "bytes_written": e.metrics(run, e.seeds[0])["bytes_written"],
+                "bpp": what["bpp"],
+                **measured(e, run, MEASURES),
+                **shares,
+                **versus(e, run, baseline_of(e, run.backbone), "global"),
+            }
+        )
+    return Table(
+        "variants",
+        "Every variant and every selection that was evaluated",
+        pd.DataFrame(rows),
+        [
+            SEEDS_NOTE,
+            PAIRED_NOTE,
+            "bits: T log2 K + log2 M. bytes_written: mean length of the payloads that were really decoded.",
+            "Utilisation in % of what the test images used: mean over tokens of each token's M K entries; of all M T K "
+            "entries (the same number, by arithmetic); of the M K (group, entry) with tokens merged; and the bound "
+            "N / (M K) that N images can reach at most in the first two.",
+        ],
+    )
+
+
+def seeds_table(e: Evaluations) -> Table:
+    rows = []
+    for run in e.runs():
+        what = e.describe(run)
+        if what["method"] in ("global", "global_plain") or run.selection == "cr":
+            continue
+        M, K = what["published"] or (None, None)
+        rows.append(
+            {
+                "backbone": run.backbone,
+                "training": what["training"],
+                "codebooks": what["M"],
+                "codebook_size": what["K"],
+                "seeds": len(e.seeds),
+                **measured(e, run, ["mean_acc", "ids"]),
+                "storage_bits": e.metrics(run, e.seeds[0])["bits"],
+                "bpp": what["bpp"],
+                **published("seeds", backbone=run.backbone, codebooks=M, codebook_size=K),
+            }
+        )
+    notes = [
+        SEEDS_NOTE,
+        "Seeds change the split of the people, the recogniser and all training.",
+    ]
+    return Table("seeds", "Spread over seeds", pd.DataFrame(rows), notes)
+
+
+def selection_at_inference_table(e: Evaluations) -> Table:
+    rows = []
+    for run in e.runs():
+        what = e.describe(run)
+        if what["method"] != "switchable" or what["training"] != "router":
+            continue
+        M, K = what["published"] or (None, None)
+        nn = run._replace(selection="nn")
+        rows.append(
+            {
+                "backbone": run.backbone,
+                "selection": run.selection.upper(),
+                "codebooks": what["M"],
+                "codebook_size": what["K"],
+                "bpp": what["bpp"],
+                **measured(e, run, ["mean_acc", "ids"]),
+                **versus(e, run, nn, "nn"),
+                **published(
+                    "selection_at_inference",
+                    backbone=run.backbone,
+                    selection=run.selection.upper(),
+                    codebooks=M,
+                    codebook_size=K,
+                ),
+            }
+        )
+    notes = [
+        SEEDS_NOTE,
+        "NN: the group of least error among all. CR: the router's choice, one group in memory. `_vs_nn`: paired "
+        "difference of CR to NN [95 % bootstrap interval over people], p two-sided.",
+    ]
+    return Table("selection_at_inference", "Choosing the group at inference", pd.DataFrame(rows), notes)
+
+
+def selection_in_training_table(e: Evaluations) -> Table:
+    rows = []
+    for backbone, variants in e.variants.items():
+        sizes = [(v["M"], v["K"]) for v in variants.values() if v["training"] == "nn" and v["M"] > 1]
+        for variant, v in variants.items():
+            if (v["M"], v["K"]) not in sizes:
+                continue
+            run = Run(backbone, variant, "nn")
+            shares = {
+                name: 100 * sum(e.values(run, name)) / len(e.seeds)
+                for name in ("utilisation_all_entries", "utilisation_merged", "utilisation_bound", "groups_used")
+            }
+            row = published_rows("selection_in_training").set_index("selection").loc[NAMES[v["training"]]]
+            rows.append(
+                {
+                    "backbone": backbone,
+                    "training": NAMES[v["training"]],
+                    "codebooks": v["M"],
+                    "codebook_size": v["K"],
+                    **measured(e, run, ["mean_acc", "ids"]),
+                    **shares,
+                    "published_mean_acc": float(row.mean_acc),
+                    "published_ids": float(row.ids),
+                    "published_utilisation": float(row.mean_utilisation),
+                }
+            )
+    notes = [
+        SEEDS_NOTE,
+        "Trained with the group of least error (NN) or the router's (routing); both evaluated with NN selection.",
+        "Utilisation in %: of all (group, token, entry), of (group, entry) with tokens merged, and the bound N / (M K) "
+        "of the former; groups_used in % of M. Published: titok_s with 16 x 1024.",
+    ]
+    return Table("selection_in_training", "Choosing the group in training", pd.DataFrame(rows), notes)
+
+
+NAMES = {"nn": "NN", "router": "routing"}
+
+TABLES = {
+    "main": main_table,
+    "variants": variants_table,
+    "seeds": seeds_table,
+    "selection_at_inference": selection_at_inference_table,
+    "selection_in_training": selection_in_training_table,
+}
+
+
+def main(evaluation: Path, profile: str, seeds: str, variants: str, out: Path) -> None:
+    """Writes OUT/NAME.csv and OUT/NAME.md for every table. SEEDS and VARIANTS are JSON, as in params.yaml."""
+    evaluations = Evaluations(evaluation, json.loads(seeds), json.loads(variants))
+    for make in TABLES.values():
+        table = make(evaluations)
+        profile_note = f"Profile {profile}, {len(evaluations.seeds)} seed(s). published_: as printed in the paper."
+        write_table(table._replace(notes=[profile_note, *table.notes]), out)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,92 @@
+"""Checkpoints without pickles: tensors in safetensors, everything else in JSON, both written atomically."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stscq.errors import CheckpointError
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The file has its old content or the new one, whenever the process is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, note: Mapping[str, Any] | None = None) -> None:
+    """Write tensors, with `note` (JSON) in the same file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, partial, metadata={"note": json.dumps(note or {})})
+    partial.replace(path)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and note. Raises CheckpointError when the file is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["note"])  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as problem:
+        raise CheckpointError(f"{path}: missing or damaged ({problem}); delete it and run its rule again") from problem
+
+
+def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], recipe: Mapping[str, Any]) -> None:
+    """`folder/recipe.json` (what was trained, from what, how) and `folder/weights.safetensors`."""
+    write_atomically(folder / "recipe.json", json.dumps(recipe, indent=2, sort_keys=True) + "\n")
+    save_tensors(tensors, folder / "weights.safetensors")
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and recipe of a finished stage. Raises CheckpointError when either is missing or damaged."""
+    try:
+        recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise CheckpointError(f"{folder}/recipe.json: {problem}; run the rule that makes it") from problem
+    return load_tensors(folder / "weights.safetensors")[0], recipe
+
+
+def fingerprint(recipe: Mapping[str, Any], *inputs: Path) -> str:
+    """SHA-256 of a recipe and of the content of the files that it starts from."""
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode())
+    for path in inputs:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `prefixed`: only what carries the prefix, without it."""
+    return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of an Adam-like optimiser as flat names: parameter number, then quantity."""
+    state = optimiser.state_dict()["state"]
+    return {f"{number}.{name}": tensor for number, values in state.items() for name, tensor in values.items()}
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `optimiser_tensors`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        number, quantity = name.split(".", 1)
+        state.setdefault(int(number), {})[quantity] = tensor
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

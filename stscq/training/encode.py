@@ -1,0 +1,20 @@
+"""Latents of many images. Axes: N images, T tokens, d channels."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stscq.backbones import Tokenizer
+from stscq.training.batches import to_float
+
+
+@torch.no_grad()
+def encode_rows(tokenizer: Tokenizer, images: np.ndarray, rows: np.ndarray, batch: int = 50) -> Tensor:
+    """z_e of images[rows] (uint8), N x T x d, a batch at a time."""
+    parts = [tokenizer.encode(to_float(images[rows[i : i + batch]])) for i in range(0, len(rows), batch)]
+    return torch.cat(parts)
+
+
+def sample_rows(rows: np.ndarray, seed: int, most: int = 2048) -> np.ndarray:
+    """Up to `most` of the rows, at random, in order."""
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:most])

@@ -1,0 +1,144 @@
+"""Stage 1: (fine-)tune a tokenizer on faces with one global codebook.
+
+python -m stscq.training.stage1 --store data/demo/faces --model '{"family": "titok", ...}' ...
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stscq.backbones import MaskGITVQGAN, TiTok, Tokenizer, build
+from stscq.cli_tools import run
+from stscq.errors import CheckpointError
+from stscq.quantization.codebooks import Codebooks, straight_through
+from stscq.quantization.initialise import global_from_latents
+from stscq.quantization.losses import codebook_loss, commitment_loss, entry_entropy_loss
+from stscq.recognition.train import load_iresnet
+from stscq.training.batches import draw
+from stscq.training.encode import encode_rows, sample_rows
+from stscq.training.faces import recipe_of, training_faces
+from stscq.training.loop import train_and_save
+from stscq.training.losses import ImageLossWeights, image_losses
+from stscq.training.tokenizer_io import Codec, fast_layout, load_codec, tensors_of
+
+
+def main(
+    store: Path,
+    split: Path,
+    recogniser: Path,
+    out: Path,
+    model: str,
+    seed: int,
+    steps: int,
+    continuous_steps: int,
+    batch: int,
+    lr: float,
+    weight_decay: float,
+    reconstruction: float,
+    perceptual: float,
+    identity: float,
+    codebook: float,
+    commitment: float,
+    entropy: float,
+    pixel_decoder: Path | None = None,
+    save_seconds: float = 30.0,
+) -> None:
+    """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
+
+    The first CONTINUOUS_STEPS leave the latents unquantised (for a tokenizer trained from nothing); then the codebook
+    starts from their k-means centres. PIXEL_DECODER is a finished stage 1 of MaskGIT-VQGAN: a TiTok starts from its
+    codebook and decoder, and matches its latents in the first CONTINUOUS_STEPS.
+    """
+    recipe = recipe_of(locals())
+    images, rows = training_faces(store, split)
+    judge = load_iresnet(recogniser)
+    weights = ImageLossWeights(reconstruction, perceptual, identity)
+    torch.manual_seed(seed)
+    tokenizer = fast_layout(build(**json.loads(model)))
+    inputs = [store / "images.npy", split, recogniser / "weights.safetensors"]
+    teacher = None
+    if pixel_decoder is not None:
+        teacher, _ = load_codec(pixel_decoder)
+        start_titok(tokenizer, teacher, pixel_decoder)
+        inputs.append(pixel_decoder / "weights.safetensors")
+    codec = Codec(tokenizer, Codebooks(tokenizer.take_codebook()[None, None].clone(), tokenizer.metric), None)
+
+    def loss_of_step(step: int) -> dict[str, Tensor]:
+        faces, _ = draw(images, rows, batch, seed, step)
+        z_e = tokenizer.encode(faces)
+        if step < continuous_steps:
+            z = codec.codebooks.continuous(z_e)
+            if teacher is not None:
+                return warm_up_loss(tokenizer, z, teacher, faces)
+            terms = image_losses(tokenizer.decode(z), faces, judge, weights)
+            if tokenizer.metric == "inner":
+                # Latents near the sphere where the entries will start: a longer latent would only favour long entries.
+                terms["loss"] = terms["loss"] + commitment * commitment_loss(z_e, z)
+            return terms
+        if step == continuous_steps > 0:
+            start_codebook(codec, images, rows, seed)
+        quantised = codec.codebooks(z_e)
+        terms = image_losses(tokenizer.decode(straight_through(quantised, tokenizer.metric)), faces, judge, weights)
+        terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
+        terms["loss"] = (
+            terms["loss"] + codebook * terms["codebook"] + commitment * commitment_loss(quantised.z, quantised.z_q)
+        )
+        if quantised.soft is not None:
+            terms["loss"] = terms["loss"] + entropy * entry_entropy_loss(quantised.soft)
+        return terms
+
+    train_and_save(
+        nn.ModuleDict({"tokenizer": tokenizer, "codebooks": codec.codebooks}),
+        loss_of_step,
+        tensors=lambda: tensors_of(codec),
+        recipe=recipe,
+        inputs=inputs,
+        out=out,
+        steps=steps,
+        lr=lr,
+        batch=batch,
+        weight_decay=weight_decay,
+        save_seconds=save_seconds,
+    )
+
+
+def warm_up_loss(tokenizer: Tokenizer, z: Tensor, teacher: Codec, faces: Tensor) -> dict[str, Tensor]:
+    """TiTok's warm-up: match MaskGIT-VQGAN on the same faces, before any pixel is painted. z: B x T x d.
+
+    Its authors predict MaskGIT-VQGAN's indices; we match the mixture of its entries to its latents (as a share of their
+    variance), from which a small model trained for a minute learns far more: neighbouring indices are near arbitrary.
+    """
+    assert isinstance(tokenizer, TiTok)
+    with torch.no_grad():
+        target = teacher.tokenizer.encode(faces)
+    error = (tokenizer.mixture(z).flatten(2).mT - target).square().mean()
+    return {"loss": error / target.var()}
+
+
+def start_titok(tokenizer: Tokenizer, teacher: Codec, folder: Path) -> None:
+    """Initialise a TiTok, with codebook and decoder of the trained MaskGIT-VQGAN in `folder`, as its authors do.
+
+    Raises CheckpointError when the tokenizer is no TiTok, or the sizes differ.
+    """
+    if not isinstance(tokenizer, TiTok) or not isinstance(teacher.tokenizer, MaskGITVQGAN):
+        raise CheckpointError(f"{folder}: a pixel decoder goes from a MaskGIT-VQGAN to a TiTok")
+    tokenizer.initialise()
+    try:
+        tokenizer.pixel_decoder.load_state_dict(teacher.tokenizer.decoder.state_dict())
+        tokenizer.pixel_quantize.embedding.weight.data.copy_(teacher.codebooks.weight.data[0, 0])
+    except RuntimeError as problem:
+        raise CheckpointError(f"{folder}: does not fit TiTok's pixel decoder ({problem})") from problem
+
+
+@torch.no_grad()
+def start_codebook(codec: Codec, images: np.ndarray, rows: np.ndarray, seed: int) -> None:
+    """Set the global codebook to k-means centres of the latents of some training images."""
+    z_e = encode_rows(codec.tokenizer, images, sample_rows(rows, seed, most=128))
+    codec.codebooks.weight[0, 0] = global_from_latents(z_e, codec.codebooks.K, codec.tokenizer.metric, seed)
+
+
+if __name__ == "__main__":
+    run(main)

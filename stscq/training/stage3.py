@@ -1,0 +1,75 @@
+"""Stage 3: with encoder, codebooks and router frozen, tune the decoder to what the codebooks give it.
+
+python -m stscq.training.stage3 --start models/demo/titok_s/stage2/switchable_16x16/seed1 ...
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from stscq.cli_tools import run
+from stscq.recognition.train import load_iresnet
+from stscq.training.batches import draw
+from stscq.training.faces import recipe_of, training_faces
+from stscq.training.loop import train_and_save
+from stscq.training.losses import ImageLossWeights, image_losses
+from stscq.training.tokenizer_io import load_codec, tensors_of
+
+
+def main(
+    store: Path,
+    split: Path,
+    recogniser: Path,
+    start: Path,
+    out: Path,
+    seed: int,
+    steps: int,
+    batch: int,
+    lr: float,
+    weight_decay: float,
+    reconstruction: float,
+    perceptual: float,
+    identity: float,
+    save_seconds: float = 30.0,
+) -> None:
+    """Writes OUT/weights.safetensors, recipe.json and log.jsonl. Groups are chosen as stage 2 chose them."""
+    recipe = recipe_of(locals())
+    images, rows = training_faces(store, split)
+    judge = load_iresnet(recogniser)
+    weights = ImageLossWeights(reconstruction, perceptual, identity)
+    codec, before_recipe = load_codec(start)
+    tokenizer = codec.tokenizer.requires_grad_(False)
+    parts = tokenizer.decoder_parts()
+    for part in parts:
+        part.requires_grad_(True)
+
+    def loss_of_step(step: int) -> dict[str, Tensor]:
+        faces, _ = draw(images, rows, batch, seed, step)
+        with torch.no_grad():
+            z_e = tokenizer.encode(faces)
+            group = None if codec.router is None else codec.router(z_e).argmax(1)
+            z_q = codec.codebooks.lookup(codec.codebooks.search(z_e, group))
+        return image_losses(tokenizer.decode(z_q), faces, judge, weights)
+
+    train_and_save(
+        nn.ModuleList(parts),
+        loss_of_step,
+        tensors=lambda: tensors_of(codec),
+        recipe={**recipe, **{name: before_recipe[name] for name in INHERITED}},
+        inputs=[store / "images.npy", split, recogniser / "weights.safetensors", start / "weights.safetensors"],
+        out=out,
+        steps=steps,
+        lr=lr,
+        batch=batch,
+        weight_decay=weight_decay,
+        save_seconds=save_seconds,
+    )
+
+
+INHERITED = ("model", "shared", "groups", "entries", "selection")
+"""What stage 2 decided and every later step needs to know."""
+
+
+if __name__ == "__main__":
+    run(main)

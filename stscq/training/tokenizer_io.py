@@ -1,0 +1,52 @@
+"""Checkpoints that hold a tokenizer, its codebooks and its router."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from stscq.backbones import Tokenizer, build
+from stscq.quantization.codebooks import Codebooks
+from stscq.quantization.router import Router
+from stscq.training.checkpoint import load_checkpoint, prefixed, without_prefix
+
+
+class Codec(NamedTuple):
+    """router is None when there is one group."""
+
+    tokenizer: Tokenizer
+    codebooks: Codebooks
+    router: Router | None
+
+
+def tensors_of(codec: Codec) -> dict[str, Tensor]:
+    tensors = {
+        **prefixed("tokenizer", codec.tokenizer.state_dict()),
+        **prefixed("codebooks", codec.codebooks.state_dict()),
+    }
+    if codec.router is not None:
+        tensors |= prefixed("router", codec.router.state_dict())
+    return tensors
+
+
+def load_codec(folder: Path) -> tuple[Codec, dict[str, Any]]:
+    """A trained codec and the recipe of its last stage. Raises CheckpointError when missing or damaged."""
+    tensors, recipe = load_checkpoint(folder)
+    tokenizer = build(**json.loads(recipe["model"]))
+    tokenizer.take_codebook()
+    tokenizer.load_state_dict(without_prefix("tokenizer", tensors))
+    weight = tensors["codebooks.weight"]
+    router_state = without_prefix("router", tensors)
+    router = None
+    if router_state:
+        rank, T = router_state["over_tokens"].shape
+        router = Router(weight.shape[0], T, weight.shape[-1], rank)
+        router.load_state_dict(router_state)
+    return Codec(fast_layout(tokenizer), Codebooks(weight, tokenizer.metric), router), recipe
+
+
+def fast_layout(tokenizer: Tokenizer) -> Tokenizer:
+    """Convolutions on CPUs and tensor cores run faster with channels last; results agree to rounding."""
+    return tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

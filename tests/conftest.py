@@ -1,0 +1,51 @@
+"""Shared fixtures: the real Database of Faces, aligned once a session, small."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from stscq.data.orl import orl_folder, read_orl
+from stscq.data.pairs import make_pairs
+from stscq.data.splits import split_people
+from stscq.data.store import open_store, write_store
+
+ROOT = Path(__file__).parent.parent
+SMALL_RECOGNISER = '{"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "stem_stride": 2, "embedding": 16}'
+SMALL_MASKGIT = json.dumps(
+    {"family": "maskgit_vqgan", "image_size": 32, "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "d": 8, "K": 16}
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory):
+    """An image store of all 400 faces at 32 pixels."""
+    folder = tmp_path_factory.mktemp("faces")
+    write_store(read_orl(orl_folder(), 32), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def split(faces, tmp_path_factory):
+    """Index and pairs of one split: 4 test people, 2 for validation."""
+    folder = tmp_path_factory.mktemp("split")
+    index = split_people(open_store(faces).index, test_people=4, val_people=["s1", "s2"], seed=1)
+    index.to_parquet(folder / "index.parquet")
+    make_pairs(index[index.split == "test"], folds=2, seed=1).to_parquet(folder / "pairs.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recogniser(faces, split, tmp_path_factory):
+    """A small ArcFace, trained for a few steps."""
+    from stscq.recognition.train import main
+
+    out = tmp_path_factory.mktemp("recogniser") / "seed1"
+    main(faces, split / "index.parquet", out, SMALL_RECOGNISER, 1, 3, 8, 0.002, 0.05, 16.0, 0.3)
+    return out

@@ -1,0 +1,81 @@
+"""Measures and statistics, with numbers worked by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from stscq.evaluation.quality import psnr, ssim
+from stscq.evaluation.statistics import paired_bootstrap, summarise
+from stscq.evaluation.utilisation import utilisation
+from stscq.evaluation.verification import accuracy, best_threshold, verify
+from stscq.quantization.search import Assignment
+
+
+def test_threshold_separates():
+    similarity = np.array([0.1, 0.8, 0.3, 0.9])
+    same = np.array([False, True, False, True])
+    assert 0.3 < best_threshold(similarity, same) < 0.8
+    # One impostor above one genuine pair: three of four is the best there is.
+    t = best_threshold(np.array([0.1, 0.5, 0.4, 0.9]), np.array([False, False, True, True]))
+    assert ((np.array([0.1, 0.5, 0.4, 0.9]) > t) == np.array([False, False, True, True])).sum() == 3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_threshold_is_the_best_of_all(seed):
+    random = np.random.default_rng(seed)
+    similarity, same = random.normal(size=30).round(1), random.random(30) < 0.5
+    best = max(((similarity > t) == same).mean() for t in np.r_[-9, np.unique(similarity)])
+    assert ((similarity > best_threshold(similarity, same)) == same).mean() >= best - 1e-9
+
+
+def test_a_fold_is_judged_by_the_others():
+    # Fold 0 alone would choose a threshold near 0.5; folds 1 and 2 put it near 0.05, so fold 0's impostor is accepted.
+    embeddings = np.array([[np.cos(a), np.sin(a)] for a in np.arccos([1.0, 0.9, 0.2, 0.1, 0.0])])
+    rows = [(0, 1, True, 0), (0, 2, False, 0), (0, 3, True, 1), (0, 4, False, 1), (0, 3, True, 2), (0, 4, False, 2)]
+    judged = verify(embeddings, pd.DataFrame(rows, columns=["a", "b", "same", "fold"]))
+    assert judged.correct.tolist() == [True, False, True, True, True, True]
+    assert accuracy(judged) == pytest.approx((0.5 + 1 + 1) / 3)
+
+
+def test_quality_worked_by_hand():
+    a = np.full((1, 16, 16, 3), 100, np.uint8)
+    assert psnr(a, a + 5)[0] == pytest.approx(10 * np.log10(255**2 / 25))
+    assert ssim(a, a)[0] == pytest.approx(1)
+    noise = np.random.default_rng(0).integers(0, 255, a.shape).astype(np.uint8)
+    assert ssim(a, noise)[0] < 0.2
+
+
+def test_three_kinds_of_utilisation():
+    # M = 2, T = 2, K = 4; three images, two of them alike.
+    used = utilisation(Assignment(torch.tensor([0, 0, 1]), torch.tensor([[0, 1], [0, 1], [0, 0]])), M=2, K=4)
+    assert used.per_token.tolist() == [2 / 8, 2 / 8]
+    assert used.all_entries == 4 / 16
+    assert used.merged == 3 / 8  # entries 0 and 1 of group 0, entry 0 of group 1
+    assert used.bound_all_entries == 3 / 8
+    assert used.groups == 1.0
+
+
+def test_summary_over_seeds():
+    s = summarise(np.array([1.0, 2.0, 3.0]))
+    assert (s.mean, s.std, s.n) == (2.0, 1.0, 3)
+    assert s.high - s.mean == pytest.approx(4.302653 / np.sqrt(3), rel=1e-5)  # t of 97.5 % at 2 degrees of freedom
+    assert np.isnan(summarise(np.array([1.0])).low)
+
+
+def test_bootstrap_resamples_people():
+    # 100 images of one person cannot stand in for many people: the interval stays wide.
+    people = pd.DataFrame({"value": np.repeat([1.0, -1.0, 1.0, -1.0], 100), "first": np.repeat(list("abcd"), 100)})
+    result = paired_bootstrap(people.assign(second=people["first"]))
+    assert result.low < -0.9
+    assert result.high > 0.9
+    assert result.p > 0.5
+
+
+def test_bootstrap_finds_a_difference_that_everybody_shows():
+    random = np.random.default_rng(0)
+    people = pd.DataFrame({"value": random.normal(1, 0.2, 300), "first": np.repeat(np.arange(30), 10)})
+    result = paired_bootstrap(people.assign(second=people["first"]))
+    assert result.low > 0.9
+    assert result.p < 0.01
+    assert result.difference == pytest.approx(people.value.mean())

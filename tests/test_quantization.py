@@ -1,0 +1,107 @@
+"""Codebooks, router and losses: gradients, shapes, and numbers worked by hand."""
+
+import math
+
+import pytest
+import torch
+
+from stscq.quantization.codebooks import Codebooks, straight_through
+from stscq.quantization.initialise import global_from_latents, token_specific
+from stscq.quantization.losses import balance_loss, confidence_loss, expected_error_loss
+from stscq.quantization.router import Router
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "inner"])
+@pytest.mark.parametrize(("M", "S"), [(1, 1), (1, 5), (3, 5)])
+def test_quantising_twice_changes_nothing(metric, M, S):
+    torch.manual_seed(0)
+    books = Codebooks(torch.randn(M, S, 8, 4), metric)
+    z_q = books(torch.randn(6, 5, 4)).z_q
+    if metric == "inner":
+        return  # the entry with the largest inner product with an entry need not be itself
+    assert torch.allclose(books(z_q.detach()).z_q, z_q, atol=1e-6)
+
+
+def test_entries_of_one_group_serve_one_image():
+    books = Codebooks(torch.randn(4, 5, 8, 3), "euclidean")
+    q = books(torch.randn(6, 5, 3))
+    for b in range(6):
+        for t in range(5):
+            entry = books.weight[q.assignment.group[b], t, q.assignment.index[b, t]]
+            assert torch.equal(q.z_q[b, t], entry)
+
+
+def test_straight_through_passes_the_gradient_to_the_encoder():
+    books = Codebooks(torch.randn(1, 1, 8, 4), "euclidean")
+    z_e = torch.randn(2, 5, 4, requires_grad=True)
+    q = books(z_e)
+    (straight_through(q, "euclidean") * torch.arange(4.0)).sum().backward()
+    assert torch.equal(z_e.grad, torch.arange(4.0).expand(2, 5, 4))
+    assert books.weight.grad is None
+
+
+def test_only_chosen_entries_get_a_gradient():
+    books = Codebooks(torch.randn(3, 5, 8, 4), "euclidean")
+    q = books(torch.randn(2, 5, 4))
+    q.z_q.sum().backward()
+    touched = books.weight.grad.abs().sum(-1) > 0
+    expected = torch.zeros_like(touched)
+    expected[q.assignment.group[:, None], torch.arange(5), q.assignment.index] = True
+    assert torch.equal(touched, expected)
+
+
+def test_ibq_gradient_reaches_encoder_and_all_entries_of_the_group():
+    books = Codebooks(torch.randn(2, 5, 8, 4), "inner")
+    z_e = torch.randn(1, 5, 4, requires_grad=True)
+    q = books(z_e)
+    assert torch.allclose(q.z_q, books.lookup(q.assignment), atol=1e-6)
+    (q.z_q**2).sum().backward()
+    group = int(q.assignment.group)
+    assert (books.weight.grad[group].abs().sum(-1) > 0).all()
+    assert (books.weight.grad[1 - group] == 0).all()
+    assert z_e.grad.abs().sum() > 0
+
+
+def test_router_losses_worked_by_hand():
+    g = torch.tensor([[1.0, 0.0], [0.0, 1.0]])  # decided, and both groups used alike
+    assert balance_loss(g).item() == pytest.approx(-math.log(2))
+    assert confidence_loss(g).item() == pytest.approx(0.0)
+    assert balance_loss(g[:1]).item() == pytest.approx(0.0)  # one group only: the worst
+    h = torch.full((3, 4), 0.25)
+    assert confidence_loss(h).item() == pytest.approx(math.log(4))
+    assert expected_error_loss(g, torch.tensor([[2.0, 9.0], [7.0, 4.0]])).item() == pytest.approx(3.0)
+
+
+def test_expected_error_teaches_the_router_and_not_the_codebooks():
+    g = torch.tensor([[0.5, 0.5]], requires_grad=True)
+    errors = torch.tensor([[1.0, 3.0]], requires_grad=True)
+    expected_error_loss(g, errors).backward()
+    assert g.grad.tolist() == [[1.0, 3.0]]
+    assert errors.grad is None
+
+
+def test_published_router_is_as_light_as_the_paper_leaves_room_for():
+    router = Router(M=256, T=128, d=12, rank=19)
+    mib = 4 * sum(p.numel() for p in router.parameters()) / 2**20
+    assert mib == pytest.approx(0.03, abs=0.001)
+    assert router(torch.randn(2, 128, 12)).shape == (2, 256)
+
+
+def test_groups_start_from_the_entries_a_token_uses_most():
+    book = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
+    # Token 0 is near entries 1, 1, 3; token 1 near 2, 2, 0.
+    z_e = torch.tensor([[[9.0, 0], [0, 9.0]], [[10.0, 1], [0, 11.0]], [[9.0, 9.0], [1, 1.0]]])
+    weight = token_specific(book, z_e, K=2, M=1, metric="euclidean", jitter=0.0, seed=0)
+    assert torch.equal(weight[0, 0], book[[1, 3]])
+    assert torch.equal(weight[0, 1], book[[0, 2]])
+    groups = token_specific(book, z_e, K=4, M=3, metric="euclidean", jitter=0.01, seed=0)
+    assert groups.shape == (3, 2, 4, 2)
+    assert (groups - book).abs().max() < 1
+    assert not torch.equal(groups[0], groups[1])
+    with pytest.raises(ValueError, match="K = 8 is more than the global codebook's 4"):
+        token_specific(book, z_e, K=8, M=1, metric="euclidean", jitter=0.0, seed=0)
+
+
+def test_global_start_refuses_too_few_latents():
+    with pytest.raises(ValueError, match="6 latents cannot start a codebook of K = 7"):
+        global_from_latents(torch.randn(2, 3, 4), 7, "euclidean", 0)

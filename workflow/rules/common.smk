@@ -1,0 +1,57 @@
+# Parameters, folders, and small helpers of all rules.
+
+import json
+import os
+import shlex
+import sys
+
+# Rules run on one thread each, so that --cores 8 is eight jobs at once; so do the libraries inside them.
+for library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ[f"{library}_NUM_THREADS"] = "1"
+
+try:
+    config = stscq_params.with_profile(config, Path("config"), workflow.config_settings.overwrite_config)
+    validate(config, "../schemas/params.schema.yaml")
+    stscq_params.check(config)
+except ParamsError as problem:
+    raise WorkflowError(f"params.yaml, {problem}")
+
+PROFILE = config["profile"]
+DATA, MODELS, RESULTS = f"data/{PROFILE}", f"models/{PROFILE}", f"results/{PROFILE}"
+BACKBONES = config["backbones"]
+FACES = f"{DATA}/faces"
+SEEDS = config["seeds"]
+PYTHON = sys.executable
+CHECKPOINT = ["weights.safetensors", "recipe.json", "log.jsonl"]
+
+
+wildcard_constraints:
+    seed=r"\d+",
+    backbone="|".join(BACKBONES),
+    variant=r"[A-Za-z0-9_]+",
+
+
+def flags(numbers):
+    """{"lr": 0.1, "shared": True} -> --lr 0.1 --shared, quoted for the shell."""
+    words = []
+    for name, value in numbers.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", json.dumps(value) if isinstance(value, (dict, list)) else str(value)]
+    return shlex.join(words)
+
+
+def files(folder, names):
+    return [f"{folder}/{name}" for name in names]
+
+
+def checkpoint(folder):
+    """The files of a finished training stage."""
+    return files(folder, CHECKPOINT)
+
+
+def folder_of(name):
+    """The folder of a rule's input, which its program takes whole."""
+    return lambda wc, input: str(Path(input[name][0]).parent)

@@ -1,0 +1,36 @@
+# Stage 1: each backbone with one global codebook, (fine-)tuned on the training people.
+
+
+def pixel_decoder(wc):
+    """The MaskGIT-VQGAN of the same seed that a TiTok starts its pixel decoder from."""
+    source = BACKBONES[wc.backbone].get("pixel_decoder")
+    return checkpoint(f"{MODELS}/{source}/stage1/seed{wc.seed}") if source else []
+
+
+rule stage1:
+    input:
+        store=rules.prepare_faces.output,
+        split=rules.prepare_split.output.index,
+        recogniser=rules.train_recogniser.output,
+        pixel_decoder=pixel_decoder,
+    output:
+        checkpoint(f"{MODELS}/{{backbone}}/stage1/seed{{seed}}"),
+    params:
+        store=FACES,
+        recogniser=folder_of("recogniser"),
+        out=subpath(output[0], parent=True),
+        pixel_decoder=lambda wc, input: (
+            f"--pixel-decoder {Path(input.pixel_decoder[0]).parent}" if input.pixel_decoder else ""
+        ),
+        flags=lambda wc: flags(
+            {
+                "seed": int(wc.seed),
+                "model": {**BACKBONES[wc.backbone]["model"], "image_size": config["data"]["size"]},
+                **stscq_params.stage_settings(config, wc.backbone, "stage1"),
+            }
+        ),
+    log:
+        f"logs/{PROFILE}/stage1/{{backbone}}/seed{{seed}}.log",
+    shell:
+        "{PYTHON} -m stscq.training.stage1 --store {params.store} --split {input.split}"
+        " --recogniser {params.recogniser} {params.pixel_decoder} {params.flags} --out {params.out} &> {log}"

@@ -1,0 +1,33 @@
+# Stage 2: codebooks and router of each variant; encoder and decoder frozen.
+
+
+def variant_flags(wc):
+    v = BACKBONES[wc.backbone]["variants"][wc.variant]
+    return {"shared": v["shared"], "groups": v["M"], "entries": v["K"], "selection": v["training"]}
+
+
+rule stage2:
+    input:
+        store=rules.prepare_faces.output,
+        split=rules.prepare_split.output.index,
+        recogniser=rules.train_recogniser.output,
+        start=rules.stage1.output,
+    output:
+        checkpoint(f"{MODELS}/{{backbone}}/stage2/{{variant}}/seed{{seed}}"),
+    params:
+        store=FACES,
+        recogniser=folder_of("recogniser"),
+        start=folder_of("start"),
+        out=subpath(output[0], parent=True),
+        flags=lambda wc: flags(
+            {
+                "seed": int(wc.seed),
+                **variant_flags(wc),
+                **stscq_params.stage_settings(config, wc.backbone, "stage2"),
+            }
+        ),
+    log:
+        f"logs/{PROFILE}/stage2/{{backbone}}/{{variant}}/seed{{seed}}.log",
+    shell:
+        "{PYTHON} -m stscq.training.stage2 --store {params.store} --split {input.split}"
+        " --recogniser {params.recogniser} --start {params.start} {params.flags} --out {params.out} &> {log}"
