@@ -28,11 +28,13 @@ def confidence_loss(g: Tensor) -> Tensor:
 
 
 def expected_error_loss(g: Tensor, errors: Tensor) -> Tensor:
-    """sum_i g_i sg[e_i], batch mean; e (B x M) is each group's mean nearest-neighbour distance a token.
+    """sum_i g_i sg[e_i / |mean_i e_i|], batch mean; e (B x M) is each group's mean nearest-neighbour distance a token.
 
     Our own decision: Eq. 10 is not printed in our sources. It ties the router to the error that NN selection picks by.
+    As a share of the image's mean over groups, so that one weight serves the scales of all three metrics.
     """
-    return (g * errors.detach()).sum(1).mean()
+    relative = errors / errors.mean(1, keepdim=True).abs()
+    return (g * relative.detach()).sum(1).mean()
 
 
 def entry_entropy_loss(soft: Tensor) -> Tensor:

@@ -1,0 +1,73 @@
+"""Recognisers behind one interface, and the small ArcFace in torch and as ONNX."""
+
+import numpy as np
+import pytest
+import torch
+
+from stscq.data.orl import orl_folder, read_orl
+from stscq.data.store import open_store
+from stscq.errors import DataError
+from stscq.recognition.arcface import ArcFaceHead
+from stscq.recognition.base import load_recogniser
+from stscq.recognition.iresnet import IResNet, to_input
+from stscq.recognition.train import load_iresnet
+from stscq.training.batches import to_float
+
+
+def test_dlib_tells_people_apart():
+    faces = [face for face, _ in zip(read_orl(orl_folder(), 64), range(30), strict=False)]
+    embeddings = load_recogniser("dlib").embed(np.stack([face.image for face in faces[::2]]))
+    assert embeddings.dtype == np.float32
+    assert np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+    person = np.array([face.identity for face in faces[::2]])
+    similarity = embeddings @ embeddings.T
+    same = person[:, None] == person
+    off_diagonal = ~np.eye(len(person), dtype=bool)
+    assert similarity[same & off_diagonal].min() > similarity[~same].mean() + 0.03
+
+
+def test_torch_and_onnx_agree(recogniser, faces):
+    images = open_store(faces).images[:6]
+    onnx = load_recogniser(str(recogniser / "recogniser.onnx"))
+    size = 112
+    # insightface resizes by itself; give it images of its own size, so that only the networks are compared.
+    large = np.repeat(np.repeat(images, size // 32 + 1, 1), size // 32 + 1, 2)[:, :size, :size]
+    with torch.no_grad():
+        expected = torch.nn.functional.normalize(load_iresnet(recogniser)(to_input(to_float(large))))
+    assert np.abs(onnx.embed(large) - expected.numpy()).max() < 1e-4
+    assert onnx.embed(images).shape == (6, 16)
+
+
+def test_only_training_people_are_learned(recogniser, split):
+    import pandas as pd
+
+    from stscq.training.checkpoint import load_checkpoint
+
+    index = pd.read_parquet(split / "index.parquet")
+    _, recipe = load_checkpoint(recogniser)
+    assert recipe["steps"] == 3
+    assert index[index.split == "train"].identity.nunique() == 34  # 40 less 4 for test and 2 for validation
+
+
+def test_published_iresnet_size_runs():
+    network = IResNet([64, 128, 256, 512], [3, 4, 14, 3], stem_stride=1, embedding=512).eval()
+    assert network(torch.zeros(1, 3, 112, 112)).shape == (1, 512)
+    assert 40e6 < sum(p.numel() for p in network.parameters()) < 50e6  # IResNet-50: 43.6 million
+
+
+def test_margin_worked_by_hand():
+    head = ArcFaceHead(people=2, embedding=2, scale=2.0, margin=0.5)
+    head.weight.data = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    loss = head(torch.tensor([[3.0, 0.0]]), torch.tensor([0]))
+    # cos(0 + 0.5) = 0.8776 for the right person, cos(pi / 2) = 0 for the other
+    assert loss.item() == pytest.approx(-np.log(np.exp(2 * 0.87758) / (np.exp(2 * 0.87758) + 1)), abs=2e-3)
+
+
+def test_what_is_no_recogniser_is_refused(tmp_path):
+    with pytest.raises(DataError, match="neither 'dlib' nor an existing"):
+        load_recogniser(str(tmp_path / "missing.onnx"))
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    with pytest.raises(DataError, match=r"broken\.onnx: not a readable ONNX model"):
+        load_recogniser(str(tmp_path / "broken.onnx"))
+    with pytest.raises(DataError, match="float64"):
+        load_recogniser("dlib").embed(np.zeros((1, 64, 64, 3)))
