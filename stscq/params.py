@@ -82,6 +82,8 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
             other = params["backbones"].get(source, {}).get("model", {})
             if other.get("family") != "maskgit_vqgan":
                 yield f"backbones.{name}.pixel_decoder: {source!r} is no maskgit_vqgan among the backbones"
+            elif backbone["model"]["patch"] != 2 ** (len(other["multipliers"]) - 1):
+                yield f"backbones.{name}.model.patch: must be 2^(levels - 1) of {source}, whose decoder paints its grid"
         stage1 = stage_settings(params, name, "stage1")
         if stage1["continuous_steps"] > stage1["steps"]:
             yield f"backbones.{name}: stage1.continuous_steps is more than stage1.steps"

@@ -9,6 +9,7 @@ import pytest
 from stscq.report.collect import Evaluations, Run
 from stscq.report.render import Table, to_markdown
 from stscq.report.tables import TABLES, published
+from tests.conftest import ROOT
 
 VARIANTS = {
     "titok_s": {
@@ -53,7 +54,8 @@ def evaluations(tmp_path):
             pd.concat([pairs.assign(selection=s) for s in selections]).to_parquet(folder / "pairs.parquet")
             measured = {
                 "mean_acc": 100 * pairs.correct.mean() + seed, "ids": float((base + gain).mean()),
-                "psnr": 20.0, "ssim": 0.6, "bits": 96, "bytes_written": 12.0, "bpp": 0.0234, "groups_used": 0.75, **SHARE,
+                "psnr": 20.0, "ssim": 0.6, "bits": 96, "bytes_written": 12.0, "bpp": 0.0234,
+                "groups_used": 0.75, **SHARE,
             }  # fmt: skip
             (folder / "metrics.json").write_text(json.dumps({"selections": dict.fromkeys(selections, measured)}))
     return Evaluations(tmp_path, [1, 2, 3], VARIANTS)
@@ -104,3 +106,13 @@ def test_runs_are_in_the_order_of_params(evaluations):
     assert evaluations.runs()[:2] == [Run("titok_s", "stage1", "nn"), Run("titok_s", "global", "nn")]
     assert Run("titok_s", "switchable", "cr") in evaluations.runs()
     assert Run("titok_s", "by_nn", "cr") not in evaluations.runs()
+
+
+def test_readme_shows_the_committed_numbers():
+    """Every row of numbers in the README is a row of the demo's headline table, and all of them are there."""
+    rows = {
+        name: [line for line in (ROOT / name).read_text().splitlines() if line.startswith("| ") and "±" in line]
+        for name in ("README.md", "results/demo/tables/headline.md")
+    }
+    assert rows["README.md"] == rows["results/demo/tables/headline.md"]
+    assert len(rows["README.md"]) > 5

@@ -35,7 +35,7 @@ STAGE2 = {
 STAGE3 = {"seed": 1, "steps": 4, "batch": 4, "lr": 0.001, "weight_decay": 0.0, **IMAGE}
 TITOK = json.dumps(
     {
-        "family": "titok", "image_size": 32, "patch": 8, "width": 32, "layers": 1, "heads": 2, "T": 8, "K": 16, "d": 6,
+        "family": "titok", "image_size": 32, "patch": 4, "width": 32, "layers": 1, "heads": 2, "T": 8, "K": 16, "d": 6,
         "K_pixel": 16, "d_pixel": 8, "hidden": 32, "pixel_channels": 8,
         "pixel_multipliers": [1, 1, 2], "pixel_blocks": 1,
     }
@@ -117,6 +117,9 @@ def test_the_other_families_train(places, first, model, tmp_path):
 
 
 def test_pixel_decoder_of_another_size_is_refused(places, first, tmp_path):
+    coarse = TITOK.replace('"patch": 4', '"patch": 8')
+    with pytest.raises(CheckpointError, match="a grid of 8, TiTok's is 4"):
+        stage1.main(**places, out=tmp_path / "one", pixel_decoder=first, **{**STAGE1, "model": coarse})
     wide = TITOK.replace('"pixel_channels": 8', '"pixel_channels": 16')
     with pytest.raises(CheckpointError, match="does not fit TiTok's pixel decoder"):
         stage1.main(**places, out=tmp_path / "one", pixel_decoder=first, **{**STAGE1, "model": wide})

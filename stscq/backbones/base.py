@@ -47,9 +47,5 @@ class Tokenizer(nn.Module, ABC):
         return weight
 
     @abstractmethod
-    def encoder_parts(self) -> list[nn.Module | nn.Parameter]:
-        """What is frozen after stage 1."""
-
-    @abstractmethod
-    def decoder_parts(self) -> list[nn.Module | nn.Parameter]:
+    def decoder_parts(self) -> list[nn.Module]:
         """What stage 3 tunes."""

@@ -80,9 +80,12 @@ class Level(nn.Module):
             x = block(x)
             if self.attn:
                 x = self.attn[i](x)
-        for name in ("downsample", "upsample"):
-            if name in self._modules:
-                x = self._modules[name](x)
+        return self.resample(x)
+
+    def resample(self, x: Tensor) -> Tensor:
+        """`downsample` or `upsample`, where a level has one (the published names)."""
+        for module in (getattr(self, "downsample", None), getattr(self, "upsample", None)):
+            x = x if module is None else module(x)
         return x
 
 
@@ -168,8 +171,5 @@ class IBQ(Tokenizer):
         z_q = self.post_quant_conv(rearrange(z_q, "B (h w) d -> B d h w", h=self.grid))
         return (self.decoder(z_q) + 1) / 2
 
-    def encoder_parts(self) -> list[nn.Module | nn.Parameter]:
-        return [self.encoder, self.quant_conv]
-
-    def decoder_parts(self) -> list[nn.Module | nn.Parameter]:
+    def decoder_parts(self) -> list[nn.Module]:
         return [self.decoder, self.post_quant_conv]

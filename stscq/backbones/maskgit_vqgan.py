@@ -136,8 +136,5 @@ class MaskGITVQGAN(Tokenizer):
     def decode(self, z_q: Tensor) -> Tensor:
         return self.decoder(rearrange(z_q, "B (h w) d -> B d h w", h=self.grid))
 
-    def encoder_parts(self) -> list[nn.Module | nn.Parameter]:
-        return [self.encoder]
-
-    def decoder_parts(self) -> list[nn.Module | nn.Parameter]:
+    def decoder_parts(self) -> list[nn.Module]:
         return [self.decoder]

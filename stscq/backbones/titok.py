@@ -176,10 +176,8 @@ class TiTok(Tokenizer):
             part.latent_token_positional_embedding.normal_()
         self.decoder.decoder_embed.weight.normal_()
         self.encoder.patch_embed.weight.mul_(3)
+        assert self.encoder.patch_embed.bias is not None
         self.encoder.patch_embed.bias.copy_(-0.5 * self.encoder.patch_embed.weight.sum((1, 2, 3)))
 
-    def encoder_parts(self) -> list[nn.Module | nn.Parameter]:
-        return [self.encoder, self.latent_tokens]
-
-    def decoder_parts(self) -> list[nn.Module | nn.Parameter]:
+    def decoder_parts(self) -> list[nn.Module]:
         return [self.decoder, self.pixel_quantize, self.pixel_decoder]

@@ -46,6 +46,7 @@ def read_orl(folder: Path, size: int) -> Iterator[Face]:
     """Aligned size x size faces, person by person."""
     for path in paths(folder):
         grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        assert grey is not None  # its hash was checked
         square = cv2.copyMakeBorder(grey, 0, 0, 10, 10, cv2.BORDER_REPLICATE)
         large = cv2.resize(square, (ENLARGED, ENLARGED), interpolation=cv2.INTER_CUBIC)
         person = path.parent.name

@@ -28,7 +28,7 @@ class Store(NamedTuple):
     """images: N x S x S x 3 uint8, memory-mapped, read-only; index: N rows of COLUMNS."""
 
     images: np.ndarray
-    index: pd.DataFrame
+    index: pd.DataFrame  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
 
 
 def write_store(faces: Iterable[Face], out: Path, total: int | None = None) -> int:

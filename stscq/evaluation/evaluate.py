@@ -61,7 +61,7 @@ def main(store: Path, pairs: Path, original: Path, codec: Path, out: Path, judge
         per_pair.append(judged.assign(selection=selection))
         metrics["selections"][selection] = {
             "mean_acc": 100 * accuracy(judged),
-            **frame[["ids", "psnr", "ssim"]].mean().to_dict(),
+            **{name: float(frame[name].mean()) for name in ("ids", "psnr", "ssim")},
             **measured_rate(trained, payloads, metrics["pixels"]),
             **measured_utilisation(trained, assignment),
         }

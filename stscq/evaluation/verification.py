@@ -14,7 +14,8 @@ def best_threshold(similarity: np.ndarray, same: np.ndarray) -> float:
     # Threshold below score k: pairs k, k + 1, ... are called the same person.
     right = np.concatenate([[0], np.cumsum(~truth)]) + truth.sum() - np.concatenate([[0], np.cumsum(truth)])
     edges = np.concatenate([[scores[0] - 1e-3], (scores[1:] + scores[:-1]) / 2, [scores[-1] + 1e-3]])
-    best = np.flatnonzero(right == right.max())
+    possible = np.concatenate([[True], scores[1:] > scores[:-1], [True]])  # no threshold lies between equal scores
+    best = np.flatnonzero(possible & (right == right[possible].max()))
     return float(edges[best[len(best) // 2]])
 
 

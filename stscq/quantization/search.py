@@ -22,7 +22,7 @@ class Assignment(NamedTuple):
     """What is written to disk: B group indices, and B x T entry indices inside each image's group."""
 
     group: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
 
 
 def normalise(x: Tensor, metric: Metric) -> Tensor:

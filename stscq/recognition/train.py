@@ -87,7 +87,7 @@ def load_iresnet(folder: Path) -> IResNet:
     tensors, recipe = load_checkpoint(folder)
     network = IResNet(**json.loads(recipe["model"]))
     network.load_state_dict(tensors)
-    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 if __name__ == "__main__":

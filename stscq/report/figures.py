@@ -5,6 +5,7 @@ python -m stscq.report.figures --evaluation data/demo/evaluation --models models
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -13,6 +14,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -56,13 +58,18 @@ def rate_figure(e: Evaluations, measure: str) -> Figure:
         panel.margins(x=0.25)
         panel.grid(alpha=0.3)
     panels[0][0].set_ylabel(LABELS[measure])
-    entries: dict[str, object] = {}
-    for panel in panels[0]:
+    common_legend(figure)
+    figure.tight_layout(rect=(0, 0.16, 1, 1))
+    return figure
+
+
+def common_legend(figure: Figure) -> None:
+    """One legend under all panels, each label once."""
+    entries: dict[str, Artist] = {}
+    for panel in figure.axes:
         handles, labels = panel.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
     figure.legend(list(entries.values()), list(entries), loc="lower center", ncol=3, frameon=False)
-    figure.tight_layout(rect=(0, 0.16, 1, 1))
-    return figure
 
 
 def draw_point(panel: Axes, e: Evaluations, run: Run, measure: str) -> None:
@@ -123,10 +130,7 @@ def curves_figure(e: Evaluations, models: Path) -> Figure:
             panel.set_yscale("log")
             panel.tick_params(labelsize=7, which="both")
             panel.grid(alpha=0.3)
-    handles = {}
-    for panel in panels.ravel():
-        handles |= {label: handle for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(handles.values()), list(handles), loc="lower center", ncol=3, frameon=False)
+    common_legend(figure)
     figure.tight_layout(rect=(0, 0.08, 1, 1))
     return figure
 
@@ -147,7 +151,7 @@ def main(evaluation: Path, models: Path, store: Path, seeds: str, variants: str,
         "rate_accuracy": lambda: rate_figure(e, "mean_acc"),
         "rate_ids": lambda: rate_figure(e, "ids"),
         "training_curves": lambda: curves_figure(e, models),
-        **{f"reconstructions_{b}": (lambda b=b: sheet_figure(e, b, store)) for b in e.variants},
+        **{f"reconstructions_{b}": partial(sheet_figure, e, b, store) for b in e.variants},
     }
     out.mkdir(parents=True, exist_ok=True)
     for name, make in makers.items():

@@ -14,12 +14,14 @@ SHIFT = 3
 
 def generator(seed: int, step: int) -> torch.Generator:
     """A fresh random generator for one step of one run."""
-    return torch.Generator().manual_seed((seed << 32) + step)
+    # SeedSequence mixes the two: torch's CPU generator only looks at 32 bits of a seed.
+    mixed = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+    return torch.Generator().manual_seed(mixed)
 
 
 def to_float(images: np.ndarray) -> Tensor:
     """B x S x S x 3 uint8 -> B x 3 x S x S float32 in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(255)
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float().div_(255)
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

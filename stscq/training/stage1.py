@@ -125,6 +125,10 @@ def start_titok(tokenizer: Tokenizer, teacher: Codec, folder: Path) -> None:
     """
     if not isinstance(tokenizer, TiTok) or not isinstance(teacher.tokenizer, MaskGITVQGAN):
         raise CheckpointError(f"{folder}: a pixel decoder goes from a MaskGIT-VQGAN to a TiTok")
+    if tokenizer.decoder.grid != teacher.tokenizer.grid:
+        raise CheckpointError(
+            f"{folder}: a grid of {teacher.tokenizer.grid}, TiTok's is {tokenizer.decoder.grid}; its patch decides that"
+        )
     tokenizer.initialise()
     try:
         tokenizer.pixel_decoder.load_state_dict(teacher.tokenizer.decoder.state_dict())

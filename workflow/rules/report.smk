@@ -1,6 +1,6 @@
 # Tables and figures: they only read what the evaluations and the training logs wrote.
 
-TABLES = ["main", "variants", "seeds", "selection_at_inference", "selection_in_training"]
+TABLES = ["headline", "main", "variants", "seeds", "selection_at_inference", "selection_in_training"]
 FIGURES = ["rate_accuracy", "rate_ids", "training_curves", *(f"reconstructions_{name}" for name in BACKBONES)]
 REPORT_FLAGS = {"seeds": SEEDS, "variants": {name: b["variants"] for name, b in BACKBONES.items()}}
 
