@@ -35,7 +35,7 @@ def faces(tmp_path_factory):
 def split(faces, tmp_path_factory):
     """Index and pairs of one split: 4 test people, 2 for validation."""
     folder = tmp_path_factory.mktemp("split")
-    index = split_people(open_store(faces).index, test_people=4, val_people=["s1", "s2"], seed=1)
+    index = split_people(open_store(faces).index, test_people=4, val_people=["s1", "s2"], seed=1, side="val")
     index.to_parquet(folder / "index.parquet")
     make_pairs(index[index.split == "test"], folds=2, seed=1).to_parquet(folder / "pairs.parquet")
     return folder

@@ -118,23 +118,26 @@ def test_store_is_complete_or_refused(tmp_path):
 @pytest.mark.parametrize("seed", range(5))
 def test_people_never_change_sides(faces, seed):
     index = open_store(faces).index
-    split = split_people(index, test_people=20, val_people=["s3", "s4"], seed=seed)
+    split = split_people(index, test_people=20, val_people=["s3", "s4"], seed=seed, side="val")
     assert (split.groupby("identity").split.nunique() == 1).all()
     assert split.groupby("split").identity.nunique().to_dict() == {"test": 20, "train": 18, "val": 2}
     assert set(split.identity[split.split == "val"]) == {"s3", "s4"}
-    pd.testing.assert_frame_equal(split, split_people(index, 20, ["s3", "s4"], seed))
+    pd.testing.assert_frame_equal(split, split_people(index, 20, ["s3", "s4"], seed, "val"))
+    final = split_people(index, 20, ["s3", "s4"], seed, "test")
+    assert set(final.identity[final.split == "test"]) == set(split.identity[split.split == "test"])
+    assert set(final.split[final.identity.isin(["s3", "s4"])]) == {"train"}
 
 
 def test_impossible_splits_are_explained(faces):
     index = open_store(faces).index
     with pytest.raises(DataError, match=r"test_people: 40 people.*too few"):
-        split_people(index, test_people=39, val_people=[], seed=1)
+        split_people(index, test_people=39, val_people=[], seed=1, side="test")
     with pytest.raises(DataError, match="val_people: no images of nobody"):
-        split_people(index, test_people=4, val_people=["nobody"], seed=1)
+        split_people(index, test_people=4, val_people=["nobody"], seed=1, side="test")
 
 
 def test_pairs_are_all_genuine_ones_and_as_many_impostors(faces):
-    index = split_people(open_store(faces).index, test_people=20, val_people=[], seed=1)
+    index = split_people(open_store(faces).index, test_people=20, val_people=[], seed=1, side="test")
     test = index[index.split == "test"]
     pairs = make_pairs(test, folds=10, seed=1)
     assert len(pairs) == 2 * 20 * 45  # each of 20 people has 10 images, so 45 genuine pairs

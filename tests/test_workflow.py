@@ -32,7 +32,7 @@ def dry_run(tmp_path, change):
         ({"stage2": {"lr": "fast"}}, "lr"),
         ({"backbones": {"ibq": {"model": {"K": 0}}}}, "K"),
         ({"data": {"test_people": 4}}, "data.test_people"),
-        ({"backbones": {"titok_s": {"variants": {"switchable_4x32": {"M": 3}}}}}, "variants.switchable_4x32.M: M = 3"),
+        ({"backbones": {"titok_s": {"variants": {"switchable_4x8": {"M": 3}}}}}, "variants.switchable_4x8.M: M = 3"),
         ({"profile": "papre"}, "'papre' is none of demo"),
     ],
 )
@@ -61,7 +61,7 @@ def test_the_dag_is_complete(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"backbones": {"ibq": {"variants": {"token_specific": {"K": 256}}}}}, "more than the global codebook"),
+        ({"backbones": {"ibq": {"variants": {"token_specific": {"K": 32}}}}}, "more than the global codebook"),
         ({"backbones": {"ibq": {"variants": {"global": {"M": 2}}}}}, "M must be 1"),
         ({"backbones": {"titok_s": {"pixel_decoder": "ibq"}}}, "'ibq' is no maskgit_vqgan"),
         ({"stage1": {"steps": 10}}, "continuous_steps"),

@@ -5,22 +5,19 @@ python -m stscq.data.split --store data/demo/faces --seed 1 --out data/demo/spli
 
 import json
 from pathlib import Path
-from typing import Literal
 
 from stscq.cli_tools import run
 from stscq.data.pairs import make_pairs
-from stscq.data.splits import split_people
+from stscq.data.splits import Side, split_people
 from stscq.data.store import open_store
 
 
-def main(
-    store: Path, seed: int, test_people: int, val_people: str, side: Literal["test", "val"], folds: int, out: Path
-) -> None:
+def main(store: Path, seed: int, test_people: int, val_people: str, side: Side, folds: int, out: Path) -> None:
     """Writes OUT/index.parquet (the store's index with a column `split`) and OUT/pairs.parquet.
 
     VAL_PEOPLE is a JSON list of identities. The pairs are those of SIDE: val only for tuning.
     """
-    index = split_people(open_store(store).index, test_people, json.loads(val_people), seed)
+    index = split_people(open_store(store).index, test_people, json.loads(val_people), seed, side)
     pairs = make_pairs(index[index.split == side], folds, seed)
     out.mkdir(parents=True, exist_ok=True)
     index.to_parquet(out / "index.parquet")

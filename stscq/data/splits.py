@@ -1,18 +1,25 @@
 """Who trains, who is kept for tuning, and who is tested: people never change sides within a seed."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from stscq.errors import DataError
 
+Side = Literal["test", "val"]
+"""Who is evaluated: the test people, or, while tuning, the validation people."""
 
-def split_people(index: pd.DataFrame, test_people: int, val_people: Sequence[str], seed: int) -> pd.DataFrame:
+
+def split_people(
+    index: pd.DataFrame, test_people: int, val_people: Sequence[str], seed: int, side: Side
+) -> pd.DataFrame:
     """The index with a column `split`: train, val or test, disjoint in people.
 
-    `val_people` are the same for every seed, so that nobody who was tuned on is ever tested. Test people have two or
-    more images. Raises DataError when there are too few people, or when one of `val_people` is unknown.
+    `val_people` are the same for every seed and are never tested, so that nobody who was tuned on is tested. With
+    `side` val they are held out; with test, when all tuning is done, they train. Test people have two or more images.
+    Raises DataError when there are too few people, or when one of `val_people` is unknown.
     """
     images = index.identity.value_counts()
     unknown = set(val_people) - set(images.index)
@@ -28,5 +35,5 @@ def split_people(index: pd.DataFrame, test_people: int, val_people: Sequence[str
             f"data.test_people: {len(people)} people besides val_people are too few for {test_people} test people with "
             "two or more images each and two to train on; lower it in params.yaml"
         )
-    sides = dict.fromkeys(test, "test") | dict.fromkeys(val_people, "val")
+    sides = dict.fromkeys(test, "test") | (dict.fromkeys(val_people, "val") if side == "val" else {})
     return index.assign(split=index.identity.map(sides).fillna("train"))

@@ -43,14 +43,15 @@ def main(
     codebook: float,
     commitment: float,
     entropy: float,
+    spread: float,
     pixel_decoder: Path | None = None,
     save_seconds: float = 30.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
 
     The first CONTINUOUS_STEPS leave the latents unquantised (for a tokenizer trained from nothing); then the codebook
-    starts from their k-means centres. PIXEL_DECODER is a finished stage 1 of MaskGIT-VQGAN: a TiTok starts from its
-    codebook and decoder, and matches its latents in the first CONTINUOUS_STEPS.
+    starts from their k-means centres. PIXEL_DECODER is a finished stage 1 of MaskGIT-VQGAN: a TiTok paints with
+    its decoder, and matches its latents in the first CONTINUOUS_STEPS.
     """
     recipe = recipe_of(locals())
     images, rows = training_faces(store, split)
@@ -62,7 +63,7 @@ def main(
     teacher = None
     if pixel_decoder is not None:
         teacher, _ = load_codec(pixel_decoder)
-        start_titok(tokenizer, teacher, pixel_decoder)
+        start_titok(tokenizer, teacher, pixel_decoder, images[sample_rows(rows, seed, most=128)], seed)
         inputs.append(pixel_decoder / "weights.safetensors")
     codec = Codec(tokenizer, Codebooks(tokenizer.take_codebook()[None, None].clone(), tokenizer.metric), None)
 
@@ -72,7 +73,9 @@ def main(
         if step < continuous_steps:
             z = codec.codebooks.continuous(z_e)
             if teacher is not None:
-                return warm_up_loss(tokenizer, z, teacher, faces)
+                terms = warm_up_loss(tokenizer, z, teacher, faces)
+                terms["loss"] = terms["loss"] + spread * token_mean_loss(z)
+                return terms
             terms = image_losses(tokenizer.decode(z), faces, judge, weights)
             if tokenizer.metric == "inner":
                 # Latents near the sphere where the entries will start: a longer latent would only favour long entries.
@@ -118,8 +121,19 @@ def warm_up_loss(tokenizer: Tokenizer, z: Tensor, teacher: Codec, faces: Tensor)
     return {"loss": error / target.var()}
 
 
-def start_titok(tokenizer: Tokenizer, teacher: Codec, folder: Path) -> None:
-    """Initialise a TiTok, with codebook and decoder of the trained MaskGIT-VQGAN in `folder`, as its authors do.
+def token_mean_loss(z: Tensor) -> Tensor:
+    """Squared length of each token's batch mean (B x T x d), averaged over tokens.
+
+    Minimised, latents of length 1 vary with the image instead of with the token: otherwise nearly all that a shared
+    codebook can tell apart is which token it looks at.
+    """
+    return z.mean(0).square().sum(-1).mean()
+
+
+def start_titok(tokenizer: Tokenizer, teacher: Codec, folder: Path, faces: np.ndarray, seed: int) -> None:
+    """Initialise a TiTok to paint with the decoder of the trained MaskGIT-VQGAN in `folder`, as its authors do.
+
+    The entries that it mixes are k-means centres of that model's latents on some faces (N x S x S x 3 uint8).
 
     Raises CheckpointError when the tokenizer is no TiTok, or the sizes differ.
     """
@@ -132,7 +146,9 @@ def start_titok(tokenizer: Tokenizer, teacher: Codec, folder: Path) -> None:
     tokenizer.initialise()
     try:
         tokenizer.pixel_decoder.load_state_dict(teacher.tokenizer.decoder.state_dict())
-        tokenizer.pixel_quantize.embedding.weight.data.copy_(teacher.codebooks.weight.data[0, 0])
+        pixel_book = tokenizer.pixel_quantize.embedding.weight.data
+        latents = encode_rows(teacher.tokenizer, faces, np.arange(len(faces)))
+        pixel_book.copy_(global_from_latents(latents, len(pixel_book), teacher.tokenizer.metric, seed))
     except RuntimeError as problem:
         raise CheckpointError(f"{folder}: does not fit TiTok's pixel decoder ({problem})") from problem
 
