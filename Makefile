@@ -29,13 +29,13 @@ lint: $(READY)
 
 environment: $(READY)
 
+# --no-deps: the lock is complete. It holds opencv-python-headless where insightface asks for opencv-python, which would
+# need a system's OpenGL.
 $(READY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 	  { echo "Python 3.11 is needed (the lock file is for it); make PYTHON=/path/to/python3.11"; exit 1; }
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	# --no-deps: the lock is complete. It holds opencv-python-headless where insightface asks for opencv-python, which
-	# would need a system's OpenGL.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
