@@ -35,6 +35,7 @@ COLOURS = {
 MARKERS = {"global_plain": "v", "global": "o", "token_specific": "s", "switchable": "^", "switchable (NN-trained)": "x"}
 LABELS = {"mean_acc": "verification accuracy (%)", "ids": "identity similarity IDS (cosine)"}
 FACES = 8
+TITLES = {"stage1": "global, stage 1 only", "global": "global, compute-matched"}
 
 
 def kind_of(e: Evaluations, run: Run) -> str:
@@ -77,7 +78,7 @@ def draw_point(panel: Axes, e: Evaluations, run: Run, measure: str) -> None:
     s = summary_columns(measure, e.values(run, measure))
     half = s[f"{measure}_high"] - s[measure]
     panel.errorbar(
-        e.describe(run)["bpp"] + OFFSETS[kind] * 0.0015,
+        e.describe(run)["bpp"] * (1 + 0.02 * OFFSETS[kind]),
         s[measure],
         yerr=None if np.isnan(half) else half,
         color=COLOURS[kind],
@@ -103,14 +104,14 @@ def sheet_figure(e: Evaluations, backbone: str, store: Path) -> Figure:
     for run in runs:
         rows.append(np.load(e.path(run, seed, "reconstructions.npy"), mmap_mode="r", allow_pickle=False)[people])
         bits = e.metrics(run, seed)["bits"]
-        names.append(f"{run.variant.replace('_', ' ')}\n{bits} bits")
+        names.append(f"{TITLES.get(run.variant, run.variant).replace('_', ' ')}\n{bits} bits")
     figure, panels = plt.subplots(len(rows), 1, figsize=(1.0 * len(people) + 1.9, 1.02 * len(rows)))
     for panel, faces, name in zip(panels, rows, names, strict=True):
         panel.imshow(np.concatenate(list(faces), axis=1), interpolation="nearest")
         panel.set_xticks([])
         panel.set_yticks([])
         panel.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    figure.suptitle(f"{backbone}: unseen people, seed {seed}", fontsize=10)
+    panels[0].set_title(f"{backbone}: unseen people, seed {seed}", fontsize=10)
     figure.tight_layout(pad=0.4)
     return figure
 
