@@ -18,7 +18,7 @@ SMALL_MASKGIT = json.dumps(
 )
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def one_thread():
     torch.set_num_threads(1)
 

@@ -1,5 +1,7 @@
 """Losses of the codebooks and of the router. Axes: B images, M groups, T tokens, d channels."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -35,6 +37,23 @@ def expected_error_loss(g: Tensor, errors: Tensor) -> Tensor:
     """
     relative = errors / errors.mean(1, keepdim=True).abs()
     return (g * relative.detach()).sum(1).mean()
+
+
+class RouterLossWeights(NamedTuple):
+    balance: float
+    confidence: float
+    expected_error: float
+
+
+def router_losses(g: Tensor, errors: Tensor, weights: RouterLossWeights) -> dict[str, Tensor]:
+    """The three terms and their weighted sum `loss`. g, errors: B x M."""
+    terms = {
+        "balance": balance_loss(g),
+        "confidence": confidence_loss(g),
+        "expected_error": expected_error_loss(g, errors),
+    }
+    total = sum((w * term for w, term in zip(weights, terms.values(), strict=True)), start=g.new_zeros(()))
+    return {"loss": total, **terms}
 
 
 def entry_entropy_loss(soft: Tensor) -> Tensor:

@@ -12,13 +12,7 @@ from torch import Tensor, nn
 from stscq.cli_tools import run
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.initialise import token_specific
-from stscq.quantization.losses import (
-    balance_loss,
-    codebook_loss,
-    confidence_loss,
-    entry_entropy_loss,
-    expected_error_loss,
-)
+from stscq.quantization.losses import RouterLossWeights, codebook_loss, entry_entropy_loss, router_losses
 from stscq.quantization.revival import Revival
 from stscq.quantization.router import Router
 from stscq.quantization.search import group_errors
@@ -71,7 +65,8 @@ def main(
     recipe = recipe_of(locals())
     images, rows = training_faces(store, split)
     judge = load_iresnet(recogniser)
-    weights = ImageLossWeights(reconstruction, perceptual, identity)
+    image_weights = ImageLossWeights(reconstruction, perceptual, identity)
+    router_weights = RouterLossWeights(balance, confidence, expected_error)
     before, before_recipe = load_codec(start)
     tokenizer = before.tokenizer.requires_grad_(False)
     torch.manual_seed(seed)
@@ -79,11 +74,11 @@ def main(
     if shared:
         codec = Codec(tokenizer, before.codebooks, None)
     else:
-        book = before.codebooks.weight.detach()[0, 0]
-        weight = token_specific(book, latents, entries, groups, tokenizer.metric, jitter, seed)
+        weight = token_specific(
+            before.codebooks.weight.detach()[0, 0], latents, entries, groups, tokenizer.metric, jitter, seed
+        )
         router = Router(groups, tokenizer.T, tokenizer.d, rank) if groups > 1 and selection == "router" else None
         codec = Codec(tokenizer, Codebooks(weight, tokenizer.metric), router)
-
     revival = Revival(codec.codebooks)
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
@@ -92,33 +87,18 @@ def main(
         faces, _ = draw(images, rows, batch, seed, step)
         with torch.no_grad():
             z_e = tokenizer.encode(faces)
-        terms: dict[str, Tensor] = {}
-        group = None
-        loss = z_e.new_zeros(())
-        if codec.router is not None:
-            g = codec.router(z_e).softmax(1)
-            group = g.argmax(1)
-            errors = group_errors(z_e, codec.codebooks.weight.detach(), tokenizer.metric)
-            terms = {
-                "balance": balance_loss(g),
-                "confidence": confidence_loss(g),
-                "expected_error": expected_error_loss(g, errors),
-            }
-            loss = (
-                balance * terms["balance"] + confidence * terms["confidence"] + expected_error * terms["expected_error"]
-            )
+        group, terms = route(codec, z_e, router_weights)
         quantised = codec.codebooks(z_e, group)
         revival.count(quantised.assignment)
         terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
         terms["groups"] = torch.tensor(float(len(quantised.assignment.group.unique())))
-        loss = loss + codebook * terms["codebook"]
+        terms["loss"] = terms["loss"] + codebook * terms["codebook"]
         if quantised.soft is not None:
-            loss = loss + entropy * entry_entropy_loss(quantised.soft)
-        if any(weights):
-            image_terms = image_losses(tokenizer.decode(quantised.z_q), faces, judge, weights)
-            loss = loss + image_terms.pop("loss")
-            terms |= image_terms
-        return {"loss": loss, **terms}
+            terms["loss"] = terms["loss"] + entropy * entry_entropy_loss(quantised.soft)
+        if any(image_weights):
+            image_terms = image_losses(tokenizer.decode(quantised.z_q), faces, judge, image_weights)
+            terms |= {**image_terms, "loss": terms["loss"] + image_terms["loss"]}
+        return terms
 
     parts: dict[str, nn.Module] = {"codebooks": codec.codebooks, "revival": revival}
     if codec.router is not None:
@@ -136,6 +116,15 @@ def main(
         weight_decay=weight_decay,
         save_seconds=save_seconds,
     )
+
+
+def route(codec: Codec, z_e: Tensor, weights: RouterLossWeights) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """The router's group for each image (B) and its losses; None and a loss of 0 where there is no router."""
+    if codec.router is None:
+        return None, {"loss": z_e.new_zeros(())}
+    g = codec.router(z_e).softmax(1)
+    errors = group_errors(z_e, codec.codebooks.weight.detach(), codec.tokenizer.metric)
+    return g.argmax(1), router_losses(g, errors, weights)
 
 
 if __name__ == "__main__":
