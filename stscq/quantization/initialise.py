@@ -4,7 +4,6 @@ Axes: N latents, M groups, T tokens, K entries, d channels; K_0 entries in the g
 """
 
 import torch
-from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from stscq.backbones.base import Metric
@@ -16,6 +15,8 @@ def global_from_latents(z_e: Tensor, K: int, metric: Metric, seed: int) -> Tenso
 
     Raises ValueError when there are fewer latents than entries.
     """
+    from scipy.cluster.vq import kmeans2  # imported here: a third of a second that only stage 1 needs
+
     latents = on_surface(z_e, metric).flatten(0, 1)
     if len(latents) < K:
         raise ValueError(f"{len(latents)} latents cannot start a codebook of K = {K} entries; take more images")
