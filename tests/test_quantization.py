@@ -11,14 +11,13 @@ from stscq.quantization.losses import balance_loss, confidence_loss, expected_er
 from stscq.quantization.router import Router
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean", "inner"])
+# Not for inner products: the entry with the largest one with an entry need not be itself.
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize(("M", "S"), [(1, 1), (1, 5), (3, 5)])
 def test_quantising_twice_changes_nothing(metric, M, S):
     torch.manual_seed(0)
     books = Codebooks(torch.randn(M, S, 8, 4), metric)
     z_q = books(torch.randn(6, 5, 4)).z_q
-    if metric == "inner":
-        return  # the entry with the largest inner product with an entry need not be itself
     assert torch.allclose(books(z_q.detach()).z_q, z_q, atol=1e-6)
 
 
