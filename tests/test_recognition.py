@@ -1,14 +1,20 @@
 """Recognisers behind one interface, and the small ArcFace in torch and as ONNX."""
 
+from pathlib import Path
+
+import cv2
+import dlib
 import numpy as np
 import pytest
 import torch
 
+from stscq.data.align import CHIP, model_path
 from stscq.data.orl import orl_folder, read_orl
 from stscq.data.store import open_store
 from stscq.errors import DataError
 from stscq.recognition.arcface import ArcFaceHead
-from stscq.recognition.base import load_recogniser
+from stscq.recognition.base import load_recogniser, unit
+from stscq.recognition.dlib_resnet import MODEL, load_network
 from stscq.recognition.iresnet import IResNet, to_input
 from stscq.recognition.train import load_iresnet
 from stscq.training.batches import to_float
@@ -24,6 +30,22 @@ def test_dlib_tells_people_apart():
     same = person[:, None] == person
     off_diagonal = ~np.eye(len(person), dtype=bool)
     assert similarity[same & off_diagonal].min() > similarity[~same].mean() + 0.03
+
+
+def test_dlib_network_in_torch_is_dlibs_own():
+    images = np.stack([face.image for face, _ in zip(read_orl(orl_folder(), 64), range(12), strict=False)])
+    chips = [cv2.resize(image, (CHIP, CHIP), interpolation=cv2.INTER_CUBIC) for image in images]
+    network = dlib.face_recognition_model_v1(model_path(MODEL))
+    expected = unit(np.asarray([network.compute_face_descriptor(chip) for chip in chips]))
+    assert np.abs(load_recogniser("dlib").embed(images) - expected).max() < 1e-5
+
+
+def test_another_file_in_place_of_dlibs_is_refused(tmp_path):
+    data = bytearray(Path(model_path(MODEL)).read_bytes())
+    data[1_000_000] ^= 1
+    (tmp_path / "changed.dat").write_bytes(data)
+    with pytest.raises(DataError, match=r"changed\.dat: not the published"):
+        load_network(tmp_path / "changed.dat")
 
 
 def test_torch_and_onnx_agree(recogniser, faces):

