@@ -25,7 +25,7 @@ from tests.conftest import ROOT, SMALL_MASKGIT
 IMAGE = {"reconstruction": 1.0, "perceptual": 0.1, "identity": 0.1}
 STAGE1 = {
     "model": SMALL_MASKGIT, "seed": 1, "steps": 6, "continuous_steps": 3, "batch": 4, "lr": 0.002, "weight_decay": 0.01,
-    "codebook": 1.0, "commitment": 0.25, "entropy": 0.05, "spread": 0.3, **IMAGE,
+    "codebook": 1.0, "commitment": 0.25, "entropy": 0.05, **IMAGE,
 }  # fmt: skip
 STAGE2 = {
     "shared": False, "groups": 4, "entries": 8, "selection": "router", "seed": 1, "steps": 8, "batch": 8, "lr": 0.005,

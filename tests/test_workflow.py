@@ -32,7 +32,7 @@ def dry_run(tmp_path, change):
         ({"stage2": {"lr": "fast"}}, "lr"),
         ({"backbones": {"ibq": {"model": {"K": 0}}}}, "K"),
         ({"data": {"test_people": 4}}, "data.test_people"),
-        ({"backbones": {"titok_s": {"variants": {"switchable_16x4": {"M": 3}}}}}, "variants.switchable_16x4.M: M = 3"),
+        ({"backbones": {"titok_s": {"variants": {"switchable_16x16": {"M": 3}}}}}, "switchable_16x16.M: M = 3"),
         ({"profile": "papre"}, "'papre' is none of demo"),
     ],
 )

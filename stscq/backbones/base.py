@@ -40,6 +40,10 @@ class Tokenizer(nn.Module, ABC):
     def decode(self, z_q: Tensor) -> Tensor:
         """Quantised latents B x T x d -> images B x 3 x H x W, meant for [0, 1] but not clamped."""
 
+    @abstractmethod
+    def initialise(self) -> None:
+        """Set the weights for training from nothing; published weights take the place of that."""
+
     def take_codebook(self) -> Tensor:
         """Hand over the K x d global codebook, for good: from here on `stscq.quantization.Codebooks` owns it."""
         weight = self.quantize.embedding.weight.detach()

@@ -166,14 +166,19 @@ class TiTok(Tokenizer):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """For training from nothing: let positions and image content reach the latent tokens from the first step.
+        """Content and positions reach the latent tokens, and these the grid, from the first step on.
 
-        Patches are centred on mid-grey and all positions have unit scale. With the small positions that suit long
-        training, a demo model's latents still did not depend on the image after 900 steps.
+        Attention with the weights that suit long training is near uniform and small beside the residual path: a demo
+        model's latents then did not depend on the image after hundreds of steps. So positions have unit scale, patches
+        are centred on mid-grey, attention looks at few tokens, and what it reads weighs as much as what was there.
         """
         for part in (self.encoder, self.decoder):
             part.positional_embedding.normal_()
             part.latent_token_positional_embedding.normal_()
+            for block in part.transformer:
+                assert isinstance(block, Block)
+                block.attn.in_proj_weight.mul_(3)
+                block.attn.out_proj.weight.mul_(3)
         self.decoder.decoder_embed.weight.normal_()
         self.encoder.patch_embed.weight.mul_(3)
         assert self.encoder.patch_embed.bias is not None

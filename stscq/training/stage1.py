@@ -43,7 +43,6 @@ def main(
     codebook: float,
     commitment: float,
     entropy: float,
-    spread: float,
     pixel_decoder: Path | None = None,
     save_seconds: float = 30.0,
 ) -> None:
@@ -59,6 +58,7 @@ def main(
     weights = ImageLossWeights(reconstruction, perceptual, identity)
     torch.manual_seed(seed)
     tokenizer = fast_layout(build(**json.loads(model)))
+    tokenizer.initialise()
     inputs = [store / "images.npy", split, recogniser / "weights.safetensors"]
     teacher = None
     if pixel_decoder is not None:
@@ -73,9 +73,7 @@ def main(
         if step < continuous_steps:
             z = codec.codebooks.continuous(z_e)
             if teacher is not None:
-                terms = warm_up_loss(tokenizer, z, teacher, faces)
-                terms["loss"] = terms["loss"] + spread * token_mean_loss(z)
-                return terms
+                return warm_up_loss(tokenizer, z, teacher, faces)
             terms = image_losses(tokenizer.decode(z), faces, judge, weights)
             if tokenizer.metric == "inner":
                 # Latents near the sphere where the entries will start: a longer latent would only favour long entries.
@@ -121,17 +119,8 @@ def warm_up_loss(tokenizer: Tokenizer, z: Tensor, teacher: Codec, faces: Tensor)
     return {"loss": error / target.var()}
 
 
-def token_mean_loss(z: Tensor) -> Tensor:
-    """Squared length of each token's batch mean (B x T x d), averaged over tokens.
-
-    Minimised, latents of length 1 vary with the image instead of with the token: otherwise nearly all that a shared
-    codebook can tell apart is which token it looks at.
-    """
-    return z.mean(0).square().sum(-1).mean()
-
-
 def start_titok(tokenizer: Tokenizer, teacher: Codec, folder: Path, faces: np.ndarray, seed: int) -> None:
-    """Initialise a TiTok to paint with the decoder of the trained MaskGIT-VQGAN in `folder`, as its authors do.
+    """Make a TiTok paint with the decoder of the trained MaskGIT-VQGAN in `folder`, as its authors do.
 
     The entries that it mixes are k-means centres of that model's latents on some faces (N x S x S x 3 uint8).
 
@@ -143,14 +132,14 @@ def start_titok(tokenizer: Tokenizer, teacher: Codec, folder: Path, faces: np.nd
         raise CheckpointError(
             f"{folder}: a grid of {teacher.tokenizer.grid}, TiTok's is {tokenizer.decoder.grid}; its patch decides that"
         )
-    tokenizer.initialise()
     try:
         tokenizer.pixel_decoder.load_state_dict(teacher.tokenizer.decoder.state_dict())
         pixel_book = tokenizer.pixel_quantize.embedding.weight.data
         latents = encode_rows(teacher.tokenizer, faces, np.arange(len(faces)))
         pixel_book.copy_(global_from_latents(latents, len(pixel_book), teacher.tokenizer.metric, seed))
     except RuntimeError as problem:
-        raise CheckpointError(f"{folder}: does not fit TiTok's pixel decoder ({problem})") from problem
+        first = str(problem).splitlines()[:2][-1].strip()  # one difference in shapes is enough to act on
+        raise CheckpointError(f"{folder}: does not fit TiTok's pixel decoder ({first})") from problem
 
 
 @torch.no_grad()
