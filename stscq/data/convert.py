@@ -1,0 +1,170 @@
+"""Large sets of encoded images into an image store: in parallel, resumable, with a limit on corrupt images.
+
+While it runs, OUT holds .partial-images.npy (all rows, filled chunk by chunk) and .partial-journal.jsonl (a line for
+each chunk that is done); a killed conversion goes on after the last of these. Axes: N images, S x S pixels.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from stscq.data.align import resize_down
+from stscq.data.store import COLUMNS
+from stscq.errors import DataError
+
+CHUNK = 256
+"""Images between two lines of the journal: what a kill can cost, times the number of workers."""
+MOST_PIXELS = 1 << 26
+
+
+class Entry(Protocol):
+    """What a store says about an image, and where its bytes are. Sent to worker processes."""
+
+    @property
+    def row(self) -> tuple[str, str, str]:
+        """image_id, identity, source."""
+
+    def read(self) -> bytes:
+        """The encoded image. Raises DataError when it is damaged."""
+
+
+def decode(data: bytes, size: int) -> np.ndarray:
+    """An encoded square image as size x size x 3 uint8 RGB. Raises DataError when it cannot be read."""
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as problem:
+        raise DataError(f"not a readable image ({problem})") from problem
+    if image is None:
+        raise DataError("not a readable image")
+    if image.shape[0] != image.shape[1] or image.size > 3 * MOST_PIXELS:
+        raise DataError(f"{image.shape[1]} x {image.shape[0]} pixels; expected an aligned square face")
+    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return resize_down(rgb, size) if len(rgb) > size else cv2.resize(rgb, (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def convert(entries: Sequence[Entry], out: Path, size: int, most_corrupt: int, workers: int) -> int:
+    """Write the store OUT from `entries`. Returns the number of images that were left out as corrupt.
+
+    Raises DataError, with the first few, as soon as more than `most_corrupt` are; what was done is kept.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    images, journal = out / ".partial-images.npy", out / ".partial-journal.jsonl"
+    done = resume(entries, images, journal, size)
+    todo = [i for i in range(0, len(entries), CHUNK) if i not in done]
+    progress = tqdm(total=len(entries), initial=len(entries) - sum(len(entries[i : i + CHUNK]) for i in todo))
+    progress.set_description("images")
+    work = partial(convert_chunk, images=images, size=size)
+    with journal.open("a", encoding="utf-8") as file, ProcessPoolExecutor(workers) as pool, progress:
+        # A bounded number of chunks at a time: entries of packs carry their bytes with them.
+        for batch in batches(todo, 4 * workers):
+            for start, found in zip(batch, pool.map(work, batch, [entries[i : i + CHUNK] for i in batch]), strict=True):
+                done[start] = found
+                file.write(json.dumps({"start": start, "corrupt": found}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+                progress.update(len(entries[start : start + CHUNK]))
+                check_corrupt(done, entries, out, most_corrupt)
+    corrupt = sorted(int(number) for chunk in done.values() for number in chunk)
+    check_corrupt(done, entries, out, most_corrupt)
+    finish(entries, corrupt, images, journal, out)
+    return len(corrupt)
+
+
+def convert_chunk(start: int, entries: Sequence[Entry], images: Path, size: int) -> dict[str, str]:
+    """Fill the rows from `start` on. Returns the corrupt ones: row number (as JSON has it) -> what is wrong."""
+    array = np.load(images, mmap_mode="r+", allow_pickle=False)
+    corrupt = {}
+    for number, entry in enumerate(entries, start):
+        try:
+            array[number] = decode(entry.read(), size)
+        except DataError as problem:
+            corrupt[str(number)] = str(problem)
+    array.flush()
+    return corrupt
+
+
+def batches(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for i in range(0, len(items), size):
+        yield items[i : i + size]
+
+
+def resume(entries: Sequence[Entry], images: Path, journal: Path, size: int) -> dict[int, dict[str, str]]:
+    """The chunks that an earlier run of the same conversion finished; both files are made anew when there is none."""
+    digest = hashlib.sha256(repr((size, CHUNK)).encode())
+    for entry in entries:
+        digest.update(repr(entry.row).encode())
+    head = {"conversion": digest.hexdigest()}
+    lines = read_journal(journal)
+    if images.is_file() and lines and lines[0] == head:
+        return {line["start"]: line["corrupt"] for line in lines[1:]}
+    np.lib.format.open_memmap(images, "w+", np.uint8, (len(entries), size, size, 3)).flush()
+    journal.write_text(json.dumps(head) + "\n", encoding="utf-8")
+    return {}
+
+
+def read_journal(journal: Path) -> list[dict[str, Any]]:
+    """Its lines, without what a kill cut off (which is also cut from the file, so that lines can be added)."""
+    if not journal.is_file():
+        return []
+    whole = [line for line in journal.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    journal.write_text("".join(whole), encoding="utf-8")
+    return [json.loads(line) for line in whole]
+
+
+def check_corrupt(done: dict[int, dict[str, str]], entries: Sequence[Entry], out: Path, most_corrupt: int) -> None:
+    corrupt = {int(number): problem for chunk in done.values() for number, problem in chunk.items()}
+    if len(corrupt) > most_corrupt:
+        first = "; ".join(f"{entries[number].row[2]}: {corrupt[number]}" for number in sorted(corrupt)[:3])
+        raise DataError(
+            f"{out}: {len(corrupt)} corrupt images, more than data.most_corrupt = {most_corrupt}. First: {first}"
+        )
+
+
+def finish(entries: Sequence[Entry], corrupt: Sequence[int], images: Path, journal: Path, out: Path) -> None:
+    """Fill the holes of corrupt images from the end, shorten the array, write the index, put both in place."""
+    rows = [entry.row for entry in entries]
+    keep = len(rows) - len(corrupt)
+    if not keep:
+        raise DataError(f"{out}: no image could be read")
+    array = np.load(images, mmap_mode="r+", allow_pickle=False)
+    shortened = len(array) == keep < len(rows)  # by a run that was killed right after
+    holes = [number for number in corrupt if number < keep]
+    spare = sorted(set(range(keep, len(rows))) - set(corrupt))
+    for hole, number in zip(holes, spare, strict=True):
+        rows[hole] = rows[number]
+        if not shortened:
+            array[hole] = array[number]
+    index = pd.DataFrame(rows[:keep], columns=COLUMNS)
+    twice = index.image_id[index.image_id.duplicated()]
+    if len(twice):
+        raise DataError(f"{out}: two images are called {twice.iloc[0]!r}")
+    array.flush()
+    if keep < len(rows):
+        shorten(images, keep)
+    index.to_parquet(out / ".partial-index.parquet")
+    (out / ".partial-index.parquet").replace(out / "index.parquet")
+    images.replace(out / "images.npy")
+    journal.unlink()
+
+
+def shorten(images: Path, keep: int) -> None:
+    """Cut the .npy file to its first `keep` rows in place: numpy leaves room in the header for any length."""
+    with images.open("r+b") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+        file.seek(0)
+        shorter = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (keep, *shape[1:])}
+        np.lib.format.write_array_header_1_0(file, shorter)
+        assert file.tell() == start
+        file.truncate(start + keep * int(np.prod(shape[1:])) * dtype.itemsize)

@@ -1,0 +1,120 @@
+"""Conversion of encoded images into a store: kills, corrupt images, limits."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+
+from stscq.data import convert as module
+from stscq.data.convert import convert
+from stscq.data.recordio import open_training_set
+from stscq.data.store import open_store
+from stscq.errors import DataError
+from tests.test_recordio import write_training_set
+
+
+class Memory(NamedTuple):
+    """An entry whose bytes are at hand."""
+
+    name: str
+    data: bytes
+
+    @property
+    def row(self):
+        return self.name, self.name[0], f"memory {self.name}"
+
+    def read(self):
+        return self.data
+
+
+def picture(value, size=32):
+    return cv2.imencode(".png", np.full((size, size, 3), value, np.uint8))[1].tobytes()
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 4)
+
+
+def entries(count, corrupt=()):
+    return [Memory(f"{i:03d}", b"" if i in corrupt else picture(i)) for i in range(count)]
+
+
+def test_a_record_set_becomes_a_store(tmp_path):
+    random = np.random.default_rng(0)
+    faces = [cv2.resize(random.integers(0, 255, (4, 4, 3), np.uint8), (112, 112)) for _ in range(5)]
+    encoded = [cv2.imencode(".png", face)[1].tobytes() for face in faces]
+    write_training_set(tmp_path / "casia", [encoded[:3], encoded[3:]])
+    assert convert(open_training_set(tmp_path / "casia"), tmp_path / "store", 112, most_corrupt=0, workers=2) == 0
+    images, index = open_store(tmp_path / "store")
+    assert np.array_equal(images, np.stack(faces)[..., ::-1])
+    assert index.identity.tolist() == ["0", "0", "0", "1", "1"]
+    assert index.source[4] == "train.rec, record 5"
+    assert not list((tmp_path / "store").glob(".partial*"))
+
+
+@pytest.mark.parametrize("corrupt", [{0}, {19}, {3, 4, 18}, set(range(15))])
+def test_corrupt_images_are_left_out(tmp_path, small_chunks, corrupt):
+    assert convert(entries(20, corrupt), tmp_path, 32, most_corrupt=len(corrupt), workers=2) == len(corrupt)
+    images, index = open_store(tmp_path)
+    assert sorted(index.image_id) == [f"{i:03d}" for i in range(20) if i not in corrupt]
+    assert images[:, 0, 0, 0].tolist() == [int(name) for name in index.image_id]
+
+
+def test_too_many_corrupt_images_stop_it(tmp_path, small_chunks):
+    with pytest.raises(DataError, match=r"3 corrupt .* more than data.most_corrupt = 2. First: memory 001: not a read"):
+        convert(entries(20, {1, 2, 3}), tmp_path, 32, most_corrupt=2, workers=1)
+    assert not (tmp_path / "images.npy").exists()
+    # With a higher limit it goes on from what was done.
+    assert convert(entries(20, {1, 2, 3}), tmp_path, 32, most_corrupt=3, workers=1) == 3
+
+
+def test_a_killed_conversion_goes_on(tmp_path, small_chunks, monkeypatch):
+    done = []
+
+    def dies_at_third(start, entries, images, size):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(start)
+        return chunk(start, entries, images, size)
+
+    class Pool:  # in this process, so that the kill is where we want it
+        def __init__(self, workers): ...
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error): ...
+        def map(self, *arguments):
+            return map(*arguments)
+
+    chunk = module.convert_chunk
+    monkeypatch.setattr(module, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(module, "convert_chunk", dies_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        convert(entries(20, {2}), tmp_path, 32, most_corrupt=1, workers=1)
+    assert done == [0, 4]
+    with (tmp_path / ".partial-journal.jsonl").open("a") as journal:
+        journal.write('{"start": 8, "cor')  # a line that the kill cut off
+    done.extend([-1] * 3)
+    assert convert(entries(20, {2}), tmp_path, 32, most_corrupt=1, workers=1) == 1
+    assert done[5:] == [8, 12, 16]
+    images, index = open_store(tmp_path)
+    assert images[:, 0, 0, 0].tolist() == [int(name) for name in index.image_id]
+
+
+def test_another_set_starts_anew(tmp_path, small_chunks):
+    with pytest.raises(DataError):
+        convert(entries(20, {19}), tmp_path, 32, most_corrupt=0, workers=1)
+    assert convert(entries(8), tmp_path, 32, most_corrupt=0, workers=1) == 0
+    assert len(open_store(tmp_path).index) == 8
+
+
+def test_images_that_are_no_faces(tmp_path):
+    wide = cv2.imencode(".png", np.zeros((32, 48, 3), np.uint8))[1].tobytes()
+    with pytest.raises(DataError, match="48 x 32 pixels; expected an aligned square face"):
+        convert([Memory("a", wide)], tmp_path, 32, most_corrupt=0, workers=1)
+    with pytest.raises(DataError, match="no image could be read"):
+        convert([Memory("a", wide)], tmp_path, 32, most_corrupt=1, workers=1)
+    with pytest.raises(DataError, match="two images are called 'a'"):
+        convert([Memory("a", picture(1)), Memory("a", picture(2))], tmp_path / "two", 32, most_corrupt=0, workers=1)

@@ -1,0 +1,142 @@
+"""A recogniser in ONNX as a torch module: the same numbers as onnxruntime, gradients down to the pixels."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import helper
+
+from stscq.errors import DataError
+from stscq.recognition.iresnet import IResNet
+from stscq.recognition.onnx_torch import OnnxIResNet
+from stscq.recognition.train import export_onnx
+
+X = torch.randn(3, 3, 112, 112, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+
+
+def by_onnxruntime(path):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: X.numpy()})[0]
+
+
+def lively(network):
+    """Normalisation statistics as after training, so that leaving one out shows."""
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
+            layer.running_mean.normal_(0, 0.1)
+            layer.running_var.uniform_(0.5, 1.5)
+            torch.nn.init.uniform_(layer.weight, 0.5, 1.5)
+        elif isinstance(layer, torch.nn.PReLU):
+            torch.nn.init.uniform_(layer.weight, 0, 0.5)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def published_size(tmp_path_factory):
+    """An IResNet-50 of published shape with random weights (insightface's w600k_r50 has this shape)."""
+    torch.manual_seed(0)
+    network = lively(IResNet([64, 128, 256, 512], [3, 4, 14, 3], stem_stride=1, embedding=512))
+    path = tmp_path_factory.mktemp("onnx") / "w600k_r50.onnx"
+    export_onnx(network, path)
+    return path
+
+
+def relative(a, b):
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+def test_the_demos_recogniser(recogniser):
+    path = recogniser / "recogniser.onnx"
+    module = OnnxIResNet(path)
+    with torch.no_grad():
+        assert relative(module(X).numpy(), by_onnxruntime(path)) < 1e-4
+    maps, _ = module.features(X)
+    assert [m.shape[2] for m in maps] == [56, 28, 14, 7]
+
+
+@pytest.mark.slow
+def test_an_iresnet_of_published_size(published_size):
+    module = OnnxIResNet(published_size)
+    x = X.clone().requires_grad_()
+    maps, embedding = module.features(x)
+    assert relative(embedding.detach().numpy(), by_onnxruntime(published_size)) < 1e-4
+    assert [tuple(m.shape[1:3]) for m in maps] == [(64, 56), (128, 28), (256, 14), (512, 7)]
+    embedding.square().sum().backward()
+    assert x.grad is not None
+    assert (x.grad.abs().amax((1, 2, 3)) > 0).all()
+    assert not list(module.parameters())  # frozen: nothing that an optimiser could take
+
+
+def test_gradients_are_right(recogniser):
+    """Against a finite difference along a random direction."""
+    module = OnnxIResNet(recogniser / "recogniser.onnx").double()
+    x = X[:1].double().requires_grad_()
+    direction = torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    (gradient,) = torch.autograd.grad(module(x).sum(), x)
+    with torch.no_grad():
+        difference = (module(x + 1e-6 * direction).sum() - module(x - 1e-6 * direction).sum()) / 2e-6
+    assert (gradient * direction).sum().item() == pytest.approx(difference.item(), rel=1e-3)
+
+
+def written_by_hand(path, *nodes, outputs=("y",)):
+    """The operators of older exporters, over one 3 -> 4 channel convolution."""
+    tensors = {
+        "w": np.ones((4, 3, 3, 3), np.float32) / 27,
+        "slope": np.full((4, 1, 1), 0.25, np.float32),
+        "fc": np.arange(4 * 112 * 112 * 2, dtype=np.float32).reshape(-1, 2) / 1e5,
+        "b": np.array([1, 2], np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 3, 112, 112])],
+        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs],
+        [onnx.numpy_helper.from_array(array, name) for name, array in tensors.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8), path)
+
+
+CONV = helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1], kernel_shape=[3, 3])
+
+
+def test_flatten_dropout_identity_and_gemm(tmp_path):
+    path = tmp_path / "old.onnx"
+    written_by_hand(
+        path,
+        CONV,
+        helper.make_node("PRelu", ["c", "slope"], ["p"]),
+        helper.make_node("Add", ["p", "c"], ["a"]),
+        helper.make_node("Dropout", ["a"], ["d"]),
+        helper.make_node("Identity", ["d"], ["i"]),
+        helper.make_node("Flatten", ["i"], ["f"]),
+        helper.make_node("Gemm", ["f", "fc", "b"], ["y"], alpha=0.5, beta=2.0),
+    )
+    assert relative(OnnxIResNet(path)(X).numpy(), by_onnxruntime(path)) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("nodes", "outputs", "message"),
+    [
+        ([CONV, helper.make_node("Tanh", ["c"], ["y"])], ("y",), r"operator Tanh \(for y\) is in no IResNet"),
+        ([CONV, helper.make_node("Identity", ["c"], ["y"])], ("y",), "its output is no embedding"),
+        ([CONV, helper.make_node("Identity", ["c"], ["y"])], ("y", "c"), "1 inputs and 2 outputs"),
+        ([helper.make_node("Add", ["x", "gone"], ["y"])], ("y",), "not an IResNet for 112 x 112 pixels"),
+        (
+            [helper.make_node("Conv", ["x", "w"], ["y"], pads=[0, 0, 1, 1], kernel_shape=[3, 3])],
+            ("y",),
+            "unequal or automatic padding",
+        ),
+    ],
+)
+def test_other_networks_are_refused(tmp_path, nodes, outputs, message):
+    path = tmp_path / "other.onnx"
+    written_by_hand(path, *nodes, outputs=outputs)
+    with pytest.raises(DataError, match=r"other\.onnx: .*" + message):
+        OnnxIResNet(path)
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    with pytest.raises(DataError, match=r"broken\.onnx: not a readable ONNX model"):
+        OnnxIResNet(tmp_path / "broken.onnx")

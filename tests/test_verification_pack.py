@@ -1,0 +1,76 @@
+"""Verification packs in the pickle protocols that are about, and pickles that must not be opened."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from stscq.data.verification_pack import read_pack
+from stscq.errors import DataError
+
+IMAGES = [b"\xff\xd8one", b"\xff\xd8\x00two", b"\xff\xd8three", b"\xff\xd8four"]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("form", ["bytes", "arrays", "numpy bools"])
+def test_packs_of_every_protocol(tmp_path, protocol, form):
+    images = [np.frombuffer(image, np.uint8) for image in IMAGES] if form == "arrays" else IMAGES
+    same = list(np.array([True, False])) if form == "numpy bools" else [True, False]
+    path = tmp_path / "lfw.bin"
+    path.write_bytes(pickle.dumps((images, same), protocol=protocol))
+    pack = read_pack(path)
+    assert pack.images == IMAGES
+    assert pack.same.tolist() == [True, False]
+
+
+def test_a_python_2_pack(tmp_path):
+    # What Python 2's cPickle.dumps((["ab", "cd"], [True]), 2) wrote: strings as SHORT_BINSTRING.
+    path = tmp_path / "old.bin"
+    path.write_bytes(b"\x80\x02]q\x01(U\x02abU\x02cde]q\x02\x88a\x86q\x03.")
+    assert read_pack(path).images == [b"ab", b"cd"]
+
+
+class Attack:
+    def __reduce__(self):
+        return os.system, ("touch harmed",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (Attack(), r"it asks for (posix|nt)\.system, which no verification pack needs"),
+        (([print], [True]), "it asks for builtins.print"),
+        ((np.array([None, b""]), [True]), "arrays of type 'O8' do not belong there"),
+        ((IMAGES, [True]), "4 images for 1 pairs"),
+        ((["text", b""], [True]), "expected encoded images and bools"),
+        ((IMAGES[:2], ["yes"]), "expected encoded images and bools"),
+        ({"images": []}, "expected two lists"),
+        (([], []), "0 images for 0 pairs"),
+    ],
+)
+def test_what_is_no_pack_is_refused(tmp_path, monkeypatch, content, message):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "lfw.bin"
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(DataError, match=r"lfw\.bin: " + message):
+        read_pack(path)
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_damaged_packs(tmp_path):
+    path = tmp_path / "lfw.bin"
+    whole = pickle.dumps((IMAGES, [True, False]))
+    for cut in (0, 1, 10, len(whole) - 3):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(DataError, match=r"lfw\.bin: not a readable verification pack"):
+            read_pack(path)
+    path.write_bytes(b"\x80\x04\x8e" + (1 << 60).to_bytes(8, "little"))  # a string of an exabyte
+    with pytest.raises(DataError, match=r"lfw\.bin: not a readable verification pack"):
+        read_pack(path)
+    # An array whose bytes do not fill its shape.
+    array = np.zeros(6, np.uint8)
+    damaged = pickle.dumps(([array, array], [True]), protocol=2).replace(b"K\x06\x85", b"K\x07\x85")
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match=r"lfw\.bin: a damaged array"):
+        read_pack(path)
