@@ -26,14 +26,16 @@ def version() -> None:
 
 @app.command()
 def faces(
-    people: Annotated[Path, typer.Argument(help="A folder with one subfolder a person: PEOPLE/NAME/*.jpg")],
+    people: Annotated[Path, typer.Argument(help="PEOPLE/NAME/*.jpg, or a folder with train.rec")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The image store to write")],
     size: Annotated[int, typer.Option(min=16, help="Pixels of a side")] = 64,
+    most_corrupt: Annotated[int, typer.Option(min=0, help="Damaged records of a train.rec that may be left out")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read a train.rec")] = 1,
 ) -> None:
-    """Detect and align the faces of your own photos into an image store."""
+    """Detect and align the faces of your own photos, or read InsightFace's train.rec, into an image store."""
     from stscq.data.prepare import main as prepare
 
-    prepare(str(people), size, out)
+    prepare(str(people), size, out, most_corrupt, workers)
 
 
 @app.command()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from stscq.data import convert as module
+from stscq.data import prepare
 from stscq.data.convert import convert
-from stscq.data.recordio import open_training_set
 from stscq.data.store import open_store
 from stscq.errors import DataError
 from tests.test_recordio import write_training_set
@@ -46,7 +46,7 @@ def test_a_record_set_becomes_a_store(tmp_path):
     faces = [cv2.resize(random.integers(0, 255, (4, 4, 3), np.uint8), (112, 112)) for _ in range(5)]
     encoded = [cv2.imencode(".png", face)[1].tobytes() for face in faces]
     write_training_set(tmp_path / "casia", [encoded[:3], encoded[3:]])
-    assert convert(open_training_set(tmp_path / "casia"), tmp_path / "store", 112, most_corrupt=0, workers=2) == 0
+    prepare.main(str(tmp_path / "casia"), 112, tmp_path / "store", most_corrupt=0, workers=2)
     images, index = open_store(tmp_path / "store")
     assert np.array_equal(images, np.stack(faces)[..., ::-1])
     assert index.identity.tolist() == ["0", "0", "0", "1", "1"]

@@ -6,11 +6,12 @@ rule prepare_faces:
         files(FACES, ["images.npy", "index.parquet"]),
     params:
         out=subpath(output[0], parent=True),
-        flags=flags(dict(source=config["data"]["source"], size=config["data"]["size"])),
+        flags=flags({key: config["data"][key] for key in ("source", "size", "most_corrupt")}),
+    threads: 1 if config["data"]["source"] == "orl" else workflow.cores
     log:
         f"logs/{PROFILE}/prepare_faces.log",
     shell:
-        "{PYTHON} -m stscq.data.prepare {params.flags} --out {params.out} &> {log}"
+        "{PYTHON} -m stscq.data.prepare {params.flags} --workers {threads} --out {params.out} &> {log}"
 
 
 rule prepare_split:
