@@ -51,5 +51,9 @@ class Tokenizer(nn.Module, ABC):
         return weight
 
     @abstractmethod
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """What turns images into latents: what a sender holds besides codebooks and router."""
+
+    @abstractmethod
     def decoder_parts(self) -> list[nn.Module]:
         """What stage 3 tunes."""

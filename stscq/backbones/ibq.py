@@ -179,5 +179,8 @@ class IBQ(Tokenizer):
             elif isinstance(block, AttentionBlock):
                 nn.init.zeros_(block.proj_out.weight)
 
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        return [*self.encoder.parameters(), *self.quant_conv.parameters()]
+
     def decoder_parts(self) -> list[nn.Module]:
         return [self.decoder, self.post_quant_conv]

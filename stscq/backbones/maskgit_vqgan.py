@@ -142,5 +142,8 @@ class MaskGITVQGAN(Tokenizer):
             if isinstance(block, ResidualBlock) and block.nin_shortcut is None:
                 nn.init.zeros_(block.conv2.weight)
 
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        return list(self.encoder.parameters())
+
     def decoder_parts(self) -> list[nn.Module]:
         return [self.decoder]

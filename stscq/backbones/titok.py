@@ -184,5 +184,8 @@ class TiTok(Tokenizer):
         assert self.encoder.patch_embed.bias is not None
         self.encoder.patch_embed.bias.copy_(-0.5 * self.encoder.patch_embed.weight.sum((1, 2, 3)))
 
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        return [*self.encoder.parameters(), self.latent_tokens]
+
     def decoder_parts(self) -> list[nn.Module]:
         return [self.decoder, self.pixel_quantize, self.pixel_decoder]
