@@ -76,8 +76,12 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
     for name, backbone in params["backbones"].items():
         family = backbone["model"]["family"]
         source = backbone.get("pixel_decoder")
-        if (family == "titok") != (source is not None):
-            yield f"backbones.{name}.pixel_decoder: name a maskgit_vqgan backbone for a titok, and for nothing else"
+        published = "published_weights" in backbone  # a published titok brings its pixel decoder with it
+        if (family == "titok" and not published) != (source is not None):
+            yield (
+                f"backbones.{name}.pixel_decoder: name a maskgit_vqgan backbone for a titok without published_weights, "
+                "and for nothing else"
+            )
         if source is not None:
             other = params["backbones"].get(source, {}).get("model", {})
             if other.get("family") != "maskgit_vqgan":
@@ -85,6 +89,8 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
             elif backbone["model"]["patch"] != 2 ** (len(other["multipliers"]) - 1):
                 yield f"backbones.{name}.model.patch: must be 2^(levels - 1) of {source}, whose decoder paints its grid"
         stage1 = stage_settings(params, name, "stage1")
+        if published and stage1["continuous_steps"]:
+            yield f"backbones.{name}.stage1.continuous_steps: must be 0 with published_weights, whose codebook is kept"
         if stage1["continuous_steps"] > stage1["steps"]:
             yield f"backbones.{name}: stage1.continuous_steps is more than stage1.steps"
         yield from variant_problems(name, backbone)

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from stscq.backbones import build
-from stscq.backbones.pretrained import load_exactly
+from stscq.backbones.pretrained import load_exactly, read_weights
 from stscq.errors import CheckpointError
 
 SMALL = {"image_size": 32, "channels": 8, "multipliers": [1, 2], "blocks": 1, "d": 8, "K": 16}
@@ -24,6 +24,10 @@ def fresh():
     return build(family="ibq", **SMALL)
 
 
+def load(tokenizer, path):
+    load_exactly(tokenizer, read_weights(path), path)
+
+
 def write(path, tensors):
     if path.suffix == ".safetensors":
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
@@ -38,7 +42,7 @@ def write(path, tensors):
 def test_every_form_loads(tmp_path, source, name):
     write(tmp_path / name, source.state_dict())
     target = fresh()
-    load_exactly(target, tmp_path / name)
+    load(target, tmp_path / name)
     assert all(torch.equal(value, target.state_dict()[key]) for key, value in source.state_dict().items())
 
 
@@ -49,7 +53,7 @@ def test_truncated_files_are_refused(tmp_path, source, name, keep):
     write(path, source.state_dict())
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(CheckpointError, match=f"{name}: missing, truncated or no weights file"):
-        load_exactly(fresh(), path)
+        load(fresh(), path)
 
 
 def test_other_keys_and_shapes_are_named(tmp_path, source):
@@ -66,7 +70,7 @@ def test_other_keys_and_shapes_are_named(tmp_path, source):
         match=r"model\.bin: not the weights of this IBQ: quant_conv.bias is missing; encoder.extra is not expected; "
         r"decoder.conv_out.weight is \[3, 4, 3, 3\], expected \[3, 8, 3, 3\] and 1 more",
     ):
-        load_exactly(target, tmp_path / "model.bin")
+        load(target, tmp_path / "model.bin")
     assert all(torch.equal(value, before[key]) for key, value in target.state_dict().items())
 
 
@@ -79,13 +83,13 @@ def test_pickled_code_is_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {"a": Attack()}}, tmp_path / "model.ckpt")
     with pytest.raises(CheckpointError, match="only plain tensors are read"):
-        load_exactly(fresh(), tmp_path / "model.ckpt")
+        load(fresh(), tmp_path / "model.ckpt")
     assert not (tmp_path / "harmed").exists()
 
 
 def test_what_is_no_table_of_tensors(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     with pytest.raises(CheckpointError, match="no table of tensors"):
-        load_exactly(fresh(), tmp_path / "list.pth")
+        load(fresh(), tmp_path / "list.pth")
     with pytest.raises(CheckpointError, match=r"absent\.pth: missing"):
-        load_exactly(fresh(), tmp_path / "absent.pth")
+        load(fresh(), tmp_path / "absent.pth")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stscq.quantization.codebooks import Codebooks, straight_through
-from stscq.quantization.initialise import global_from_latents, token_specific
+from stscq.quantization.initialise import global_from_latents, grow, token_specific
 from stscq.quantization.losses import balance_loss, confidence_loss, expected_error_loss
 from stscq.quantization.router import Router
 
@@ -101,6 +101,18 @@ def test_groups_start_from_the_entries_a_token_uses_most():
     assert not torch.equal(groups[0], groups[1])
     with pytest.raises(ValueError, match="K = 8 is more than the global codebook's 4"):
         token_specific(book, z_e, K=8, M=1, metric="euclidean", jitter=0.0, seed=0)
+
+
+def test_a_grown_book_keeps_its_entries_and_adds_badly_served_latents():
+    book = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    far = torch.tensor([[5.0, 0.0], [0.0, 7.0]])
+    z_e = torch.cat([book.repeat(50, 1), far])[None]
+    grown = grow(book, z_e, 4, "euclidean", seed=3)
+    assert torch.equal(grown[:2], book)
+    assert torch.equal(grown[2:].sort(0).values, far.sort(0).values)  # latents that the book holds are never drawn
+    assert grow(book, z_e, 2, "euclidean", seed=3) is book
+    with pytest.raises(ValueError, match="cannot give 3 new entries"):
+        grow(book, z_e, 5, "euclidean", seed=3)
 
 
 def test_global_start_refuses_too_few_latents():

@@ -11,12 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from stscq.backbones import build
-from stscq.errors import CheckpointError
+from stscq.data.store import open_store
+from stscq.errors import CheckpointError, ParamsError
 from stscq.training import stage1, stage2, stage3
 from stscq.training.batches import augment, draw, generator
 from stscq.training.checkpoint import load_checkpoint, load_tensors
+from stscq.training.encode import encode_rows
 from stscq.training.faces import training_faces
 from stscq.training.loop import learning_rate
 from stscq.training.tokenizer_io import load_codec
@@ -125,6 +128,29 @@ def test_pixel_decoder_of_another_size_is_refused(places, first, tmp_path):
         stage1.main(**places, out=tmp_path / "one", pixel_decoder=first, **{**STAGE1, "model": wide})
     with pytest.raises(CheckpointError, match="goes from a MaskGIT-VQGAN to a TiTok"):
         stage1.main(**places, out=tmp_path / "one", pixel_decoder=first, **STAGE1)
+
+
+def test_stage_1_starts_from_published_weights(places, faces, tmp_path):
+    torch.manual_seed(5)
+    public = build(**{**json.loads(SMALL_MASKGIT), "K": 4})
+    save_file(
+        {name: tensor.contiguous() for name, tensor in public.state_dict().items()}, tmp_path / "public.safetensors"
+    )
+    images = open_store(faces).images[:20]
+    model = json.loads(SMALL_MASKGIT)
+    tokenizer, book = stage1.start_tokenizer(model, tmp_path / "public.safetensors", images, seed=1)
+    assert torch.equal(tokenizer.encoder.conv_in.weight, public.encoder.conv_in.weight)
+    assert torch.equal(book[:4], public.quantize.embedding.weight)
+    z_e = encode_rows(tokenizer, images, np.arange(20)).flatten(0, 1)
+    assert book.shape == (16, 8)
+    assert all((z_e == entry).all(1).any() for entry in book[4:])  # the new entries are latents
+    with pytest.raises(ParamsError, match=r"model.K = 2 is less than the 4 entries of .*public\.safetensors"):
+        stage1.start_tokenizer({**model, "K": 2}, tmp_path / "public.safetensors", images, seed=1)
+    with pytest.raises(CheckpointError, match=r"public\.safetensors: not the weights of this IBQ"):
+        stage1.start_tokenizer(json.loads(IBQ), tmp_path / "public.safetensors", images, seed=1)
+    published = {**STAGE1, "continuous_steps": 0, "published": tmp_path / "public.safetensors"}
+    stage1.main(**places, out=tmp_path / "one", **published)
+    assert load_codec(tmp_path / "one")[0].codebooks.K == 16
 
 
 def test_only_training_people_are_drawn(faces, split):

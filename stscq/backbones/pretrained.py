@@ -35,12 +35,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {name: value for name, value in tensors.items() if not name.startswith(NOT_OURS)}
 
 
-def load_exactly(tokenizer: Tokenizer, path: Path) -> None:
-    """Set the weights of `tokenizer`, its global codebook included, from a published file: every key, every shape.
+def load_exactly(tokenizer: Tokenizer, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Set the weights of `tokenizer`, its global codebook included, from those of the file `path`: every key and shape.
 
     Raises CheckpointError with the first few differences; the tokenizer is then unchanged.
     """
-    tensors, expected = read_weights(path), tokenizer.state_dict()
+    expected = tokenizer.state_dict()
     differences = [f"{name} is missing" for name in expected if name not in tensors]
     differences += [f"{name} is not expected" for name in tensors if name not in expected]
     differences += [

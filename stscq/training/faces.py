@@ -16,7 +16,7 @@ def training_faces(store: Path, split: Path) -> tuple[np.ndarray, np.ndarray]:
     return open_store(store).images, index.index[index.split == "train"].to_numpy()
 
 
-PLACES = {"store", "split", "recogniser", "start", "out", "pixel_decoder", "save_seconds"}
+PLACES = {"store", "split", "recogniser", "start", "out", "pixel_decoder", "published", "save_seconds"}
 
 
 def recipe_of(arguments: Mapping[str, Any]) -> dict[str, Any]:

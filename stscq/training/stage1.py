@@ -5,16 +5,18 @@ python -m stscq.training.stage1 --store data/demo/faces --model '{"family": "tit
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from stscq.backbones import MaskGITVQGAN, TiTok, Tokenizer, build
+from stscq.backbones.pretrained import load_exactly, read_weights
 from stscq.cli_tools import run
-from stscq.errors import CheckpointError
+from stscq.errors import CheckpointError, ParamsError
 from stscq.quantization.codebooks import Codebooks, straight_through
-from stscq.quantization.initialise import global_from_latents
+from stscq.quantization.initialise import global_from_latents, grow
 from stscq.quantization.losses import codebook_loss, commitment_loss, entry_entropy_loss
 from stscq.recognition.train import load_iresnet
 from stscq.training.batches import draw
@@ -44,28 +46,30 @@ def main(
     commitment: float,
     entropy: float,
     pixel_decoder: Path | None = None,
+    published: Path | None = None,
     save_seconds: float = 30.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
 
     The first CONTINUOUS_STEPS leave the latents unquantised (for a tokenizer trained from nothing); then the codebook
     starts from their k-means centres. PIXEL_DECODER is a finished stage 1 of MaskGIT-VQGAN: a TiTok paints with
-    its decoder, and matches its latents in the first CONTINUOUS_STEPS.
+    its decoder, and matches its latents in the first CONTINUOUS_STEPS. PUBLISHED is a file of a public model's weights
+    to start from instead of from nothing; the codebook then grows from its entries to the K of MODEL.
     """
     recipe = recipe_of(locals())
     images, rows = training_faces(store, split)
     judge = load_iresnet(recogniser)
     weights = ImageLossWeights(reconstruction, perceptual, identity)
     torch.manual_seed(seed)
-    tokenizer = fast_layout(build(**json.loads(model)))
-    tokenizer.initialise()
-    inputs = [store / "images.npy", split, recogniser / "weights.safetensors"]
+    sample = images[sample_rows(rows, seed, most=128)]
+    tokenizer, book = start_tokenizer(json.loads(model), published, sample, seed)
+    inputs = [store / "images.npy", split, recogniser / "weights.safetensors", *([published] if published else [])]
     teacher = None
     if pixel_decoder is not None:
         teacher, _ = load_codec(pixel_decoder)
-        start_titok(tokenizer, teacher, pixel_decoder, images[sample_rows(rows, seed, most=128)], seed)
+        start_titok(tokenizer, teacher, pixel_decoder, sample, seed)
         inputs.append(pixel_decoder / "weights.safetensors")
-    codec = Codec(tokenizer, Codebooks(tokenizer.take_codebook()[None, None].clone(), tokenizer.metric), None)
+    codec = Codec(tokenizer, Codebooks(book[None, None].clone(), tokenizer.metric), None)
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
         faces, _ = draw(images, rows, batch, seed, step)
@@ -80,7 +84,7 @@ def main(
                 terms["loss"] = terms["loss"] + commitment * commitment_loss(z_e, z)
             return terms
         if step == continuous_steps > 0:
-            start_codebook(codec, images, rows, seed)
+            start_codebook(codec, sample, seed)
         quantised = codec.codebooks(z_e)
         terms = image_losses(tokenizer.decode(straight_through(quantised, tokenizer.metric)), faces, judge, weights)
         terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
@@ -103,6 +107,31 @@ def main(
         batch=batch,
         weight_decay=weight_decay,
         save_seconds=save_seconds,
+    )
+
+
+def start_tokenizer(
+    model: dict[str, Any], published: Path | None, faces: np.ndarray, seed: int
+) -> tuple[Tokenizer, Tensor]:
+    """A tokenizer and its global codebook (K x d), from a file of published weights or, without one, from nothing.
+
+    A published codebook with fewer than the model's K entries grows by latents of `faces` (N x S x S x 3 uint8) that it
+    serves badly: the paper tunes MaskGIT-VQGAN, published with 1024 entries, with 4096.
+    Raises CheckpointError when the file does not fit the model, ParamsError when it has more than K entries.
+    """
+    if published is None:
+        tokenizer = fast_layout(build(**model))
+        tokenizer.initialise()
+        return tokenizer, tokenizer.take_codebook()
+    tensors = read_weights(published)
+    K = len(tensors.get("quantize.embedding.weight", ()))
+    if model["K"] < K:
+        raise ParamsError(f"model.K = {model['K']} is less than the {K} entries of {published}")
+    tokenizer = fast_layout(build(**{**model, "K": max(1, K)}))
+    load_exactly(tokenizer, tensors, published)
+    book = tokenizer.take_codebook()
+    return tokenizer, grow(
+        book, encode_rows(tokenizer, faces, np.arange(len(faces))), model["K"], tokenizer.metric, seed
     )
 
 
@@ -143,9 +172,9 @@ def start_titok(tokenizer: Tokenizer, teacher: Codec, folder: Path, faces: np.nd
 
 
 @torch.no_grad()
-def start_codebook(codec: Codec, images: np.ndarray, rows: np.ndarray, seed: int) -> None:
-    """Set the global codebook to k-means centres of the latents of some training images."""
-    z_e = encode_rows(codec.tokenizer, images, sample_rows(rows, seed, most=128))
+def start_codebook(codec: Codec, faces: np.ndarray, seed: int) -> None:
+    """Set the global codebook to k-means centres of the latents of some faces (N x S x S x 3 uint8)."""
+    z_e = encode_rows(codec.tokenizer, faces, np.arange(len(faces)))
     codec.codebooks.weight[0, 0] = global_from_latents(z_e, codec.codebooks.K, codec.tokenizer.metric, seed)
 
 

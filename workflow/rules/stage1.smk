@@ -13,6 +13,7 @@ rule stage1:
         split=rules.prepare_split.output.index,
         recogniser=rules.train_recogniser.output,
         pixel_decoder=pixel_decoder,
+        published=lambda wc: BACKBONES[wc.backbone].get("published_weights", []),
     output:
         checkpoint(f"{MODELS}/{{backbone}}/stage1/seed{{seed}}"),
     params:
@@ -22,6 +23,7 @@ rule stage1:
         pixel_decoder=lambda wc, input: (
             f"--pixel-decoder {Path(input.pixel_decoder[0]).parent}" if input.pixel_decoder else ""
         ),
+        published=lambda wc, input: f"--published {shlex.quote(input.published)}" if input.published else "",
         flags=lambda wc: flags(
             {
                 "seed": int(wc.seed),
@@ -33,4 +35,5 @@ rule stage1:
         f"logs/{PROFILE}/stage1/{{backbone}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.training.stage1 --store {params.store} --split {input.split}"
-        " --recogniser {params.recogniser} {params.pixel_decoder} {params.flags} --out {params.out} &> {log}"
+        " --recogniser {params.recogniser} {params.pixel_decoder} {params.published} {params.flags}"
+        " --out {params.out} &> {log}"
