@@ -36,12 +36,15 @@ def evaluations(tmp_path):
         base = random.uniform(0.6, 0.7, 12)
         original = tmp_path / "original" / f"seed{seed}"
         original.mkdir(parents=True)
-        (original / "metrics.json").write_text(json.dumps({"mean_acc": 99.0}))
+        (original / "metrics.json").write_text(
+            json.dumps({"mean_acc": 99.0, "mean_face": {"ids": 0.5, "ids_centred": 0.0}})
+        )
         for variant, gain in GAIN.items():
             folder = tmp_path / "titok_s" / variant / f"seed{seed}"
             folder.mkdir(parents=True)
             selections = ["nn", "cr"] if variant == "switchable" else ["nn"]
             images = pd.DataFrame({"row": range(12), "identity": [f"p{i // 2}" for i in range(12)], "ids": base + gain})
+            images["ids_centred"] = 2 * images.ids
             pairs = pd.DataFrame(
                 {
                     "a": range(0, 12, 2),
@@ -53,7 +56,7 @@ def evaluations(tmp_path):
             pd.concat([images.assign(selection=s) for s in selections]).to_parquet(folder / "images.parquet")
             pd.concat([pairs.assign(selection=s) for s in selections]).to_parquet(folder / "pairs.parquet")
             measured = {
-                "mean_acc": 100 * pairs.correct.mean() + seed, "ids": float((base + gain).mean()),
+                "mean_acc": 100 * pairs.correct.mean() + seed, "ids": float((base + gain).mean()), "ids_centred": 0.5,
                 "psnr": 20.0, "ssim": 0.6, "bits": 96, "bytes_written": 12.0, "bpp": 0.0234,
                 "groups_used": 0.75, **SHARE,
             }  # fmt: skip
@@ -64,10 +67,12 @@ def evaluations(tmp_path):
 def test_main_table(evaluations):
     frame = TABLES["main"](evaluations).frame.set_index("method")
     assert frame.loc["original", "mean_acc"] == 99.0
+    assert frame.loc["mean_face", "ids"] == 0.5
     assert frame.loc["global", "mean_acc"] == 52.0  # 50 + seed
     assert frame.loc["global", "mean_acc_std"] == 1.0
     assert frame.loc["token_specific", "ids_vs_global"] == pytest.approx(0.1)
     assert frame.loc["token_specific", "ids_vs_global_p"] < 0.01
+    assert frame.loc["token_specific", "ids_centred_vs_global"] == pytest.approx(0.2)
     assert frame.loc["token_specific", "mean_acc_vs_global"] == 50.0
     assert frame.loc["token_specific", "published_mean_acc"] == 91.66
     assert frame.loc["global", "published_ids"] == 0.5764

@@ -18,7 +18,7 @@ from stscq.evaluation.quality import psnr, ssim
 from stscq.evaluation.utilisation import utilisation
 from stscq.evaluation.verification import accuracy, verify
 from stscq.quantization.search import Assignment
-from stscq.recognition.base import load_recogniser
+from stscq.recognition.base import load_recogniser, unit
 from stscq.training.batches import to_float, to_uint8
 from stscq.training.checkpoint import write_atomically
 from stscq.training.tokenizer_io import Codec, load_codec
@@ -38,6 +38,7 @@ def main(store: Path, pairs: Path, original: Path, codec: Path, out: Path, judge
     trained, _ = load_codec(codec)
     recogniser = load_recogniser(judge)
     originals = np.load(original / "embeddings.npy", allow_pickle=False)
+    centre = np.load(original / "centre.npy", allow_pickle=False)
     metrics: dict[str, Any] = {"images": len(rows), "pixels": images.shape[1] ** 2, "selections": {}}
     per_image, per_pair = [], []
     for selection in ("nn", "cr") if trained.router is not None else ("nn",):
@@ -50,7 +51,8 @@ def main(store: Path, pairs: Path, original: Path, codec: Path, out: Path, judge
                 "row": rows,
                 "identity": index.identity[rows].to_numpy(),
                 "group": assignment.group.numpy(),
-                "ids": np.einsum("ne,ne->n", originals, embeddings),
+                "ids": cosine(originals, embeddings),
+                "ids_centred": cosine(unit(originals - centre), unit(embeddings - centre)),
                 "psnr": psnr(images[rows], reconstructions),
                 "ssim": ssim(images[rows], reconstructions),
             }
@@ -60,7 +62,7 @@ def main(store: Path, pairs: Path, original: Path, codec: Path, out: Path, judge
         per_pair.append(judged.assign(selection=selection))
         metrics["selections"][selection] = {
             "mean_acc": 100 * accuracy(judged),
-            **{name: float(frame[name].mean()) for name in ("ids", "psnr", "ssim")},
+            **{name: float(frame[name].mean()) for name in ("ids", "ids_centred", "psnr", "ssim")},
             **measured_rate(trained, payloads, metrics["pixels"]),
             **measured_utilisation(trained, assignment),
         }
@@ -99,6 +101,11 @@ def decode(codec: Codec, payloads: list[bytes]) -> np.ndarray:
         z_q = codec.codebooks.lookup(Assignment(group[i : i + BATCH], index[i : i + BATCH]))
         parts.append(to_uint8(codec.tokenizer.decode(z_q)))
     return np.concatenate(parts)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of the rows of a and b, N x E, all of length 1."""
+    return np.einsum("ne,ne->n", a, b)
 
 
 def by_row(embeddings: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:

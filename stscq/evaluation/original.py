@@ -1,4 +1,4 @@
-"""Evaluate the uncompressed test images: the ceiling of every table, and the embeddings that IDS compares with.
+"""Evaluate the uncompressed test images: the ceiling of every table, and what IDS compares with.
 
 python -m stscq.evaluation.original --store data/demo/faces --pairs ... --judge dlib --out ...
 """
@@ -13,22 +13,39 @@ from stscq.cli_tools import run
 from stscq.data.store import open_store
 from stscq.evaluation.evaluate import by_row, save_array
 from stscq.evaluation.verification import accuracy, verify
-from stscq.recognition.base import load_recogniser
+from stscq.recognition.base import load_recogniser, unit
 from stscq.training.checkpoint import write_atomically
+from stscq.training.encode import sample_rows
 
 
-def main(store: Path, pairs: Path, out: Path, judge: str) -> None:
-    """Writes OUT/embeddings.npy (a row a test image, in order of the store), pairs.parquet and metrics.json."""
+def main(store: Path, split: Path, pairs: Path, out: Path, judge: str) -> None:
+    """Writes OUT/embeddings.npy (a row a test image, in order of the store), centre.npy, pairs.parquet, metrics.json.
+
+    centre: the mean embedding of the training people's images, which the centred IDS takes as its origin.
+    """
     images, _ = open_store(store)
     test_pairs = pd.read_parquet(pairs)
     rows = np.unique(test_pairs[["a", "b"]])
-    embeddings = load_recogniser(judge).embed(images[rows])
+    index = pd.read_parquet(split)
+    recogniser = load_recogniser(judge)
+    embeddings = recogniser.embed(images[rows])
+    training = images[sample_rows(index.index[index.split == "train"].to_numpy(), seed=0)]
+    centre = recogniser.embed(training).mean(0)
+    mean_face = recogniser.embed(training.mean(0, keepdims=True).round().astype(np.uint8))
     judged = verify(by_row(embeddings, rows, len(images)), test_pairs)
     save_array(embeddings, out / "embeddings.npy")
+    save_array(centre, out / "centre.npy")
     judged.to_parquet(out / "pairs.parquet")
-    write_atomically(
-        out / "metrics.json", json.dumps({"images": len(rows), "mean_acc": 100 * accuracy(judged)}, indent=2) + "\n"
-    )
+    metrics = {
+        "images": len(rows),
+        "mean_acc": 100 * accuracy(judged),
+        # The same face for everybody, from no bits at all: what either IDS is worth.
+        "mean_face": {
+            "ids": float((embeddings @ mean_face.T).mean()),
+            "ids_centred": float((unit(embeddings - centre) @ unit(mean_face - centre).T).mean()),
+        },
+    }
+    write_atomically(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
 
 
 if __name__ == "__main__":

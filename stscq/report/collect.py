@@ -9,7 +9,9 @@ import pandas as pd
 
 from stscq.evaluation.statistics import Paired, paired_bootstrap
 
-MEASURES = ["mean_acc", "ids", "psnr", "ssim"]
+IDENTITY = ["mean_acc", "ids", "ids_centred"]
+"""Is the person kept? The rest of MEASURES asks about the picture."""
+MEASURES = [*IDENTITY, "psnr", "ssim"]
 
 
 class Run(NamedTuple):
@@ -57,9 +59,14 @@ class Evaluations(NamedTuple):
         """One number a seed."""
         return [self.metrics(run, seed)[measure] for seed in self.seeds]
 
+    def original(self, seed: int) -> dict[str, Any]:
+        """The metrics of the uncompressed images, and of the mean face of the training people."""
+        path = self.folder / "original" / f"seed{seed}" / "metrics.json"
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
     def original_accuracy(self) -> list[float]:
-        paths = [self.folder / "original" / f"seed{seed}" / "metrics.json" for seed in self.seeds]
-        return [json.loads(path.read_text(encoding="utf-8"))["mean_acc"] for path in paths]
+        return [self.original(seed)["mean_acc"] for seed in self.seeds]
 
     def selected(self, run: Run, seed: int, name: str) -> pd.DataFrame:
         frame = pd.read_parquet(self.path(run, seed, name))
@@ -77,7 +84,7 @@ class Evaluations(NamedTuple):
         return paired_bootstrap(pd.concat(frames))
 
     def compare_images(self, run: Run, baseline: Run, measure: str) -> Paired:
-        """Difference of a per-image measure (ids, psnr, ssim)."""
+        """Difference of a per-image measure (ids, ids_centred, psnr, ssim)."""
         frames = []
         for seed in self.seeds:
             ours, theirs = (self.selected(r, seed, "images.parquet") for r in (run, baseline))

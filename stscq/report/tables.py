@@ -12,10 +12,15 @@ import pandas as pd
 import yaml
 
 from stscq.cli_tools import run as run_command
-from stscq.report.collect import MEASURES, Evaluations, Run
+from stscq.report.collect import IDENTITY, MEASURES, Evaluations, Run
 from stscq.report.render import Table, paired_columns, summary_columns, write_table
 
 SEEDS_NOTE = "Mean ± standard deviation over seeds [95 % interval of the mean, Student's t]."
+IDS_NOTE = (
+    "ids: mean cosine between the judge's embeddings of an image and its reconstruction. ids_centred: the same after "
+    "subtracting the mean embedding of the training people, so that 0 is anybody. mean_face: the mean image of the "
+    "training people for every face, no bits at all; where its ids is near the codecs', ids says little."
+)
 PAIRED_NOTE = (
     "`_vs_`: paired difference to the compute-matched global baseline over the same test pairs or images of all seeds "
     "[95 % bootstrap interval over people], p two-sided."
@@ -51,16 +56,26 @@ def measured(e: Evaluations, run: Run, measures: list[str]) -> dict[str, float]:
 
 
 def versus(e: Evaluations, run: Run, baseline: Run, name: str) -> dict[str, Any]:
-    """Paired differences in accuracy and IDS; empty for the baseline itself."""
-    names = [f"mean_acc_vs_{name}", f"ids_vs_{name}"]
-    if run == baseline:
-        return {f"{n}{ending}": None for n in names for ending in ("", "_low", "_high", "_p")}
-    accuracy, ids = e.compare_accuracy(run, baseline), e.compare_images(run, baseline, "ids")
-    return paired_columns(names[0], accuracy) | paired_columns(names[1], ids)
+    """Paired differences in accuracy, IDS and centred IDS; empty for the baseline itself."""
+    columns: dict[str, Any] = {}
+    for measure in IDENTITY:
+        column = f"{measure}_vs_{name}"
+        if run == baseline:
+            columns |= dict.fromkeys(f"{column}{ending}" for ending in ("", "_low", "_high", "_p"))
+        elif measure == "mean_acc":
+            columns |= paired_columns(column, e.compare_accuracy(run, baseline))
+        else:
+            columns |= paired_columns(column, e.compare_images(run, baseline, measure))
+    return columns
 
 
-def original_row(e: Evaluations) -> dict[str, Any]:
-    return {"backbone": "none", "method": "original", **summary_columns("mean_acc", e.original_accuracy())}
+def reference_rows(e: Evaluations) -> list[dict[str, Any]]:
+    """The ceiling, and the floor: the uncompressed images, and one mean face for everybody."""
+    mean_face = [e.original(seed)["mean_face"] for seed in e.seeds]
+    floor: dict[str, Any] = {"backbone": "none", "method": "mean_face"}
+    for measure in ("ids", "ids_centred"):
+        floor |= summary_columns(measure, [values[measure] for values in mean_face])
+    return [{"backbone": "none", "method": "original", **summary_columns("mean_acc", e.original_accuracy())}, floor]
 
 
 def baseline_of(e: Evaluations, backbone: str) -> Run:
@@ -71,7 +86,7 @@ def baseline_of(e: Evaluations, backbone: str) -> Run:
 
 def headline_table(e: Evaluations) -> Table:
     """What the README shows: the compute-matched baseline, token-specific, and switchable as the router chooses."""
-    rows = [original_row(e)]
+    rows = reference_rows(e)
     for run in e.runs():
         what = e.describe(run)
         routed = what["method"] == "switchable" and run.selection == "cr"
@@ -83,16 +98,21 @@ def headline_table(e: Evaluations) -> Table:
                 "method": what["method"],
                 "codebooks": f"{what['M']} x {what['K']}",
                 "bpp": what["bpp"],
-                **measured(e, run, ["mean_acc", "ids"]),
+                **measured(e, run, IDENTITY),
                 **versus(e, run, baseline_of(e, run.backbone), "global"),
             }
         )
-    notes = [SEEDS_NOTE, PAIRED_NOTE, "codebooks: groups x entries a codebook. switchable: the router's choice (CR)."]
+    notes = [
+        SEEDS_NOTE,
+        PAIRED_NOTE,
+        IDS_NOTE,
+        "codebooks: groups x entries a codebook. switchable: the router's choice (CR).",
+    ]
     return Table("headline", "Face verification after compression", pd.DataFrame(rows), notes)
 
 
 def main_table(e: Evaluations) -> Table:
-    rows = [original_row(e)]
+    rows = reference_rows(e)
     for run in e.runs():
         what = e.describe(run)
         if what["M"] > 1:
@@ -112,13 +132,13 @@ def main_table(e: Evaluations) -> Table:
         "main",
         "Token-specific against globally shared codebooks at equal bits per pixel",
         pd.DataFrame(rows),
-        [SEEDS_NOTE, PAIRED_NOTE, BASELINE_NOTE, "original: the uncompressed test images, the ceiling."],
+        [SEEDS_NOTE, PAIRED_NOTE, IDS_NOTE, BASELINE_NOTE, "original: the uncompressed test images, the ceiling."],
     )
 
 
 def variants_table(e: Evaluations) -> Table:
     used = ["utilisation_token_mean", "utilisation_all_entries", "utilisation_merged", "utilisation_bound"]
-    rows = [original_row(e)]
+    rows = reference_rows(e)
     for run in e.runs():
         what = e.describe(run)
         shares = {name: 100 * sum(e.values(run, name)) / len(e.seeds) for name in [*used, "groups_used"]}
@@ -145,6 +165,7 @@ def variants_table(e: Evaluations) -> Table:
         [
             SEEDS_NOTE,
             PAIRED_NOTE,
+            IDS_NOTE,
             "bits: T log2 K + log2 M. bytes_written: mean length of the payloads that were really decoded.",
             "Utilisation in % of what the test images used: mean over tokens of each token's M K entries; of all M T K "
             "entries (the same number, by arithmetic); of the M K (group, entry) with tokens merged; and the bound "
@@ -167,7 +188,7 @@ def seeds_table(e: Evaluations) -> Table:
                 "codebooks": what["M"],
                 "codebook_size": what["K"],
                 "seeds": len(e.seeds),
-                **measured(e, run, ["mean_acc", "ids"]),
+                **measured(e, run, IDENTITY),
                 "storage_bits": e.metrics(run, e.seeds[0])["bits"],
                 "bpp": what["bpp"],
                 **published("seeds", backbone=run.backbone, codebooks=M, codebook_size=K),
@@ -195,7 +216,7 @@ def selection_at_inference_table(e: Evaluations) -> Table:
                 "codebooks": what["M"],
                 "codebook_size": what["K"],
                 "bpp": what["bpp"],
-                **measured(e, run, ["mean_acc", "ids"]),
+                **measured(e, run, IDENTITY),
                 **versus(e, run, nn, "nn"),
                 **published(
                     "selection_at_inference",
@@ -235,7 +256,7 @@ def selection_in_training_table(e: Evaluations) -> Table:
                     "training": NAMES[v["training"]],
                     "codebooks": v["M"],
                     "codebook_size": v["K"],
-                    **measured(e, run, ["mean_acc", "ids"]),
+                    **measured(e, run, IDENTITY),
                     **shares,
                     "published_mean_acc": printed["mean_acc"],
                     "published_ids": printed["ids"],

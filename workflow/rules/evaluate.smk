@@ -12,9 +12,12 @@ def trained(wc):
 rule evaluate_original:
     input:
         store=rules.prepare_faces.output,
+        split=rules.prepare_split.output.index,
         pairs=rules.prepare_split.output.pairs,
     output:
-        files(f"{DATA}/evaluation/original/seed{{seed}}", ["metrics.json", "embeddings.npy", "pairs.parquet"]),
+        files(
+            f"{DATA}/evaluation/original/seed{{seed}}", ["metrics.json", "embeddings.npy", "centre.npy", "pairs.parquet"]
+        ),
     params:
         store=FACES,
         out=subpath(output[0], parent=True),
@@ -22,8 +25,8 @@ rule evaluate_original:
     log:
         f"logs/{PROFILE}/evaluate_original/seed{{seed}}.log",
     shell:
-        "{PYTHON} -m stscq.evaluation.original --store {params.store} --pairs {input.pairs} --judge {params.judge}"
-        " --out {params.out} &> {log}"
+        "{PYTHON} -m stscq.evaluation.original --store {params.store} --split {input.split} --pairs {input.pairs}"
+        " --judge {params.judge} --out {params.out} &> {log}"
 
 
 rule evaluate:
