@@ -105,14 +105,15 @@ def sheet_figure(e: Evaluations, backbone: str, store: Path) -> Figure:
         rows.append(np.load(e.path(run, seed, "reconstructions.npy"), mmap_mode="r", allow_pickle=False)[people])
         bits = e.metrics(run, seed)["bits"]
         names.append(f"{TITLES.get(run.variant, run.variant).replace('_', ' ')}\n{bits} bits")
-    figure, panels = plt.subplots(len(rows), 1, figsize=(1.0 * len(people) + 1.9, 1.02 * len(rows)))
+    figure, panels = plt.subplots(
+        len(rows), 1, figsize=(1.0 * len(people) + 1.9, 1.05 * len(rows)), layout="constrained"
+    )
     for panel, faces, name in zip(panels, rows, names, strict=True):
         panel.imshow(np.concatenate(list(faces), axis=1), interpolation="nearest")
         panel.set_xticks([])
         panel.set_yticks([])
         panel.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     panels[0].set_title(f"{backbone}: unseen people, seed {seed}", fontsize=10)
-    figure.tight_layout(pad=0.4)
     return figure
 
 
