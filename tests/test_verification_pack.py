@@ -3,10 +3,14 @@
 import os
 import pickle
 
+import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
-from stscq.data.verification_pack import read_pack
+from stscq.data import prepare
+from stscq.data.store import open_store
+from stscq.data.verification_pack import Pack, pairs, read_pack
 from stscq.errors import DataError
 
 IMAGES = [b"\xff\xd8one", b"\xff\xd8\x00two", b"\xff\xd8three", b"\xff\xd8four"]
@@ -74,3 +78,27 @@ def test_damaged_packs(tmp_path):
     path.write_bytes(damaged)
     with pytest.raises(DataError, match=r"lfw\.bin: a damaged array"):
         read_pack(path)
+
+
+def test_a_pack_becomes_a_store_with_pairs(tmp_path):
+    faces = [np.full((112, 112, 3), value, np.uint8) for value in range(24)]
+    same = [True, False] * 6
+    encoded = [cv2.imencode(".png", face)[1].tobytes() for face in faces]
+    (tmp_path / "lfw.bin").write_bytes(pickle.dumps((encoded, same), protocol=2))
+    prepare.main(str(tmp_path / "lfw.bin"), 112, tmp_path / "store", workers=2)
+    images, index = open_store(tmp_path / "store")
+    table = pd.read_parquet(tmp_path / "store" / "pairs.parquet")
+    assert images[:, 0, 0, 0].tolist() == list(range(24))
+    assert index.source[3] == "lfw.bin, image 3"
+    assert table.same.tolist() == same
+    assert (table.b - table.a).eq(1).all()
+    assert table.fold.tolist() == [0, 0, 1, 1, *range(2, 10)]
+    encoded[5] = b"damaged"
+    (tmp_path / "cplfw.bin").write_bytes(pickle.dumps((encoded, same)))
+    with pytest.raises(DataError, match=r"First: cplfw\.bin, image 5: not a readable image"):
+        prepare.main(str(tmp_path / "cplfw.bin"), 112, tmp_path / "other", most_corrupt=9)
+
+
+def test_too_few_pairs_for_the_folds():
+    with pytest.raises(DataError, match="2 pairs cannot fill 10 folds"):
+        pairs(Pack(IMAGES, np.array([True, False])), 10)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from stscq.errors import DataError
 
@@ -20,6 +21,21 @@ class Pack(NamedTuple):
 
     images: list[bytes]
     same: np.ndarray
+
+
+class PackEntry(NamedTuple):
+    """One image of a pack, for stscq.data.convert. Who it shows is not said: only pairs are."""
+
+    name: str
+    number: int
+    image: bytes
+
+    @property
+    def row(self) -> tuple[str, str, str]:
+        return f"{self.number:06d}", "unknown", f"{self.name}, image {self.number}"
+
+    def read(self) -> bytes:
+        return self.image
 
 
 class PlainType:
@@ -115,3 +131,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, PlainArray):
         return value.array.tobytes() if value.array.ndim else value.array.item()
     return value
+
+
+def entries(pack: Pack, name: str) -> list[PackEntry]:
+    return [PackEntry(name, number, image) for number, image in enumerate(pack.images)]
+
+
+def pairs(pack: Pack, folds: int) -> pd.DataFrame:
+    """Columns a, b (image numbers), same, fold: consecutive tenths (for ten folds), as InsightFace's protocol has them.
+
+    Raises DataError when there are fewer pairs than folds.
+    """
+    P = len(pack.same)
+    if folds > P:
+        raise DataError(f"{P} pairs cannot fill {folds} folds")
+    fold = np.concatenate([np.full(len(part), k) for k, part in enumerate(np.array_split(np.arange(P), folds))])
+    return pd.DataFrame({"a": 2 * np.arange(P), "b": 2 * np.arange(P) + 1, "same": pack.same, "fold": fold})
