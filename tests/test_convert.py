@@ -63,7 +63,9 @@ def test_corrupt_images_are_left_out(tmp_path, small_chunks, corrupt):
 
 
 def test_too_many_corrupt_images_stop_it(tmp_path, small_chunks):
-    with pytest.raises(DataError, match=r"3 corrupt .* more than data.most_corrupt = 2. First: memory 001: not a read"):
+    with pytest.raises(
+        DataError, match=r"3 corrupt .* more than data.most_corrupt = 2 .*First: memory 001: not a read"
+    ):
         convert(entries(20, {1, 2, 3}), tmp_path, 32, most_corrupt=2, workers=1)
     assert not (tmp_path / "images.npy").exists()
     # With a higher limit it goes on from what was done.

@@ -15,11 +15,10 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from stscq.data.align import resize_down
-from stscq.data.store import COLUMNS
+from stscq.data.store import make_index
 from stscq.errors import DataError
 
 CHUNK = 256
@@ -126,7 +125,8 @@ def check_corrupt(done: dict[int, dict[str, str]], entries: Sequence[Entry], out
     if len(corrupt) > most_corrupt:
         first = "; ".join(f"{entries[number].row[2]}: {corrupt[number]}" for number in sorted(corrupt)[:3])
         raise DataError(
-            f"{out}: {len(corrupt)} corrupt images, more than data.most_corrupt = {most_corrupt}. First: {first}"
+            f"{out}: {len(corrupt)} corrupt images, more than data.most_corrupt = {most_corrupt} "
+            f"(0 for a verification pack, which must be whole). First: {first}"
         )
 
 
@@ -144,10 +144,7 @@ def finish(entries: Sequence[Entry], corrupt: Sequence[int], images: Path, journ
         rows[hole] = rows[number]
         if not shortened:
             array[hole] = array[number]
-    index = pd.DataFrame(rows[:keep], columns=COLUMNS)
-    twice = index.image_id[index.image_id.duplicated()]
-    if len(twice):
-        raise DataError(f"{out}: two images are called {twice.iloc[0]!r}")
+    index = make_index(rows[:keep], out)
     array.flush()
     if keep < len(rows):
         shorten(images, keep)

@@ -4,7 +4,7 @@ A store is a folder with `images.npy` (N x S x S x 3, RGB, opened memory-mapped)
 in the order of the array: image_id, identity, source).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,12 +40,7 @@ def write_store(faces: Iterable[Face], out: Path, total: int | None = None) -> i
     for face in tqdm(faces, total=total, desc="faces", unit="image", mininterval=1):
         rows.append(face[:3])
         images.append(face.image)
-    index = pd.DataFrame(rows, columns=COLUMNS)
-    if index.empty:
-        raise DataError(f"{out}: no faces to store")
-    twice = index.image_id[index.image_id.duplicated()]
-    if len(twice):
-        raise DataError(f"{out}: two images are called {twice.iloc[0]!r}; rename one")
+    index = make_index(rows, out)
     out.mkdir(parents=True, exist_ok=True)
     for name, save in (
         ("images.npy", lambda path: np.save(path, np.stack(images))),
@@ -55,6 +50,17 @@ def write_store(faces: Iterable[Face], out: Path, total: int | None = None) -> i
         save(partial)  # type: ignore[no-untyped-call]
         partial.replace(out / name)
     return len(index)
+
+
+def make_index(rows: Sequence[tuple[str, str, str]], out: Path) -> pd.DataFrame:
+    """The index of a store. Raises DataError when it is empty, or when two images have the same image_id."""
+    if not rows:
+        raise DataError(f"{out}: no faces to store")
+    index = pd.DataFrame(rows, columns=COLUMNS)
+    twice = index.image_id[index.image_id.duplicated()]
+    if len(twice):
+        raise DataError(f"{out}: two images are called {twice.iloc[0]!r}; rename one")
+    return index
 
 
 def open_store(folder: Path) -> Store:
