@@ -1,15 +1,21 @@
 """Measures and statistics, with numbers worked by hand."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from stscq.data.store import open_store
+from stscq.evaluation import original
+from stscq.evaluation.evaluate import centred_cosine, cosine
 from stscq.evaluation.quality import psnr, ssim
 from stscq.evaluation.statistics import paired_bootstrap, summarise
 from stscq.evaluation.utilisation import utilisation
 from stscq.evaluation.verification import accuracy, best_threshold, verify
 from stscq.quantization.search import Assignment
+from stscq.recognition.base import load_recogniser, unit
 
 
 def test_threshold_separates():
@@ -80,3 +86,24 @@ def test_bootstrap_finds_a_difference_that_everybody_shows():
     assert result.low > 0.9
     assert result.p < 0.01
     assert result.difference == pytest.approx(people.value.mean())
+
+
+def test_centred_similarity_worked_by_hand():
+    """Two embeddings close together as seen from the origin are opposite as seen from between them."""
+    a, b = unit(np.array([[10.0, 1.0]])), unit(np.array([[10.0, -1.0]]))
+    assert cosine(a, b) == pytest.approx(99 / 101)
+    assert centred_cosine(a, b, (a + b)[0] / 2) == pytest.approx(-1)
+    assert centred_cosine(a, a, np.array([0.5, 0.5])) == pytest.approx(1)
+
+
+def test_the_mean_face_and_the_centre_come_from_training_people(faces, split, tmp_path):
+    original.main(faces, split / "index.parquet", split / "pairs.parquet", tmp_path, "dlib")
+    images, index = open_store(faces).images, pd.read_parquet(split / "index.parquet")
+    rows = np.unique(pd.read_parquet(split / "pairs.parquet")[["a", "b"]])
+    judge, training = load_recogniser("dlib"), images[index.index[index.split == "train"]]
+    centre = judge.embed(training).mean(0)
+    assert np.abs(np.load(tmp_path / "centre.npy") - centre).max() < 1e-6
+    mean_face = judge.embed(training.mean(0)[None].round().astype(np.uint8))
+    written = json.loads((tmp_path / "metrics.json").read_text())["mean_face"]
+    assert written["ids"] == pytest.approx(float((judge.embed(images[rows]) @ mean_face.T).mean()), abs=1e-5)
+    assert written["ids_centred"] < written["ids"]

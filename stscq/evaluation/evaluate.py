@@ -52,7 +52,7 @@ def main(store: Path, pairs: Path, original: Path, codec: Path, out: Path, judge
                 "identity": index.identity[rows].to_numpy(),
                 "group": assignment.group.numpy(),
                 "ids": cosine(originals, embeddings),
-                "ids_centred": cosine(unit(originals - centre), unit(embeddings - centre)),
+                "ids_centred": centred_cosine(originals, embeddings, centre),
                 "psnr": psnr(images[rows], reconstructions),
                 "ssim": ssim(images[rows], reconstructions),
             }
@@ -106,6 +106,11 @@ def decode(codec: Codec, payloads: list[bytes]) -> np.ndarray:
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Of the rows of a and b, N x E, all of length 1."""
     return np.einsum("ne,ne->n", a, b)
+
+
+def centred_cosine(a: np.ndarray, b: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Cosine of the rows of a and b (N x E) as seen from `centre` (E) instead of from the origin."""
+    return cosine(unit(a - centre), unit(b - centre))
 
 
 def by_row(embeddings: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:

@@ -11,9 +11,9 @@ import pandas as pd
 
 from stscq.cli_tools import run
 from stscq.data.store import open_store
-from stscq.evaluation.evaluate import by_row, save_array
+from stscq.evaluation.evaluate import by_row, centred_cosine, cosine, save_array
 from stscq.evaluation.verification import accuracy, verify
-from stscq.recognition.base import load_recogniser, unit
+from stscq.recognition.base import load_recogniser
 from stscq.training.checkpoint import write_atomically
 from stscq.training.encode import sample_rows
 
@@ -32,6 +32,7 @@ def main(store: Path, split: Path, pairs: Path, out: Path, judge: str) -> None:
     training = images[sample_rows(index.index[index.split == "train"].to_numpy(), seed=0)]
     centre = recogniser.embed(training).mean(0)
     mean_face = recogniser.embed(training.mean(0, keepdims=True).round().astype(np.uint8))
+    mean_faces = np.broadcast_to(mean_face, embeddings.shape)
     judged = verify(by_row(embeddings, rows, len(images)), test_pairs)
     save_array(embeddings, out / "embeddings.npy")
     save_array(centre, out / "centre.npy")
@@ -41,8 +42,8 @@ def main(store: Path, split: Path, pairs: Path, out: Path, judge: str) -> None:
         "mean_acc": 100 * accuracy(judged),
         # The same face for everybody, from no bits at all: what either IDS is worth.
         "mean_face": {
-            "ids": float((embeddings @ mean_face.T).mean()),
-            "ids_centred": float((unit(embeddings - centre) @ unit(mean_face - centre).T).mean()),
+            "ids": float(cosine(embeddings, mean_faces).mean()),
+            "ids_centred": float(centred_cosine(embeddings, mean_faces, centre).mean()),
         },
     }
     write_atomically(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
