@@ -49,3 +49,9 @@ def recogniser(faces, split, tmp_path_factory):
     out = tmp_path_factory.mktemp("recogniser") / "seed1"
     main(faces, split / "index.parquet", out, SMALL_RECOGNISER, 1, 3, 8, 0.002, 0.05, 16.0, 0.3)
     return out
+
+
+@pytest.fixture(scope="session")
+def places(faces, split, recogniser):
+    """What every training stage reads."""
+    return {"store": faces, "split": split / "index.parquet", "recogniser": recogniser}

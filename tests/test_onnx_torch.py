@@ -51,7 +51,7 @@ def test_the_demos_recogniser(recogniser):
     module = OnnxIResNet(path)
     with torch.no_grad():
         assert relative(module(X).numpy(), by_onnxruntime(path)) < 1e-4
-    maps, _ = module.features(X)
+    maps, _ = module.maps_and_embedding(X)
     assert [m.shape[2] for m in maps] == [56, 28, 14, 7]
 
 
@@ -59,7 +59,7 @@ def test_the_demos_recogniser(recogniser):
 def test_an_iresnet_of_published_size(published_size):
     module = OnnxIResNet(published_size)
     x = X.clone().requires_grad_()
-    maps, embedding = module.features(x)
+    maps, embedding = module.maps_and_embedding(x)
     assert relative(embedding.detach().numpy(), by_onnxruntime(published_size)) < 1e-4
     assert [tuple(m.shape[1:3]) for m in maps] == [(64, 56), (128, 28), (256, 14), (512, 7)]
     embedding.square().sum().backward()

@@ -17,14 +17,15 @@ from stscq.backbones import build
 from stscq.data.store import open_store
 from stscq.errors import CheckpointError, ParamsError
 from stscq.training import stage1, stage2, stage3
-from stscq.training.batches import augment, draw, generator
+from stscq.training.batches import augment, generator
 from stscq.training.checkpoint import load_checkpoint, load_tensors
 from stscq.training.encode import encode_rows
-from stscq.training.faces import training_faces
+from stscq.training.faces import training_batches
 from stscq.training.loop import learning_rate
 from stscq.training.tokenizer_io import load_codec
 from tests.conftest import ROOT, SMALL_MASKGIT
 
+CPU = torch.device("cpu")
 IMAGE = {"reconstruction": 1.0, "perceptual": 0.1, "identity": 0.1}
 STAGE1 = {
     "model": SMALL_MASKGIT, "seed": 1, "steps": 6, "continuous_steps": 3, "batch": 4, "lr": 0.002, "weight_decay": 0.01,
@@ -44,11 +45,6 @@ TITOK = json.dumps(
     }
 )  # fmt: skip
 IBQ = SMALL_MASKGIT.replace("maskgit_vqgan", "ibq")
-
-
-@pytest.fixture(scope="session")
-def places(faces, split, recogniser):
-    return {"store": faces, "split": split / "index.parquet", "recogniser": recogniser}
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +110,7 @@ def test_the_other_families_train(places, first, model, tmp_path):
     pixel_decoder = first if model == TITOK else None
     stage1.main(**places, out=tmp_path / "one", pixel_decoder=pixel_decoder, **{**STAGE1, "model": model})
     stage2.main(**places, start=tmp_path / "one", out=tmp_path / "two", **STAGE2)
-    codec, _ = load_codec(tmp_path / "two")
+    codec, _ = load_codec(tmp_path / "two", CPU)
     assert codec.codebooks.weight.shape[:2] == (4, codec.tokenizer.T)
     assert torch.isfinite(codec.codebooks.weight).all()
 
@@ -138,36 +134,38 @@ def test_stage_1_starts_from_published_weights(places, faces, tmp_path):
     )
     images = open_store(faces).images[:20]
     model = json.loads(SMALL_MASKGIT)
-    tokenizer, book = stage1.start_tokenizer(model, tmp_path / "public.safetensors", images, seed=1)
+    tokenizer, book = stage1.start_tokenizer(model, tmp_path / "public.safetensors", images, 1, CPU)
     assert torch.equal(tokenizer.encoder.conv_in.weight, public.encoder.conv_in.weight)
     assert torch.equal(book[:4], public.quantize.embedding.weight)
     z_e = encode_rows(tokenizer, images, np.arange(20)).flatten(0, 1)
     assert book.shape == (16, 8)
     assert all((z_e == entry).all(1).any() for entry in book[4:])  # the new entries are latents
     with pytest.raises(ParamsError, match=r"model.K = 2 is less than the 4 entries of .*public\.safetensors"):
-        stage1.start_tokenizer({**model, "K": 2}, tmp_path / "public.safetensors", images, seed=1)
+        stage1.start_tokenizer({**model, "K": 2}, tmp_path / "public.safetensors", images, 1, CPU)
     with pytest.raises(CheckpointError, match=r"public\.safetensors: not the weights of this IBQ"):
-        stage1.start_tokenizer(json.loads(IBQ), tmp_path / "public.safetensors", images, seed=1)
+        stage1.start_tokenizer(json.loads(IBQ), tmp_path / "public.safetensors", images, 1, CPU)
     published = {**STAGE1, "continuous_steps": 0, "published": tmp_path / "public.safetensors"}
     stage1.main(**places, out=tmp_path / "one", **published)
-    assert load_codec(tmp_path / "one")[0].codebooks.K == 16
+    assert load_codec(tmp_path / "one", CPU)[0].codebooks.K == 16
 
 
 def test_only_training_people_are_drawn(faces, split):
-    images, rows = training_faces(faces, split / "index.parquet")
+    batches = training_batches(faces, split / "index.parquet", 500, 1, CPU)
     index = pd.read_parquet(split / "index.parquet")
-    assert set(index.split[rows]) == {"train"}
-    _, chosen = draw(images, rows, 500, seed=1, step=1)
-    assert set(index.identity[rows[chosen.numpy()]]) <= set(index.identity[index.split == "train"])
+    assert set(index.split[batches.rows]) == {"train"}
+    chosen = batches.draw(1).chosen.numpy()
+    assert set(index.identity[batches.rows[chosen]]) <= set(index.identity[index.split == "train"])
+    # A store without test people: everybody trains.
+    assert len(training_batches(faces, faces / "index.parquet", 1, 1, CPU).rows) == 400
 
 
-def test_a_batch_depends_on_seed_and_step_alone(faces, split):
-    images, rows = training_faces(faces, split / "index.parquet")
-    a, _ = draw(images, rows, 4, seed=1, step=7)
+def test_a_batch_depends_on_seed_step_and_part_alone(faces, split):
+    batches = training_batches(faces, split / "index.parquet", 4, 1, CPU)
+    first = batches.draw(7).images
     torch.rand(100)
-    assert torch.equal(a, draw(images, rows, 4, seed=1, step=7)[0])
-    assert not torch.equal(a, draw(images, rows, 4, seed=1, step=8)[0])
-    assert not torch.equal(a, draw(images, rows, 4, seed=2, step=7)[0])
+    assert torch.equal(first, batches.draw(7).images)
+    for other in (batches.draw(8), batches.draw(7, part=1), batches._replace(seed=2).draw(7)):
+        assert not torch.equal(first, other.images)
 
 
 def test_augmented_faces_stay_in_range():
@@ -247,16 +245,16 @@ def test_damaged_checkpoints_are_refused(first, tmp_path):
     whole = (tmp_path / "weights.safetensors").read_bytes()
     (tmp_path / "weights.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match=r"weights\.safetensors: missing or damaged"):
-        load_codec(tmp_path)
+        load_codec(tmp_path, CPU)
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"recipe\.json"):
-        load_codec(tmp_path)
+        load_codec(tmp_path, CPU)
 
 
 def test_reconstructions_come_from_the_bytes_alone(second, faces):
     from stscq.evaluation.evaluate import decode, encode
 
-    codec, _ = load_codec(second)
+    codec, _ = load_codec(second, CPU)
     images = np.asarray(open_images(faces)[:5])
     assignment, payloads = encode(codec, images, "cr")
     assert {len(p) for p in payloads} == {(64 * 3 + 2 + 7) // 8}  # T = 64, K = 8, M = 4
@@ -273,7 +271,7 @@ def open_images(faces):
 
 
 def test_titok_takes_over_the_decoder(first, faces):
-    teacher, _ = load_codec(first)
+    teacher, _ = load_codec(first, CPU)
     titok = build(**json.loads(TITOK))
     stage1.start_titok(titok, teacher, first, np.asarray(open_images(faces)[:20]), seed=0)
     assert titok.pixel_quantize.embedding.weight.std() > 0.1 * teacher.codebooks.weight.std()

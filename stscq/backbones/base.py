@@ -6,7 +6,10 @@ Axes: B images, T tokens, d latent channels, K entries.
 from abc import ABC, abstractmethod
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
+
+from stscq.device import Precision, mixed
 
 Metric = Literal["cosine", "euclidean", "inner"]
 
@@ -24,21 +27,38 @@ class Tokenizer(nn.Module, ABC):
     """An image tokenizer; quantising is `stscq.quantization`'s business.
 
     Attributes: T (tokens an image), d (channels a token), metric (how tokens are compared with entries), quantize (the
-    published global codebook, until it is taken).
+    published global codebook, until it is taken), precision (of the arithmetic inside; float32 goes in and comes out).
     """
 
     T: int
     d: int
     metric: Metric
     quantize: Embedding
+    precision: Precision = "fp32"
 
-    @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
         """Images B x 3 x H x W in [0, 1] -> latents z_e, B x T x d, before quantisation."""
+        with mixed(images.device, self.precision):
+            z_e = self.to_latents(images)
+        return z_e.float()
 
-    @abstractmethod
     def decode(self, z_q: Tensor) -> Tensor:
         """Quantised latents B x T x d -> images B x 3 x H x W, meant for [0, 1] but not clamped."""
+        with mixed(z_q.device, self.precision):
+            images = self.to_images(z_q)
+        return images.float()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @abstractmethod
+    def to_latents(self, images: Tensor) -> Tensor:
+        """The arithmetic of `encode`, in any precision."""
+
+    @abstractmethod
+    def to_images(self, z_q: Tensor) -> Tensor:
+        """The arithmetic of `decode`, in any precision."""
 
     @abstractmethod
     def initialise(self) -> None:

@@ -164,10 +164,10 @@ class IBQ(Tokenizer):
         self.quant_conv = nn.Conv2d(d, d, 1)
         self.post_quant_conv = nn.Conv2d(d, d, 1)
 
-    def encode(self, images: Tensor) -> Tensor:
+    def to_latents(self, images: Tensor) -> Tensor:
         return rearrange(self.quant_conv(self.encoder(2 * images - 1)), "B d h w -> B (h w) d")
 
-    def decode(self, z_q: Tensor) -> Tensor:
+    def to_images(self, z_q: Tensor) -> Tensor:
         z_q = self.post_quant_conv(rearrange(z_q, "B (h w) d -> B d h w", h=self.grid))
         return (self.decoder(z_q) + 1) / 2
 

@@ -130,10 +130,10 @@ class MaskGITVQGAN(Tokenizer):
         self.decoder = ConvDecoder(channels, multipliers, blocks, d)
         self.quantize = Embedding(K, d)
 
-    def encode(self, images: Tensor) -> Tensor:
+    def to_latents(self, images: Tensor) -> Tensor:
         return rearrange(self.encoder(images), "B d h w -> B (h w) d")
 
-    def decode(self, z_q: Tensor) -> Tensor:
+    def to_images(self, z_q: Tensor) -> Tensor:
         return self.decoder(rearrange(z_q, "B (h w) d -> B d h w", h=self.grid))
 
     def initialise(self) -> None:

@@ -149,7 +149,7 @@ class TiTok(Tokenizer):
         self.pixel_quantize = Embedding(K_pixel, d_pixel)
         self.pixel_decoder = ConvDecoder(pixel_channels, pixel_multipliers, pixel_blocks, d_pixel)
 
-    def encode(self, images: Tensor) -> Tensor:
+    def to_latents(self, images: Tensor) -> Tensor:
         return self.encoder(images, self.latent_tokens)
 
     def logits(self, z_q: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ class TiTok(Tokenizer):
         entries = self.pixel_quantize.embedding.weight
         return torch.einsum("B K h w, K d -> B d h w", self.logits(z_q).softmax(1), entries)
 
-    def decode(self, z_q: Tensor) -> Tensor:
+    def to_images(self, z_q: Tensor) -> Tensor:
         return self.pixel_decoder(self.mixture(z_q))
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ import torch
 from stscq.cli_tools import run
 from stscq.codec.packing import pack, payload_bits, unpack
 from stscq.data.store import open_store
+from stscq.device import own_device
 from stscq.evaluation.quality import psnr, ssim
 from stscq.evaluation.utilisation import utilisation
 from stscq.evaluation.verification import accuracy, verify
@@ -35,7 +36,7 @@ def main(store: Path, pairs: Path, original: Path, codec: Path, out: Path, judge
     images, index = open_store(store)
     test_pairs = pd.read_parquet(pairs)
     rows = np.unique(test_pairs[["a", "b"]])
-    trained, _ = load_codec(codec)
+    trained, _ = load_codec(codec, own_device())
     recogniser = load_recogniser(judge)
     originals = np.load(original / "embeddings.npy", allow_pickle=False)
     centre = np.load(original / "centre.npy", allow_pickle=False)
@@ -81,10 +82,10 @@ def encode(codec: Codec, images: np.ndarray, selection: str) -> tuple[Assignment
     """Images N x S x S x 3 uint8 -> what was chosen, and the fixed-length payload of each image."""
     parts = []
     for i in range(0, len(images), BATCH):
-        z_e = codec.tokenizer.encode(to_float(images[i : i + BATCH]))
+        z_e = codec.tokenizer.encode(to_float(images[i : i + BATCH], codec.tokenizer.device))
         group = codec.router(z_e).argmax(1) if selection == "cr" and codec.router is not None else None
         parts.append(codec.codebooks.search(z_e, group))
-    assignment = Assignment(torch.cat([p.group for p in parts]), torch.cat([p.index for p in parts]))
+    assignment = Assignment(torch.cat([p.group for p in parts]).cpu(), torch.cat([p.index for p in parts]).cpu())
     M, K = codec.codebooks.M, codec.codebooks.K
     chosen = zip(assignment.group.tolist(), assignment.index.numpy(), strict=True)
     return assignment, [pack(group, index, K, M) for group, index in chosen]
@@ -93,12 +94,14 @@ def encode(codec: Codec, images: np.ndarray, selection: str) -> tuple[Assignment
 @torch.no_grad()
 def decode(codec: Codec, payloads: list[bytes]) -> np.ndarray:
     """Payloads -> N x S x S x 3 uint8: only what the bytes say reaches the decoder."""
+    device = codec.tokenizer.device
     unpacked = [unpack(p, codec.tokenizer.T, codec.codebooks.K, codec.codebooks.M) for p in payloads]
     group = torch.tensor([group for group, _ in unpacked])
     index = torch.from_numpy(np.stack([index for _, index in unpacked]))
     parts = []
     for i in range(0, len(payloads), BATCH):
-        z_q = codec.codebooks.lookup(Assignment(group[i : i + BATCH], index[i : i + BATCH]))
+        chosen = Assignment(group[i : i + BATCH].to(device), index[i : i + BATCH].to(device))
+        z_q = codec.codebooks.lookup(chosen)
         parts.append(to_uint8(codec.tokenizer.decode(z_q)))
     return np.concatenate(parts)
 

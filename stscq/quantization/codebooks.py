@@ -3,7 +3,7 @@
 Axes: B images, M groups, T tokens, S codebooks a group (T, or 1 shared by all tokens), K entries, d channels.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,13 +25,39 @@ class Quantised(NamedTuple):
     soft: Tensor | None
 
 
-class Codebooks(nn.Module):
-    """`weight` is M x S x K x d: M = 1, S = 1 the global baseline; M = 1, S = T token-specific; M > 1 switchable."""
+class Rows(torch.autograd.Function):
+    """weight[index] as nn.Embedding(sparse=True) has it: the gradient holds the rows that were read, and no zeros."""
 
-    def __init__(self, weight: Tensor, metric: Metric):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, *index: Tensor) -> Tensor:
+        ctx.save_for_backward(*index)
+        ctx.shape = weight.shape
+        return weight[index]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        places = torch.stack([i.flatten() for i in torch.broadcast_tensors(*ctx.saved_tensors)])
+        values = gradient.reshape(places.shape[1], *ctx.shape[len(places) :])
+        return torch.sparse_coo_tensor(places, values, ctx.shape, check_invariants=False), *(None for _ in places)
+
+
+class Codebooks(nn.Module):
+    """`weight` is M x S x K x d: M = 1, S = 1 the global baseline; M = 1, S = T token-specific; M > 1 switchable.
+
+    sparse: gradients of the entries in use only, for stscq.training.optimiser's lazy Adam.
+    """
+
+    def __init__(self, weight: Tensor, metric: Metric, sparse: bool = False):
         super().__init__()
         self.weight = nn.Parameter(weight)
         self.metric = metric
+        self.sparse = sparse
+
+    def rows(self, *index: Tensor) -> Tensor:
+        """weight[index]."""
+        if self.sparse:
+            return Rows.apply(self.weight, *index)  # type: ignore[no-any-return, no-untyped-call]
+        return self.weight[index]
 
     @property
     def M(self) -> int:
@@ -52,7 +78,7 @@ class Codebooks(nn.Module):
         group, index = assignment
         S = self.weight.shape[1]
         token = torch.arange(index.shape[1], device=index.device) if S > 1 else torch.zeros_like(index[0])
-        return normalise(self.weight[group[:, None], token, index], self.metric)
+        return normalise(self.rows(group[:, None], token, index), self.metric)
 
     def continuous(self, z_e: Tensor) -> Tensor:
         """What the decoder gets before there is a codebook: latents on the surface where the entries will start."""
@@ -67,12 +93,20 @@ class Codebooks(nn.Module):
         return Quantised(self.lookup(assignment), normalise(z_e, self.metric), assignment, None)
 
     def _index_straight_through(self, z_e: Tensor, assignment: Assignment) -> tuple[Tensor, Tensor]:
-        """IBQ (Shi et al., 2025): one-hot forward, softmax over all K entries of the chosen group backward."""
-        books = self.weight[assignment.group].expand(-1, z_e.shape[1], -1, -1)  # B x T x K x d
-        soft = torch.einsum("B T d, B T K d -> B T K", z_e, books).softmax(-1)
-        hard = F.one_hot(assignment.index, self.K).to(soft.dtype)
-        one_hot = hard + soft - soft.detach()
-        return torch.einsum("B T K, B T K d -> B T d", one_hot, books), soft
+        """IBQ (Shi et al., 2025): one-hot forward, softmax over all K entries of the chosen group backward.
+
+        Group by group: at published size one group's books (T x K x d) are 2 GiB.
+        """
+        groups, which = assignment.group.unique(return_inverse=True)
+        z_q, soft = torch.empty_like(z_e), z_e.new_empty(*assignment.index.shape, self.K)
+        for number, books in enumerate(self.rows(groups)):  # S x K x d
+            images = which == number
+            scores = (z_e[images].transpose(0, 1) @ books.mT).softmax(-1)  # T x B_group x K
+            hard = F.one_hot(assignment.index[images].T, self.K).to(scores.dtype)
+            one_hot = hard + scores - scores.detach()
+            z_q[images] = (one_hot @ books).transpose(0, 1)
+            soft[images] = scores.transpose(0, 1)
+        return z_q, soft
 
 
 def straight_through(quantised: Quantised, metric: Metric) -> Tensor:

@@ -20,8 +20,8 @@ def global_from_latents(z_e: Tensor, K: int, metric: Metric, seed: int) -> Tenso
     latents = on_surface(z_e, metric).flatten(0, 1)
     if len(latents) < K:
         raise ValueError(f"{len(latents)} latents cannot start a codebook of K = {K} entries; take more images")
-    centres, _ = kmeans2(latents.double().numpy(), K, iter=10, minit="++", rng=seed)
-    return on_surface(torch.from_numpy(centres).to(z_e.dtype), metric)
+    centres, _ = kmeans2(latents.double().cpu().numpy(), K, iter=10, minit="++", rng=seed)
+    return on_surface(torch.from_numpy(centres).to(z_e), metric)
 
 
 def grow(book: Tensor, z_e: Tensor, K: int, metric: Metric, seed: int) -> Tensor:
@@ -38,8 +38,8 @@ def grow(book: Tensor, z_e: Tensor, K: int, metric: Metric, seed: int) -> Tensor
     error = (latents - on_surface(book, metric)[index]).square().sum(-1).flatten()
     if int((error > 0).sum()) < new:
         raise ValueError(f"{len(error)} latents cannot give {new} new entries; take more images")
-    chosen = torch.multinomial(error, new, generator=torch.Generator().manual_seed(seed))
-    return torch.cat([book, latents.flatten(0, 1)[chosen]])
+    chosen = torch.multinomial(error.cpu(), new, generator=torch.Generator().manual_seed(seed))
+    return torch.cat([book, latents.flatten(0, 1)[chosen.to(latents.device)]])
 
 
 def token_specific(
@@ -56,10 +56,10 @@ def token_specific(
         raise ValueError(f"K = {K} is more than the global codebook's {K_0} entries; lower K or enlarge the global one")
     T = z_e.shape[1]
     index, _ = search_group(z_e, global_book[None], metric)
-    counts = torch.zeros(T, K_0).scatter_add_(1, index.T, torch.ones(T, len(z_e)))
+    counts = z_e.new_zeros(T, K_0).scatter_add_(1, index.T, z_e.new_ones(T, len(z_e)))
     most_used = counts.sort(dim=1, descending=True, stable=True).indices[:, :K].sort(1).values
     weight = global_book[most_used].expand(M, T, K, d)
     if M == 1:
         return weight.clone()
     noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
-    return weight + jitter * global_book.std() * noise
+    return weight + jitter * global_book.std() * noise.to(weight.device)

@@ -34,7 +34,7 @@ class Revival(nn.Module):
         group_in_use = self.uses.sum((1, 2), keepdim=True) > 0
         m, s, k = ((self.uses == 0) & group_in_use).nonzero(as_tuple=True)
         N, T, _ = z_e.shape
-        image = torch.randint(0, N, m.shape, generator=random)
-        token = s if self.uses.shape[1] > 1 else torch.randint(0, T, m.shape, generator=random)
+        image = torch.randint(0, N, m.shape, generator=random).to(z_e.device)
+        token = s if self.uses.shape[1] > 1 else torch.randint(0, T, m.shape, generator=random).to(z_e.device)
         codebooks.weight[m, s, k] = normalise(z_e[image, token], codebooks.metric)
         self.uses.zero_()

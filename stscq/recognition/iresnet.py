@@ -67,11 +67,13 @@ class IResNet(nn.Module):
             maps.append(x)
         return maps
 
-    def head(self, last: Tensor) -> Tensor:
-        return self.features(self.fc(self.bn2(last).flatten(1)))
+    def maps_and_embedding(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The feature maps after each stage, and the embeddings."""
+        maps = self.stages(x)
+        return maps, self.features(self.fc(self.bn2(maps[-1]).flatten(1)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.stages(x)[-1])
+        return self.maps_and_embedding(x)[1]
 
 
 def to_input(images: Tensor) -> Tensor:

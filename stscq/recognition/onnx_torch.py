@@ -127,7 +127,7 @@ class OnnxIResNet(nn.Module):
             return self.get_buffer(self.places[name])
         return values[name] if name else None
 
-    def features(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+    def maps_and_embedding(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """The feature maps after each stage, and the embeddings."""
         values = self.run(x)
         return [values[name] for name in self.stage_outputs], values[self.output]

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stscq.cli_tools import run
+from stscq.device import own_device
 from stscq.recognition.arcface import ArcFaceHead
 from stscq.recognition.iresnet import INPUT_SIZE, IResNet, to_input
-from stscq.training.batches import draw
 from stscq.training.checkpoint import load_checkpoint
-from stscq.training.faces import recipe_of, training_faces
-from stscq.training.loop import train_and_save
+from stscq.training.faces import recipe_of, training_batches
+from stscq.training.loop import Schedule, train_and_save
 
 
 def main(
@@ -36,34 +36,32 @@ def main(
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json, recogniser.onnx and log.jsonl; only people marked train are used."""
     recipe = recipe_of(locals())
-    images, rows = training_faces(store, split)
-    person = torch.from_numpy(pd.factorize(pd.read_parquet(split).identity[rows])[0]).long()
+    device = own_device()
+    batches = training_batches(store, split, batch, seed, device)
+    person = torch.from_numpy(pd.factorize(pd.read_parquet(split).identity[batches.rows])[0]).long()
     torch.manual_seed(seed)
     sizes = json.loads(model)
-    network = IResNet(**sizes)
-    head = ArcFaceHead(int(person.max()) + 1, sizes["embedding"], scale, margin)
+    network = IResNet(**sizes).to(device)
+    head = ArcFaceHead(int(person.max()) + 1, sizes["embedding"], scale, margin).to(device)
 
-    def loss_of_step(step: int) -> dict[str, Tensor]:
-        faces, chosen = draw(images, rows, batch, seed, step)
+    def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
+        faces, chosen = batches.draw(step, part)
         embeddings = network(to_input(faces))
-        loss = head(embeddings, person[chosen])
-        right = (F.normalize(embeddings) @ F.normalize(head.weight).T).argmax(1) == person[chosen]
+        target = person[chosen].to(device)
+        loss = head(embeddings, target)
+        right = (F.normalize(embeddings) @ F.normalize(head.weight).T).argmax(1) == target
         return {"loss": loss, "accuracy": right.float().mean()}
 
     train_and_save(
         nn.ModuleList([network, head]),
         loss_of_step,
+        Schedule(steps, batch, lr, weight_decay, save_seconds=save_seconds),
         tensors=network.state_dict,
         recipe=recipe,
         inputs=[store / "images.npy", split],
         out=out,
-        steps=steps,
-        lr=lr,
-        batch=batch,
-        weight_decay=weight_decay,
-        save_seconds=save_seconds,
     )
-    export_onnx(network.eval(), out / "recogniser.onnx")
+    export_onnx(network.cpu().eval(), out / "recogniser.onnx")
 
 
 def export_onnx(network: IResNet, path: Path) -> None:

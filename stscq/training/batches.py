@@ -3,6 +3,8 @@
 Axes: B images, 3 x S x S pixels.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,16 +14,16 @@ SHIFT = 3
 """Largest random shift, in pixels of a 64-pixel face; it grows with the image."""
 
 
-def generator(seed: int, step: int) -> torch.Generator:
-    """A fresh random generator for one step of one run."""
-    # SeedSequence mixes the two: torch's CPU generator only looks at 32 bits of a seed.
-    mixed = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+def generator(seed: int, step: int, part: int = 0) -> torch.Generator:
+    """A fresh random generator for one part of one step of one run, on the CPU whatever the device."""
+    # SeedSequence mixes them: torch's CPU generator only looks at 32 bits of a seed.
+    mixed = int(np.random.SeedSequence([seed, step, part]).generate_state(1)[0])
     return torch.Generator().manual_seed(mixed)
 
 
-def to_float(images: np.ndarray) -> Tensor:
-    """B x S x S x 3 uint8 -> B x 3 x S x S float32 in [0, 1]."""
-    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float().div_(255)
+def to_float(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """B x S x S x 3 uint8 -> B x 3 x S x S float32 in [0, 1], on `device`."""
+    return torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2).float().div_(255)
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
@@ -32,7 +34,7 @@ def to_uint8(images: Tensor) -> np.ndarray:
 def augment(images: Tensor, random: torch.Generator) -> Tensor:
     """Mirror half of the images, shift all by a few pixels, change brightness and contrast slightly. B x 3 x S x S."""
     B, _, S, _ = images.shape
-    flip = torch.rand(B, generator=random) < 0.5
+    flip = (torch.rand(B, generator=random) < 0.5).to(images.device)
     images = torch.where(flip[:, None, None, None], images.flip(3), images)
     reach = SHIFT * S // 64
     padded = F.pad(images, (reach,) * 4, mode="replicate")
@@ -40,11 +42,30 @@ def augment(images: Tensor, random: torch.Generator) -> Tensor:
     images = torch.stack([p[:, y : y + S, x : x + S] for p, y, x in zip(padded, dy, dx, strict=True)])
     gain = 1 + 0.2 * (torch.rand(B, 1, 1, 1, generator=random) - 0.5)
     offset = 0.1 * (torch.rand(B, 1, 1, 1, generator=random) - 0.5)
+    gain, offset = gain.to(images.device), offset.to(images.device)
     return (gain * (images - 0.5) + 0.5 + offset).clamp(0, 1).contiguous(memory_format=torch.channels_last)
 
 
-def draw(images: np.ndarray, rows: np.ndarray, batch: int, seed: int, step: int) -> tuple[Tensor, Tensor]:
-    """The batch of one step: augmented images (B x 3 x S x S in [0, 1]) and their positions in `rows` (B)."""
-    random = generator(seed, step)
-    chosen = torch.randint(0, len(rows), (batch,), generator=random)
-    return augment(to_float(images[rows[chosen.numpy()]]), random), chosen
+class Draw(NamedTuple):
+    """A batch: augmented images (B x 3 x S x S in [0, 1]) and their positions among the training rows (B, CPU)."""
+
+    images: Tensor
+    chosen: Tensor
+
+
+class Batches(NamedTuple):
+    """The training images: a memory-mapped store, the rows to train on, how many at a time, for which run, and where.
+
+    A batch that is too large for the memory of the device is drawn and computed in several parts.
+    """
+
+    images: np.ndarray
+    rows: np.ndarray
+    size: int
+    seed: int
+    device: torch.device
+
+    def draw(self, step: int, part: int = 0) -> Draw:
+        random = generator(self.seed, step, part)
+        chosen = torch.randint(0, len(self.rows), (self.size,), generator=random)
+        return Draw(augment(to_float(self.images[self.rows[chosen.numpy()]], self.device), random), chosen)

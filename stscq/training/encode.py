@@ -10,8 +10,9 @@ from stscq.training.batches import to_float
 
 @torch.no_grad()
 def encode_rows(tokenizer: Tokenizer, images: np.ndarray, rows: np.ndarray, batch: int = 50) -> Tensor:
-    """z_e of images[rows] (uint8), N x T x d, a batch at a time."""
-    parts = [tokenizer.encode(to_float(images[rows[i : i + batch]])) for i in range(0, len(rows), batch)]
+    """z_e of images[rows] (uint8), N x T x d, a batch at a time, on the tokenizer's device."""
+    device = tokenizer.device
+    parts = [tokenizer.encode(to_float(images[rows[i : i + batch]], device)) for i in range(0, len(rows), batch)]
     return torch.cat(parts)
 
 

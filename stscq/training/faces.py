@@ -4,16 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
+import torch
 
 from stscq.data.store import open_store
+from stscq.training.batches import Batches
 
 
-def training_faces(store: Path, split: Path) -> tuple[np.ndarray, np.ndarray]:
-    """All images of the store, memory-mapped, and the rows that may be trained on."""
+def training_batches(store: Path, split: Path, size: int, seed: int, device: torch.device) -> Batches:
+    """Of the images that the index SPLIT marks `train`; of all when it has no such column (a set of its own)."""
     index = pd.read_parquet(split)
-    return open_store(store).images, index.index[index.split == "train"].to_numpy()
+    chosen = index.index[index.split == "train"] if "split" in index else index.index
+    return Batches(open_store(store).images, chosen.to_numpy(), size, seed, device)
 
 
 PLACES = {"store", "split", "recogniser", "start", "out", "pixel_decoder", "published", "save_seconds"}

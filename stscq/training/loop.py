@@ -1,6 +1,6 @@
 """The one training loop: every stage, and the recogniser, hand it a function that computes the loss of a step.
 
-What happens at step s depends on the weights, the optimiser and (seed, s) only. So a run that was killed goes on from
+What happens at step s depends on the weights, the optimisers and (seed, s) only. So a run that was killed goes on from
 its last partial checkpoint and ends at the very weights of an unbroken run.
 """
 
@@ -11,26 +11,39 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from stscq.device import Precision
 from stscq.training.checkpoint import (
     fingerprint,
     load_tensors,
-    optimiser_tensors,
     prefixed,
-    restore_optimiser,
     save_checkpoint,
     save_tensors,
     without_prefix,
     write_atomically,
 )
+from stscq.training.optimiser import Optimiser
 
-LossOfStep = Callable[[int], dict[str, Tensor]]
-"""Step number -> named terms; `loss` is minimised, the others are logged."""
+LossOfStep = Callable[[int, int], dict[str, Tensor]]
+"""Step number, and which of its `accumulate` parts -> named terms; `loss` is minimised, the others are logged."""
+SAVING_SHARE = 0.05
+"""Of the time, where saving takes more than a second: a large state is saved less often than every `save_seconds`."""
+
+
+class Schedule(NamedTuple):
+    """How a stage is trained: `steps` of `accumulate` batches of `batch` images each, at a peak rate of `lr`."""
+
+    steps: int
+    batch: int
+    lr: float
+    weight_decay: float
+    accumulate: int = 1
+    precision: Precision = "fp32"
+    save_seconds: float = 30.0
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
@@ -43,16 +56,12 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
 def train_and_save(
     model: nn.Module,
     loss_of_step: LossOfStep,
+    schedule: Schedule,
     *,
     tensors: Callable[[], dict[str, Tensor]],
     recipe: Mapping[str, Any],
     inputs: Sequence[Path],
     out: Path,
-    steps: int,
-    lr: float,
-    batch: int,
-    weight_decay: float,
-    save_seconds: float,
 ) -> None:
     """Train `model`, then write the checkpoint folder `out`: weights (`tensors()`), recipe and log.
 
@@ -64,14 +73,10 @@ def train_and_save(
     train(
         model,
         loss_of_step,
-        steps=steps,
-        lr=lr,
-        batch=batch,
-        weight_decay=weight_decay,
+        schedule,
         partial=unfinished / "state.safetensors",
         log=unfinished / "log.jsonl",
         recipe_hash=fingerprint(recipe, *inputs),
-        save_seconds=save_seconds,
     )
     save_checkpoint(out, tensors(), recipe)
     (unfinished / "log.jsonl").replace(out / "log.jsonl")
@@ -81,53 +86,62 @@ def train_and_save(
 def train(
     model: nn.Module,
     loss_of_step: LossOfStep,
+    schedule: Schedule,
     *,
-    steps: int,
-    lr: float,
-    batch: int,
-    weight_decay: float,
     partial: Path,
     log: Path,
     recipe_hash: str,
-    save_seconds: float,
     log_every: int = 20,
 ) -> None:
-    """Train those parameters of `model` that require gradients, in place, with AdamW.
+    """Train those parameters of `model` that require gradients, in place.
 
     `partial` holds the state of an unfinished run; it is used only when it was written by the same recipe
     (`recipe_hash`). `log` gets one JSON line every `log_every` steps.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
+    steps = schedule.steps
+    optimiser = Optimiser(model, schedule.lr, schedule.weight_decay, schedule.precision)
     start = resume(model, optimiser, partial, recipe_hash)
     lines = [line for line in read_log(log) if line["step"] < start]
     write_atomically(log, "".join(json.dumps(line) + "\n" for line in lines))
     saved = began = time.monotonic()
+    wait = schedule.save_seconds
     model.train()
     bar = tqdm(range(start, steps), desc="training", initial=start, total=steps, mininterval=progress_seconds())
     with log.open("a", encoding="utf-8") as log_file:
         for step in bar:
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(step, steps, lr, warmup=max(1, steps // 20))
-            terms = loss_of_step(step)
-            optimiser.zero_grad(set_to_none=True)
-            terms["loss"].backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.set_rate(learning_rate(step, steps, schedule.lr, warmup=max(1, steps // 20)))
+            parts = []
+            for part in range(schedule.accumulate):
+                terms = loss_of_step(step, part)
+                optimiser.backward(terms["loss"] / schedule.accumulate)
+                parts.append({name: term.detach() for name, term in terms.items()})
             optimiser.step()
             if step % log_every == 0 or step == steps - 1:
-                values = {name: round(term.item(), 6) for name, term in terms.items()}
-                rate = batch * (step + 1 - start) / (time.monotonic() - began)
+                values = mean_terms(parts)
+                done = schedule.batch * schedule.accumulate * (step + 1 - start)
+                rate = done / (time.monotonic() - began)
                 log_file.write(json.dumps({"step": step, **values, "images_per_second": round(rate, 1)}) + "\n")
                 log_file.flush()
                 bar.set_postfix_str(f"loss {values['loss']:.4f}, {rate:.0f} images/s", refresh=False)
-            if time.monotonic() - saved >= save_seconds and step + 1 < steps:
-                state = {**prefixed("model", model.state_dict()), **prefixed("optimiser", optimiser_tensors(optimiser))}
-                save_tensors(state, partial, {"step": step + 1, "recipe_hash": recipe_hash})
+            if time.monotonic() - saved >= wait and step + 1 < steps:
+                began_saving = time.monotonic()
+                save_tensors(
+                    {**prefixed("model", model.state_dict()), **prefixed("optimiser", optimiser.tensors())},
+                    partial,
+                    {"step": step + 1, "recipe_hash": recipe_hash},
+                )
                 saved = time.monotonic()
+                took = saved - began_saving
+                wait = max(schedule.save_seconds, took / SAVING_SHARE if took > 1 else 0)
     model.eval()
 
 
-def resume(model: nn.Module, optimiser: torch.optim.Optimizer, partial: Path, recipe_hash: str) -> int:
+def mean_terms(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Of the parts of a step, rounded for the log."""
+    return {name: round(sum(part[name].item() for part in parts) / len(parts), 6) for name in parts[0]}
+
+
+def resume(model: nn.Module, optimiser: Optimiser, partial: Path, recipe_hash: str) -> int:
     """Restore an unfinished run of the same recipe; the step to go on from (0 when there is none)."""
     if not partial.exists():
         return 0
@@ -136,7 +150,7 @@ def resume(model: nn.Module, optimiser: torch.optim.Optimizer, partial: Path, re
         print(f"{partial}: left by a run with other parameters or inputs; starting anew", file=sys.stderr)
         return 0
     model.load_state_dict(without_prefix("model", tensors))
-    restore_optimiser(optimiser, without_prefix("optimiser", tensors))
+    optimiser.restore(without_prefix("optimiser", tensors))
     print(f"going on from step {note['step']} of {partial}", file=sys.stderr)
     return int(note["step"])
 

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stscq.recognition.iresnet import IResNet, to_input
+from stscq.recognition.frozen import Frozen
+from stscq.recognition.iresnet import to_input
 
 
 class ImageLossWeights(NamedTuple):
@@ -27,18 +28,21 @@ def frozen_input(images: Tensor) -> Tensor:
 
 
 def image_losses(
-    reconstruction: Tensor, images: Tensor, recogniser: IResNet, weights: ImageLossWeights
+    reconstruction: Tensor, images: Tensor, recogniser: Frozen, weights: ImageLossWeights
 ) -> dict[str, Tensor]:
     """Named terms and their weighted sum `loss`; images and reconstructions are B x 3 x S x S, meant for [0, 1].
 
     identity is 1 - cos of the frozen recogniser's embeddings; perceptual is the mean over its stages' feature maps.
+    The recogniser is left alone when both have the weight 0 (pictures that are no faces).
     """
     pixels = F.l1_loss(reconstruction, images) + F.mse_loss(reconstruction, images)
-    maps = recogniser.stages(frozen_input(reconstruction))
-    target_maps = recogniser.stages(frozen_input(images))
+    if not weights.perceptual and not weights.identity:
+        return {"loss": weights.reconstruction * pixels, "pixels": pixels}
+    maps, embedding = recogniser.maps_and_embedding(frozen_input(reconstruction))
+    target_maps, target = recogniser.maps_and_embedding(frozen_input(images))
     perceptual = sum(
         (perceptual_distance(a, b) for a, b in zip(maps, target_maps, strict=True)), start=pixels.new_zeros(())
     ) / len(maps)
-    identity = 1 - F.cosine_similarity(recogniser.head(maps[-1]), recogniser.head(target_maps[-1])).mean()
+    identity = 1 - F.cosine_similarity(embedding, target).mean()
     loss = weights.reconstruction * pixels + weights.perceptual * perceptual + weights.identity * identity
     return {"loss": loss, "pixels": pixels, "perceptual": perceptual, "identity": identity}

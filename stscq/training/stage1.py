@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from stscq.backbones import MaskGITVQGAN, TiTok, Tokenizer, build
 from stscq.backbones.pretrained import load_exactly, read_weights
 from stscq.cli_tools import run
+from stscq.device import Precision, own_device
 from stscq.errors import CheckpointError, ParamsError
 from stscq.quantization.codebooks import Codebooks, straight_through
 from stscq.quantization.initialise import global_from_latents, grow
 from stscq.quantization.losses import codebook_loss, commitment_loss, entry_entropy_loss
-from stscq.recognition.train import load_iresnet
-from stscq.training.batches import draw
+from stscq.recognition.frozen import load_frozen, weights_file
 from stscq.training.encode import encode_rows, sample_rows
-from stscq.training.faces import recipe_of, training_faces
-from stscq.training.loop import train_and_save
+from stscq.training.faces import recipe_of, training_batches
+from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights, image_losses
-from stscq.training.tokenizer_io import Codec, fast_layout, load_codec, tensors_of
+from stscq.training.tokenizer_io import Codec, fast_layout, load_codec, on_device, tensors_of
 
 
 def main(
@@ -45,6 +45,8 @@ def main(
     codebook: float,
     commitment: float,
     entropy: float,
+    accumulate: int = 1,
+    precision: Precision = "fp32",
     pixel_decoder: Path | None = None,
     published: Path | None = None,
     save_seconds: float = 30.0,
@@ -52,27 +54,30 @@ def main(
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
 
     The first CONTINUOUS_STEPS leave the latents unquantised (for a tokenizer trained from nothing); then the codebook
-    starts from their k-means centres. PIXEL_DECODER is a finished stage 1 of MaskGIT-VQGAN: a TiTok paints with
-    its decoder, and matches its latents in the first CONTINUOUS_STEPS. PUBLISHED is a file of a public model's weights
-    to start from instead of from nothing; the codebook then grows from its entries to the K of MODEL.
+    starts from their k-means centres. A step takes ACCUMULATE batches. PIXEL_DECODER is a finished stage 1 of
+    MaskGIT-VQGAN: a TiTok paints with its decoder, and matches its latents in the first CONTINUOUS_STEPS. PUBLISHED is
+    a file of a public model's weights to start from instead of from nothing; the codebook then grows from its entries
+    to the K of MODEL.
     """
     recipe = recipe_of(locals())
-    images, rows = training_faces(store, split)
-    judge = load_iresnet(recogniser)
+    device = own_device()
+    batches = training_batches(store, split, batch, seed, device)
+    judge = load_frozen(recogniser, device)
     weights = ImageLossWeights(reconstruction, perceptual, identity)
     torch.manual_seed(seed)
-    sample = images[sample_rows(rows, seed, most=128)]
-    tokenizer, book = start_tokenizer(json.loads(model), published, sample, seed)
-    inputs = [store / "images.npy", split, recogniser / "weights.safetensors", *([published] if published else [])]
+    sample = batches.images[sample_rows(batches.rows, seed, most=128)]
+    tokenizer, book = start_tokenizer(json.loads(model), published, sample, seed, device)
+    tokenizer.precision = precision
+    inputs = [store / "images.npy", split, weights_file(recogniser), *([published] if published else [])]
     teacher = None
     if pixel_decoder is not None:
-        teacher, _ = load_codec(pixel_decoder)
+        teacher, _ = load_codec(pixel_decoder, device)
         start_titok(tokenizer, teacher, pixel_decoder, sample, seed)
         inputs.append(pixel_decoder / "weights.safetensors")
-    codec = Codec(tokenizer, Codebooks(book[None, None].clone(), tokenizer.metric), None)
+    codec = on_device(Codec(tokenizer, Codebooks(book[None, None].clone(), tokenizer.metric), None), device)
 
-    def loss_of_step(step: int) -> dict[str, Tensor]:
-        faces, _ = draw(images, rows, batch, seed, step)
+    def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
+        faces = batches.draw(step, part).images
         z_e = tokenizer.encode(faces)
         if step < continuous_steps:
             z = codec.codebooks.continuous(z_e)
@@ -83,7 +88,7 @@ def main(
                 # Latents near the sphere where the entries will start: a longer latent would only favour long entries.
                 terms["loss"] = terms["loss"] + commitment * commitment_loss(z_e, z)
             return terms
-        if step == continuous_steps > 0:
+        if step == continuous_steps > 0 and part == 0:
             start_codebook(codec, sample, seed)
         quantised = codec.codebooks(z_e)
         terms = image_losses(tokenizer.decode(straight_through(quantised, tokenizer.metric)), faces, judge, weights)
@@ -98,20 +103,16 @@ def main(
     train_and_save(
         nn.ModuleDict({"tokenizer": tokenizer, "codebooks": codec.codebooks}),
         loss_of_step,
+        Schedule(steps, batch, lr, weight_decay, accumulate, precision, save_seconds),
         tensors=lambda: tensors_of(codec),
         recipe=recipe,
         inputs=inputs,
         out=out,
-        steps=steps,
-        lr=lr,
-        batch=batch,
-        weight_decay=weight_decay,
-        save_seconds=save_seconds,
     )
 
 
 def start_tokenizer(
-    model: dict[str, Any], published: Path | None, faces: np.ndarray, seed: int
+    model: dict[str, Any], published: Path | None, faces: np.ndarray, seed: int, device: torch.device
 ) -> tuple[Tokenizer, Tensor]:
     """A tokenizer and its global codebook (K x d), from a file of published weights or, without one, from nothing.
 
@@ -122,17 +123,16 @@ def start_tokenizer(
     if published is None:
         tokenizer = fast_layout(build(**model))
         tokenizer.initialise()
-        return tokenizer, tokenizer.take_codebook()
+        return tokenizer.to(device), tokenizer.take_codebook()
     tensors = read_weights(published)
     K = len(tensors.get("quantize.embedding.weight", ()))
     if model["K"] < K:
         raise ParamsError(f"model.K = {model['K']} is less than the {K} entries of {published}")
     tokenizer = fast_layout(build(**{**model, "K": max(1, K)}))
     load_exactly(tokenizer, tensors, published)
-    book = tokenizer.take_codebook()
-    return tokenizer, grow(
-        book, encode_rows(tokenizer, faces, np.arange(len(faces))), model["K"], tokenizer.metric, seed
-    )
+    book = tokenizer.to(device).take_codebook()
+    z_e = encode_rows(tokenizer, faces, np.arange(len(faces)))
+    return tokenizer, grow(book, z_e, model["K"], tokenizer.metric, seed)
 
 
 def warm_up_loss(tokenizer: Tokenizer, z: Tensor, teacher: Codec, faces: Tensor) -> dict[str, Tensor]:

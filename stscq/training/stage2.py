@@ -10,19 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from stscq.cli_tools import run
+from stscq.device import Precision, own_device
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.initialise import token_specific
 from stscq.quantization.losses import RouterLossWeights, codebook_loss, entry_entropy_loss, router_losses
 from stscq.quantization.revival import Revival
 from stscq.quantization.router import Router
 from stscq.quantization.search import group_errors
-from stscq.recognition.train import load_iresnet
-from stscq.training.batches import draw, generator
+from stscq.recognition.frozen import load_frozen, weights_file
+from stscq.training.batches import generator
 from stscq.training.encode import encode_rows, sample_rows
-from stscq.training.faces import recipe_of, training_faces
-from stscq.training.loop import train_and_save
+from stscq.training.faces import recipe_of, training_batches
+from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights, image_losses
-from stscq.training.tokenizer_io import Codec, load_codec, tensors_of
+from stscq.training.tokenizer_io import Codec, load_codec, on_device, tensors_of
 
 REVIVE_UNTIL = 0.6
 """Share of the steps in which idle entries are revived; the rest lets them settle."""
@@ -54,37 +55,39 @@ def main(
     rank: int,
     jitter: float,
     revive_every: int,
+    precision: Precision = "fp32",
     save_seconds: float = 30.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
 
     --shared keeps the one global codebook and trains it on (the compute-matched baseline); otherwise GROUPS groups of
     token-specific codebooks with ENTRIES entries each start from it. SELECTION picks an image's group in training.
-    Every REVIVE_EVERY steps (0: never) idle entries get a second chance, those of the baseline as well.
+    Every REVIVE_EVERY steps (0: never) idle entries get a second chance, those of the baseline as well. Codebooks move
+    by a lazy Adam, without weight decay; WEIGHT_DECAY is the router's.
     """
     recipe = recipe_of(locals())
-    images, rows = training_faces(store, split)
-    judge = load_iresnet(recogniser)
+    device = own_device()
+    batches = training_batches(store, split, batch, seed, device)
+    judge = load_frozen(recogniser, device)
     image_weights = ImageLossWeights(reconstruction, perceptual, identity)
     router_weights = RouterLossWeights(balance, confidence, expected_error)
-    before, before_recipe = load_codec(start)
+    before, before_recipe = load_codec(start, device)
     tokenizer = before.tokenizer.requires_grad_(False)
+    tokenizer.precision = precision
     torch.manual_seed(seed)
-    latents = encode_rows(tokenizer, images, sample_rows(rows, seed))
-    if shared:
-        codec = Codec(tokenizer, before.codebooks, None)
-    else:
-        weight = token_specific(
-            before.codebooks.weight.detach()[0, 0], latents, entries, groups, tokenizer.metric, jitter, seed
-        )
+    latents = encode_rows(tokenizer, batches.images, sample_rows(batches.rows, seed))
+    book = before.codebooks.weight.detach()[0, 0]
+    weight, router = before.codebooks.weight.detach(), None
+    if not shared:
+        weight = token_specific(book, latents, entries, groups, tokenizer.metric, jitter, seed)
         router = Router(groups, tokenizer.T, tokenizer.d, rank) if groups > 1 and selection == "router" else None
-        codec = Codec(tokenizer, Codebooks(weight, tokenizer.metric), router)
-    revival = Revival(codec.codebooks)
+    codec = on_device(Codec(tokenizer, Codebooks(weight, tokenizer.metric, sparse=True), router), device)
+    revival = Revival(codec.codebooks).to(device)
 
-    def loss_of_step(step: int) -> dict[str, Tensor]:
+    def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
         if revive_every and 0 < step < REVIVE_UNTIL * steps and step % revive_every == 0:
             revival.revive(codec.codebooks, latents, generator(seed, step))
-        faces, _ = draw(images, rows, batch, seed, step)
+        faces = batches.draw(step, part).images
         with torch.no_grad():
             z_e = tokenizer.encode(faces)
         group, terms = route(codec, z_e, router_weights)
@@ -106,15 +109,11 @@ def main(
     train_and_save(
         nn.ModuleDict(parts),
         loss_of_step,
+        Schedule(steps, batch, lr, weight_decay, precision=precision, save_seconds=save_seconds),
         tensors=lambda: tensors_of(codec),
         recipe={**recipe, "model": before_recipe["model"]},
-        inputs=[store / "images.npy", split, recogniser / "weights.safetensors", start / "weights.safetensors"],
+        inputs=[store / "images.npy", split, weights_file(recogniser), start / "weights.safetensors"],
         out=out,
-        steps=steps,
-        lr=lr,
-        batch=batch,
-        weight_decay=weight_decay,
-        save_seconds=save_seconds,
     )
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from stscq.cli_tools import run
-from stscq.recognition.train import load_iresnet
-from stscq.training.batches import draw
-from stscq.training.faces import recipe_of, training_faces
-from stscq.training.loop import train_and_save
+from stscq.device import Precision, own_device
+from stscq.recognition.frozen import load_frozen, weights_file
+from stscq.training.faces import recipe_of, training_batches
+from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights, image_losses
 from stscq.training.tokenizer_io import load_codec, tensors_of
 
@@ -31,21 +31,28 @@ def main(
     reconstruction: float,
     perceptual: float,
     identity: float,
+    accumulate: int = 1,
+    precision: Precision = "fp32",
     save_seconds: float = 30.0,
 ) -> None:
-    """Writes OUT/weights.safetensors, recipe.json and log.jsonl. Groups are chosen as stage 2 chose them."""
+    """Writes OUT/weights.safetensors, recipe.json and log.jsonl. Groups are chosen as stage 2 chose them.
+
+    A step takes ACCUMULATE batches.
+    """
     recipe = recipe_of(locals())
-    images, rows = training_faces(store, split)
-    judge = load_iresnet(recogniser)
+    device = own_device()
+    batches = training_batches(store, split, batch, seed, device)
+    judge = load_frozen(recogniser, device)
     weights = ImageLossWeights(reconstruction, perceptual, identity)
-    codec, before_recipe = load_codec(start)
+    codec, before_recipe = load_codec(start, device)
     tokenizer = codec.tokenizer.requires_grad_(False)
+    tokenizer.precision = precision
     parts = tokenizer.decoder_parts()
     for part in parts:
         part.requires_grad_(True)
 
-    def loss_of_step(step: int) -> dict[str, Tensor]:
-        faces, _ = draw(images, rows, batch, seed, step)
+    def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
+        faces = batches.draw(step, part).images
         with torch.no_grad():
             z_e = tokenizer.encode(faces)
             group = None if codec.router is None else codec.router(z_e).argmax(1)
@@ -55,15 +62,11 @@ def main(
     train_and_save(
         nn.ModuleList(parts),
         loss_of_step,
+        Schedule(steps, batch, lr, weight_decay, accumulate, precision, save_seconds),
         tensors=lambda: tensors_of(codec),
         recipe={**recipe, **{name: before_recipe[name] for name in INHERITED}},
-        inputs=[store / "images.npy", split, recogniser / "weights.safetensors", start / "weights.safetensors"],
+        inputs=[store / "images.npy", split, weights_file(recogniser), start / "weights.safetensors"],
         out=out,
-        steps=steps,
-        lr=lr,
-        batch=batch,
-        weight_decay=weight_decay,
-        save_seconds=save_seconds,
     )
 
 

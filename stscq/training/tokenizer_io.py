@@ -31,7 +31,7 @@ def tensors_of(codec: Codec) -> dict[str, Tensor]:
     return tensors
 
 
-def load_codec(folder: Path) -> tuple[Codec, dict[str, Any]]:
+def load_codec(folder: Path, device: torch.device) -> tuple[Codec, dict[str, Any]]:
     """A trained codec and the recipe of its last stage. Raises CheckpointError when missing or damaged."""
     tensors, recipe = load_checkpoint(folder)
     tokenizer = build(**json.loads(recipe["model"]))
@@ -44,7 +44,16 @@ def load_codec(folder: Path) -> tuple[Codec, dict[str, Any]]:
         rank, T = router_state["over_tokens"].shape
         router = Router(weight.shape[0], T, weight.shape[-1], rank)
         router.load_state_dict(router_state)
-    return Codec(fast_layout(tokenizer), Codebooks(weight, tokenizer.metric), router), recipe
+    codec = Codec(fast_layout(tokenizer), Codebooks(weight, tokenizer.metric), router)
+    return on_device(codec, device), recipe
+
+
+def on_device(codec: Codec, device: torch.device) -> Codec:
+    """Moves its modules, in place."""
+    for part in codec:
+        if part is not None:
+            part.to(device)
+    return codec
 
 
 def fast_layout(tokenizer: Tokenizer) -> Tokenizer:

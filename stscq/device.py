@@ -1,0 +1,53 @@
+"""Where a job computes: a GPU of its own when there is one, else the CPU; and in which precision.
+
+The workflow starts one process a job. Jobs that run side by side on a machine with several GPUs must not pile up on
+the first: each holds a lock file of the GPU that it took, which the system drops however the process ends.
+"""
+
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+from filelock import FileLock, Timeout
+
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@cache
+def own_device() -> torch.device:
+    """The CPU where torch sees no CUDA device, else a CUDA device that no other job holds; waits until one is free."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", take_first([gpu_lock(number) for number in range(torch.cuda.device_count())]))
+
+
+def gpu_lock(number: int) -> FileLock:
+    """Named for the GPU itself: its number depends on CUDA_VISIBLE_DEVICES."""
+    name = torch.cuda.get_device_properties(number).uuid
+    return FileLock(Path(tempfile.gettempdir()) / f"stscq-gpu-{name}.lock", mode=0o666)
+
+
+def take_first(locks: list[FileLock], poll_seconds: float = 2.0) -> int:
+    """Acquire one of the locks, whichever is free first, and keep it while the process lives. Returns its number."""
+    while True:
+        for number, lock in enumerate(locks):
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                continue
+            HELD.append(lock)
+            return number
+        time.sleep(poll_seconds)
+
+
+HELD: list[FileLock] = []
+"""A lock that nobody refers to would be dropped."""
+
+
+def mixed(device: torch.device, precision: Precision) -> torch.autocast:
+    """Convolutions, matrix products and attention inside run in `precision`; torch keeps the rest in float32."""
+    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")

@@ -1,0 +1,177 @@
+"""The lazy Adam of codebooks, accumulation, mixed precision, and what a killed run restores."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from stscq.quantization.codebooks import Codebooks
+from stscq.quantization.losses import codebook_loss
+from stscq.training.loop import Schedule, train
+from stscq.training.optimiser import Optimiser
+from stscq.training.stage1 import main as stage1_main
+from stscq.training.stage2 import main as stage2_main
+from tests.test_training import IBQ, STAGE1, STAGE2, weights
+
+M, T, K, D = 4, 3, 5, 2
+
+
+def books(metric, sparse):
+    weight = torch.randn(M, T, K, D, generator=torch.Generator().manual_seed(0))
+    return Codebooks(weight, metric, sparse)
+
+
+def latents(step):
+    return torch.randn(6, T, D, generator=torch.Generator().manual_seed(100 + step))
+
+
+def train_books(codebooks, steps, group_of_step):
+    optimiser = Optimiser(codebooks, lr=0.01, weight_decay=0.0, precision="fp32")
+    for step in range(steps):
+        group = torch.full((6,), group_of_step(step))
+        quantised = codebooks(latents(step), group)
+        optimiser.backward(10 * codebook_loss(quantised.z, quantised.z_q))
+        optimiser.step()
+    return codebooks.weight.detach()
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "inner"])
+def test_the_gradient_of_sparse_codebooks_is_that_of_dense_ones(metric):
+    gradients = []
+    for sparse in (True, False):
+        codebooks = books(metric, sparse)
+        quantised = codebooks(latents(0), torch.tensor([0, 2, 2, 0, 2, 0]))
+        codebook_loss(quantised.z, quantised.z_q).backward()
+        gradients.append(codebooks.weight.grad)
+    assert gradients[0].is_sparse
+    torch.testing.assert_close(gradients[0].to_dense(), gradients[1])
+    # Nothing of groups 1 and 3 is even stored.
+    assert set(gradients[0].coalesce().indices()[0].tolist()) == {0, 2}
+
+
+def test_lazy_adam_is_adam_for_entries_in_use_and_leaves_the_others_alone():
+    # IBQ's softmax uses every entry of the group, so all of group 1 is in use in every step.
+    start = books("inner", True).weight.detach()
+    lazy = train_books(books("inner", True), 5, lambda step: 1)
+    dense = train_books(books("inner", False), 5, lambda step: 1)
+    torch.testing.assert_close(lazy, dense)
+    assert not torch.equal(lazy[1], start[1])
+    assert torch.equal(lazy[[0, 2, 3]], start[[0, 2, 3]])
+
+
+def test_where_lazy_adam_differs_from_adam():
+    """Group 0 is used in step 0 only: Adam's momentum moves it on, lazily it keeps still."""
+    used_once = train_books(books("inner", True), 1, lambda step: 0)
+    lazy = train_books(books("inner", True), 4, lambda step: min(step, 1))
+    dense = train_books(books("inner", False), 4, lambda step: min(step, 1))
+    assert torch.equal(lazy[0], used_once[0])
+    assert not torch.allclose(dense[0], used_once[0])
+
+
+def test_gradients_of_both_kinds_are_clipped_together():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.codebooks = books("euclidean", True)
+            self.other = nn.Parameter(torch.ones(3))
+
+    model = Both()
+    optimiser = Optimiser(model, lr=0.01, weight_decay=0.0, precision="fp32")
+    quantised = model.codebooks(latents(0))
+    optimiser.backward(1000 * codebook_loss(quantised.z, quantised.z_q) + 1000 * model.other.sum())
+    seen = {}
+    for kind in optimiser.optimisers.values():
+        kind.step = lambda kind=kind: seen.update(
+            {
+                p: (p.grad.coalesce().values() if p.grad.is_sparse else p.grad).clone()
+                for p in kind.param_groups[0]["params"]
+            }
+        )
+    optimiser.step()
+    assert len(seen) == 2
+    total = sum(gradient.square().sum() for gradient in seen.values()).sqrt()
+    assert total.item() == pytest.approx(1.0, rel=1e-4)
+
+
+class Toy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(T * D, T * D)
+        self.codebooks = books("euclidean", True)
+
+
+def toy_loss(model, step, part):
+    z = model.linear(latents(10 * step + part).flatten(1)).view(-1, T, D)
+    quantised = model.codebooks(z)
+    return {"loss": codebook_loss(quantised.z, quantised.z_q) + (z - 1).square().mean()}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_broken_run_ends_as_an_unbroken_one_with_both_optimisers_and_a_loss_scale(tmp_path, precision):
+    torch.manual_seed(0)
+    start = Toy().state_dict()
+    ends = []
+    for name, breaks in (("whole", False), ("broken", True)):
+        schedule = Schedule(8, 6, 0.01, 0.01, accumulate=2, precision=precision, save_seconds=0.0)
+        for attempt in range(2 if breaks else 1):
+            model = Toy()
+            model.load_state_dict(start)
+
+            def loss(step, part, model=model, dies=breaks and attempt == 0):
+                if dies and (step, part) == (5, 1):
+                    raise KeyboardInterrupt
+                return toy_loss(model, step, part)
+
+            try:
+                train(
+                    model, loss, schedule, partial=tmp_path / name / "state.safetensors",
+                    log=tmp_path / name / "log.jsonl", recipe_hash="x",
+                )  # fmt: skip
+            except KeyboardInterrupt:
+                continue
+        ends.append(model.state_dict())
+    for key, value in ends[0].items():
+        assert torch.equal(value, ends[1][key]), key
+        assert not torch.equal(value, start[key]), key
+
+
+def test_accumulated_batches_are_one_large_batch(tmp_path):
+    """The gradient of two batches of 6 is that of one of 12."""
+    gradients = []
+    for parts in ([0, 1], None):
+        torch.manual_seed(0)
+        model = nn.Linear(2, 1)
+        optimiser = Optimiser(model, 0.1, 0.0, "fp32")
+        x = torch.arange(24.0).view(12, 2) / 24
+        pieces = [x] if parts is None else [x[:6], x[6:]]
+        for piece in pieces:
+            optimiser.backward(model(piece).square().mean() / len(pieces))
+        gradients.append(model.weight.grad.clone())
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_log_has_the_mean_of_the_parts(tmp_path):
+    model = nn.Linear(1, 1)
+
+    def loss(step, part):
+        return {"loss": model.weight.sum() * 0 + part}
+
+    train(
+        model, loss, Schedule(1, 2, 0.1, 0.0, accumulate=4), partial=tmp_path / "state", log=tmp_path / "log.jsonl",
+        recipe_hash="x",
+    )  # fmt: skip
+    assert json.loads((tmp_path / "log.jsonl").read_text())["loss"] == 1.5
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_stages_train_in_mixed_precision_near_fp32(places, tmp_path, precision):
+    ends = {}
+    for name in ("fp32", precision):
+        stage1_main(**places, out=tmp_path / name / "one", precision=name, **{**STAGE1, "model": IBQ})
+        stage2_main(**places, start=tmp_path / name / "one", out=tmp_path / name / "two", precision=name, **STAGE2)
+        ends[name] = weights(tmp_path / name / "one")
+    a, b = (ends[name]["tokenizer.decoder.conv_in.weight"] for name in ("fp32", precision))
+    assert a.dtype == b.dtype == torch.float32
+    assert not torch.equal(a, b)
+    torch.testing.assert_close(a, b, atol=0.02, rtol=0)
