@@ -1,0 +1,129 @@
+"""LPIPS against the published implementation, on weights and images that anyone can make."""
+
+import json
+import math
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stscq.errors import CheckpointError, DataError
+from stscq.evaluation.lpips import BATCH, AlexNet, Heads, Lpips
+from stscq.evaluation.published_metrics import missing
+
+REFERENCE = json.loads((Path(__file__).parent / "data" / "lpips_reference.json").read_text())
+REAL_HEADS = Path(__file__).parent.parent / "weights" / "lpips_alex.pth"
+STRENGTHS = (4, 16, 64, 255)
+
+
+def rng(key):
+    return np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
+
+
+def weight(key, shape):
+    w = rng(key).standard_normal(shape)
+    w = 0.02 * w if key.endswith("bias") else w / math.sqrt(math.prod(shape[1:]))
+    return torch.from_numpy(abs(w) if key.startswith("lin") else w).float()
+
+
+def by_rule(module):
+    return {key: weight(key, tuple(value.shape)) for key, value in module.state_dict().items()}
+
+
+def pairs(size):
+    """Coloured squares of 8 pixels, and the same with noise, a pair for each strength."""
+    squares = rng(f"squares{size}").integers(0, 256, (len(STRENGTHS), size // 8, size // 8, 3))
+    originals = squares.repeat(8, 1).repeat(8, 2)
+    noise = [rng(f"noise{size}.{s}").integers(-s, s + 1, (size, size, 3)) for s in STRENGTHS]
+    return originals.astype(np.uint8), (originals + np.stack(noise)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The two files as they are published: AlexNet with its classifier (here a stub of it), and the heads."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.save({**by_rule(AlexNet()), "classifier.1.weight": torch.zeros(2, 2)}, folder / "alexnet.pth")
+    torch.save(by_rule(Heads()), folder / "lpips_alex.pth")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lpips(files):
+    return Lpips(files / "alexnet.pth", files / "lpips_alex.pth", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("size", [40, 64])
+def test_agrees_with_the_published_implementation(lpips, size):
+    assert lpips(*pairs(size)) == pytest.approx(np.array(REFERENCE["heads_by_rule"][str(size)]), rel=1e-5)
+
+
+@pytest.mark.skipif(not REAL_HEADS.is_file(), reason="weights/lpips_alex.pth is missing")
+@pytest.mark.parametrize("size", [40, 64])
+def test_agrees_with_the_published_heads(files, size):
+    metric = Lpips(files / "alexnet.pth", REAL_HEADS, torch.device("cpu"))
+    assert metric(*pairs(size)) == pytest.approx(np.array(REFERENCE["published_heads"][str(size)]), rel=1e-5)
+
+
+def test_equal_images_are_at_no_distance_and_batches_do_not_matter(lpips):
+    originals, reconstructions = pairs(40)
+    assert np.array_equal(lpips(originals, originals), np.zeros(len(STRENGTHS)))
+    times = BATCH // len(STRENGTHS) + 1
+    many = lpips(np.tile(originals, (times, 1, 1, 1)), np.tile(reconstructions, (times, 1, 1, 1)))
+    assert many == pytest.approx(np.tile(lpips(originals, reconstructions), times), rel=1e-5)
+    assert lpips(originals[:0], reconstructions[:0]).shape == (0,)
+
+
+def test_images_that_are_no_pairs_are_refused(lpips):
+    originals, reconstructions = pairs(40)
+    with pytest.raises(ValueError, match="uint8"):
+        lpips(originals, reconstructions / 255)
+    with pytest.raises(ValueError, match=r"\(3, 40, 40, 3\)"):
+        lpips(originals, reconstructions[:3])
+    with pytest.raises(DataError, match="31 x 31 pixels, not"):
+        lpips(originals[:, :30, :30], reconstructions[:, :30, :30])
+    assert np.isfinite(lpips(originals[:, :31, :31], reconstructions[:, :31, :31])).all()
+
+
+def one_line(problem):
+    return "\n" not in str(problem.value)
+
+
+def test_other_weights_are_refused_in_one_line(files, tmp_path):
+    with pytest.raises(CheckpointError, match=r"alexnet\.pth: not the published weights .*lin0\.model\.1\.weight") as e:
+        Lpips(files / "alexnet.pth", files / "alexnet.pth")
+    assert one_line(e)
+    tensors = torch.load(files / "alexnet.pth", weights_only=True)
+    tensors["features.0.weight"] = torch.zeros(64, 3, 3, 3)
+    tensors["features.13.weight"] = tensors.pop("features.10.weight")
+    torch.save(tensors, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=r"other\.pth.*Missing.*features\.10\.weight.*Unexpected.*13") as e:
+        Lpips(tmp_path / "other.pth", files / "lpips_alex.pth")
+    assert one_line(e)
+    with pytest.raises(CheckpointError, match=r"absent\.pth: missing"):
+        Lpips(tmp_path / "absent.pth", files / "lpips_alex.pth")
+
+
+class Attack:
+    def __reduce__(self):
+        return os.mkdir, ("harmed",)
+
+
+def test_pickled_code_is_not_run(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"features.0.weight": Attack()}, "alexnet.pth")
+    with pytest.raises(CheckpointError, match="only plain tensors"):
+        Lpips(Path("alexnet.pth"), files / "lpips_alex.pth")
+    assert not Path("harmed").exists()
+
+
+def test_what_is_missing_is_named(files, tmp_path):
+    present = {"alexnet": str(files / "alexnet.pth"), "lpips_alex": str(files / "lpips_alex.pth")}
+    absent = {"alexnet": f"{tmp_path}/a.pth", "lpips_alex": f"{tmp_path}/b.pth", "fid_inception": f"{tmp_path}/c.pth"}
+    assert missing(absent)["lpips"] == f"{tmp_path}/a.pth and {tmp_path}/b.pth are missing; stscq weights get"
+    assert missing(absent)["fid"] == f"{tmp_path}/c.pth is missing; stscq weights get"
+    half = missing({**absent, "alexnet": present["alexnet"]})
+    assert half["lpips"] == f"{tmp_path}/b.pth is missing; stscq weights get"
+    assert set(missing({**absent, **present})) == {"fid"}
