@@ -14,6 +14,7 @@ from tests.conftest import ROOT, SMALL_MASKGIT
 
 JOB = """
 import sys, time
+from filelock import FileLock
 from stscq.device import take_first
 print(take_first([FileLock(path) for path in sys.argv[1:]], poll_seconds=0.05), flush=True)
 time.sleep(60)
