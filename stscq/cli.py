@@ -17,6 +17,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+weights_app = typer.Typer(help="Published weights: which are needed, download, check.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+
+Folder = Annotated[Path, typer.Option(help="The project's root: where params.yaml, config/ and weights/ are")]
+Needing = Annotated[str | None, typer.Option("--profile", help="Only what this profile needs")]
+
 
 @app.command()
 def version() -> None:
@@ -49,6 +55,34 @@ def params(
     merged = with_profile(yaml.safe_load((folder / "params.yaml").read_text()), folder / "config", {"profile": profile})
     check(merged)
     typer.echo(yaml.safe_dump(merged, sort_keys=False))
+
+
+@weights_app.command("list")
+def weights_list(profile: Needing = None, folder: Folder = Path()) -> None:
+    """Print a table: file, what for, size, state, source."""
+    from stscq.weights.commands import show
+
+    show(folder, profile)
+
+
+@weights_app.command("get")
+def weights_get(
+    names: Annotated[list[str] | None, typer.Argument(help="Such as titok_s128; all without names")] = None,
+    profile: Needing = None,
+    folder: Folder = Path(),
+) -> None:
+    """Download what is missing or wrong; go on with unfinished downloads. Code 1 unless all is there and right."""
+    from stscq.weights.commands import get
+
+    raise typer.Exit(0 if get(folder, profile, names or []) else 1)
+
+
+@weights_app.command("verify")
+def weights_verify(profile: Needing = None, folder: Folder = Path()) -> None:
+    """Check by SHA-256, without a network. Code 1 unless all is there and right."""
+    from stscq.weights.commands import verify
+
+    raise typer.Exit(0 if verify(folder, profile) else 1)
 
 
 def main() -> None:

@@ -1,0 +1,86 @@
+"""Is a file the right one? By the SHA-256 in the manifest, else by the one that its first download left here.
+
+weights/SHA256SUMS holds the second kind, in the format of `sha256sum -c` (run it inside weights/).
+"""
+
+import hashlib
+import re
+from enum import Enum
+from pathlib import Path
+
+from tqdm import tqdm
+
+from stscq.weights.manifest import FOLDER, Weight, WeightsError
+
+LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
+BLOCK = 1 << 20
+SHOW_PROGRESS_FROM = 64 << 20  # bytes; below, hashing is done before a bar could be read
+
+
+class State(Enum):
+    """Of a file; the values are what `stscq weights list` prints."""
+
+    RIGHT = "present, verified"
+    MISSING = "missing"
+    WRONG = "present, WRONG"
+    UNPINNED = "present, no known hash"
+
+
+def sums_file(root: Path) -> Path:
+    return root / FOLDER / "SHA256SUMS"
+
+
+def recorded(root: Path) -> dict[str, str]:
+    """Name inside weights/: SHA-256; empty before the first is recorded. Raises WeightsError for an unreadable line."""
+    file = sums_file(root)
+    sums: dict[str, str] = {}
+    if not file.exists():
+        return sums
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        match = LINE.fullmatch(line.rstrip())
+        if not match:
+            raise WeightsError(f"{file}, line {number}: not '<SHA-256>  <file>'; correct or delete the line")
+        sums[match[2]] = match[1]
+    return sums
+
+
+def record(root: Path, weight: Weight, sha256: str) -> None:
+    """Makes `sha256` the pin of `weight`, beside what is recorded already."""
+    sums = recorded(root) | {weight.name: sha256}
+    file = sums_file(root)
+    partial = file.with_name(f".partial-{file.name}")
+    partial.write_text("".join(f"{sha}  {name}\n" for name, sha in sorted(sums.items())), encoding="utf-8")
+    partial.replace(file)
+
+
+def pin(root: Path, weight: Weight) -> str | None:
+    """What the file must hash to; the manifest wins over SHA256SUMS."""
+    return weight.sha256 or recorded(root).get(weight.name)
+
+
+def state(root: Path, weight: Weight) -> State:
+    """Reads the whole file, unless its size already tells."""
+    file = root / weight.path
+    if not file.is_file():
+        return State.MISSING
+    if weight.size is not None and file.stat().st_size != weight.size:
+        return State.WRONG
+    wanted = pin(root, weight)
+    if wanted is None:
+        return State.UNPINNED
+    return State.RIGHT if sha256_of(file) == wanted else State.WRONG
+
+
+def sha256_of(file: Path) -> str:
+    """64 hexadecimal digits; a progress bar on a terminal if the file is large."""
+    size = file.stat().st_size
+    digest = hashlib.sha256()
+    silent = True if size < SHOW_PROGRESS_FROM else None  # None: silent where there is no terminal
+    with (
+        file.open("rb") as stream,
+        tqdm(total=size, desc=f"checking {file.name}", unit="B", unit_scale=True, leave=False, disable=silent) as bar,
+    ):
+        while block := stream.read(BLOCK):
+            digest.update(block)
+            bar.update(len(block))
+    return digest.hexdigest()

@@ -1,0 +1,158 @@
+"""Downloads that go on where they were cut, are checked before they are put in place, and are put in place at once.
+
+An unfinished file waits in weights/.partial/. Hub files and plain URLs use huggingface_hub's http_get, because it can
+resume; hf_hub_download throws an unfinished file away (2.4), and so does torch.hub's downloader. A pack comes by
+InsightFace's own downloader, which always starts anew.
+"""
+
+import re
+import shutil
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import BadZipFile
+
+import httpx2
+from huggingface_hub import get_hf_file_metadata, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.file_download import http_get
+
+from stscq.weights.checksums import State, pin, record, sha256_of, state, sums_file
+from stscq.weights.manifest import FOLDER, Hub, Pack, Weight, WeightsError
+
+# What the libraries raise for a bad network, a bad answer or a full disk (requests' errors are OSErrors).
+FAILURES = (httpx2.HTTPError, OSError, RuntimeError, BadZipFile)
+
+
+class Announced(NamedTuple):
+    """What the hub says of a file before it sends it: SHA-256, bytes."""
+
+    sha256: str
+    size: int | None
+
+
+def fetch(root: Path, weight: Weight) -> str:
+    """Makes root/weight.path the right file, and says how it got there. A file that is right is left alone.
+
+    Raises WeightsError, in one line that says how to get the file by hand; then nothing new is in its place.
+    """
+    before = state(root, weight)
+    if before is State.RIGHT:
+        return "was there, verified"
+    try:
+        wanted, size = _expectation(root, weight)
+        if before is State.UNPINNED and sha256_of(root / weight.path) == wanted:
+            record(root, weight, wanted)
+            return f"was there, agrees with the SHA-256 that the hub announces; now in {FOLDER}/SHA256SUMS"
+        part = _partial(root, weight, wanted)
+        _download(weight, part, size)
+    except FAILURES as problem:
+        raise WeightsError(f"{weight.path}: {_in_one_line(problem)}. {by_hand(weight)}") from problem
+    return _put_in_place(root, weight, part, wanted)
+
+
+def _expectation(root: Path, weight: Weight) -> tuple[str, int | None]:
+    """SHA-256 and size of the file to come. The hub is asked before anything is fetched: its file may have changed."""
+    pinned = pin(root, weight)
+    if isinstance(weight.source, Hub):
+        announced = _announced(weight.source)
+        if pinned and announced.sha256 != pinned:
+            where = "the manifest" if weight.sha256 else f"{sums_file(root)} (delete its line to take the new file)"
+            raise WeightsError(
+                f"{weight.path}: refused: the hub has {announced.sha256}, not the SHA-256 {pinned} of {where}"
+            )
+        return announced.sha256, announced.size
+    assert pinned, f"{weight.path}: only a hub announces hashes, so the manifest must pin this one"
+    return pinned, weight.size
+
+
+def _announced(source: Hub) -> Announced:
+    metadata = get_hf_file_metadata(hf_hub_url(source.repo, source.file))
+    if not re.fullmatch("[0-9a-f]{64}", metadata.etag or ""):
+        raise OSError(f"the hub announces no SHA-256 for {source.file} of {source.repo}")
+    return Announced(str(metadata.etag), metadata.size)
+
+
+def _partial(root: Path, weight: Weight, wanted: str) -> Path:
+    """Where the unfinished file waits; its name holds the hash, so that two versions of it are never mixed."""
+    part = root / FOLDER / ".partial" / f"{Path(weight.path).name}.{wanted[:8]}"
+    part.parent.mkdir(parents=True, exist_ok=True)
+    return part
+
+
+def _download(weight: Weight, part: Path, size: int | None) -> None:
+    if isinstance(weight.source, Pack):
+        _from_pack(weight.source, part)
+    elif isinstance(weight.source, Hub):
+        _from_url(hf_hub_url(weight.source.repo, weight.source.file), part, size)
+    else:
+        _from_url(weight.source, part, size)
+
+
+def _from_url(url: str, part: Path, size: int | None) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    if size is not None and have > size:
+        part.unlink()
+        have = 0
+    # Compressed answers cannot be resumed at a byte of the file.
+    headers = {"Accept-Encoding": "identity"}
+    try:
+        with part.open("ab") as file:
+            http_get(url, file, resume_size=have, headers=headers, expected_size=size, displayed_filename=part.stem)
+    except OSError as problem:
+        # A whole answer of another length is another file, such as a login page: nothing to go on from. (A cut
+        # connection and an error status are other exceptions, a full disk has an errno.)
+        if problem.errno is None and not isinstance(problem, HfHubHTTPError):
+            part.unlink()
+        raise
+
+
+def _from_pack(source: Pack, part: Path) -> None:
+    from insightface.utils import storage  # slow to import
+
+    folder = part.with_name(source.pack)
+    try:
+        with redirect_stdout(sys.stderr):  # it reports what it does; our output is one line a file
+            storage.download("", source.pack, force=True, root=str(part.parent))
+        # antelopev2's archive has a folder around its files, buffalo_l's has none.
+        found = sorted(folder.rglob(source.file))
+        if not found:
+            raise OSError(f"InsightFace's pack {source.pack} has no {source.file}")
+        found[0].replace(part)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        part.with_name(f"{source.pack}.zip").unlink(missing_ok=True)
+
+
+def _put_in_place(root: Path, weight: Weight, part: Path, wanted: str) -> str:
+    found = sha256_of(part)
+    if found != wanted:
+        part.unlink()
+        raise WeightsError(f"{weight.path}: refused: what came has SHA-256 {found}, not {wanted}. {by_hand(weight)}")
+    file = root / weight.path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if weight.sha256:
+        part.replace(file)
+        return "downloaded, agrees with the manifest's SHA-256"
+    record(root, weight, wanted)  # first: a file without its pin would have to be checked against the hub again
+    part.replace(file)
+    return f"downloaded, agrees with the SHA-256 that the hub announces; now in {FOLDER}/SHA256SUMS"
+
+
+def _in_one_line(problem: BaseException) -> str:
+    kind = type(problem).__name__
+    # httpx2, requests and the standard library each have their own ConnectError, ConnectTimeout or ConnectionError.
+    what = "no connection" if kind.startswith("Connect") else kind
+    return f"{what} ({next(iter(str(problem).splitlines()), '')})"
+
+
+def by_hand(weight: Weight) -> str:
+    """How a person gets the file: where from, where to."""
+    if isinstance(weight.source, Pack):
+        from insightface.utils import storage
+
+        archive = storage.model_zoo_download_url(f"{weight.source.pack}.zip")
+        return f"By hand: take {weight.source.file} out of {archive}, put it at {weight.path}"
+    url = hf_hub_url(weight.source.repo, weight.source.file) if isinstance(weight.source, Hub) else weight.source
+    return f"By hand: put {url} at {weight.path}"
