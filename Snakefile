@@ -9,6 +9,7 @@ from snakemake.utils import min_version, validate
 
 from stscq import params as stscq_params
 from stscq.errors import ParamsError
+from stscq.weights.manifest import manifest, needed
 
 min_version("9.0")
 
@@ -17,6 +18,7 @@ configfile: "params.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/weights.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/recogniser.smk"
 include: "workflow/rules/stage1.smk"

@@ -21,6 +21,7 @@ weights_app = typer.Typer(help="Published weights: which are needed, download, c
 app.add_typer(weights_app, name="weights")
 
 Folder = Annotated[Path, typer.Option(help="The project's root: where params.yaml, config/ and weights/ are")]
+Names = Annotated[list[str] | None, typer.Argument(help="Such as titok_s128; all without names")]
 Needing = Annotated[str | None, typer.Option("--profile", help="Only what this profile needs")]
 
 
@@ -66,11 +67,7 @@ def weights_list(profile: Needing = None, folder: Folder = Path()) -> None:
 
 
 @weights_app.command("get")
-def weights_get(
-    names: Annotated[list[str] | None, typer.Argument(help="Such as titok_s128; all without names")] = None,
-    profile: Needing = None,
-    folder: Folder = Path(),
-) -> None:
+def weights_get(names: Names = None, profile: Needing = None, folder: Folder = Path()) -> None:
     """Download what is missing or wrong; go on with unfinished downloads. Code 1 unless all is there and right."""
     from stscq.weights.commands import get
 
@@ -78,11 +75,11 @@ def weights_get(
 
 
 @weights_app.command("verify")
-def weights_verify(profile: Needing = None, folder: Folder = Path()) -> None:
+def weights_verify(names: Names = None, profile: Needing = None, folder: Folder = Path()) -> None:
     """Check by SHA-256, without a network. Code 1 unless all is there and right."""
     from stscq.weights.commands import verify
 
-    raise typer.Exit(0 if verify(folder, profile) else 1)
+    raise typer.Exit(0 if verify(folder, profile, names or []) else 1)
 
 
 def main() -> None:

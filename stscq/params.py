@@ -14,6 +14,11 @@ import yaml
 from stscq.codec.packing import bits_of
 from stscq.errors import ParamsError, StscqError
 
+TEST = "test"
+"""Among the sets: the test people of the split."""
+PAIRED = ("pack", "rfw")
+"""Kinds of sets that come with verification pairs."""
+
 # YAML 1.1 reads 1e-3 as a string, and some tools write numbers that way.
 FLOAT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
@@ -66,13 +71,10 @@ def check(params: Mapping[str, Any]) -> None:
 
 
 def problems(params: Mapping[str, Any]) -> Iterator[str]:
-    data = params["data"]
-    people = data["test_people"] if data["side"] == "test" else len(data["val_people"])
-    if people < 2 * data["folds"]:
-        yield (
-            f"data.{data['side']}_people: {people} people leave no impostor pairs in some of {data['folds']} folds; "
-            f"take {2 * data['folds']} or lower data.folds"
-        )
+    yield from set_problems(params)
+    trainer = params["recogniser"].get("published_weights")
+    if trainer == params["judge"]:
+        yield f"judge: {trainer} also trains (recogniser.published_weights); the judge must be another recogniser"
     for name, backbone in params["backbones"].items():
         family = backbone["model"]["family"]
         source = backbone.get("pixel_decoder")
@@ -96,6 +98,36 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
         yield from variant_problems(name, backbone)
 
 
+def set_problems(params: Mapping[str, Any]) -> Iterator[str]:
+    data, sets = params["data"], params["sets"]
+    people = data["test_people"] if data["side"] == "test" else len(data["val_people"])
+    if TEST in params["evaluate_on"] and people < 2 * data["folds"]:
+        yield (
+            f"data.{data['side']}_people: {people} people leave no impostor pairs in some of {data['folds']} folds; "
+            f"take {2 * data['folds']} or lower data.folds"
+        )
+    if not params["evaluate_on"]:
+        yield "evaluate_on: name at least one set, or `test`"
+    for key in ("evaluate_on", "fairness_on"):
+        for name in params[key]:
+            if name != TEST and sets.get(name, {}).get("kind") not in PAIRED:
+                yield f"{key}: {name!r} is no set with verification pairs (kind {' or '.join(PAIRED)})"
+    for name, one in sets.items():
+        if (one["kind"] == "rfw") != ("group" in one):
+            yield f"sets.{name}.group: name the folder of one group for kind rfw, and for nothing else"
+    for name, backbone in params["backbones"].items():
+        yield from own_set_problems(name, backbone, sets)
+
+
+def own_set_problems(name: str, backbone: Mapping[str, Any], sets: Mapping[str, Any]) -> Iterator[str]:
+    """Of a backbone that is no face codec, and trains and is evaluated on pictures of its own."""
+    if ("train_on" in backbone) != ("evaluate_on" in backbone):
+        yield f"backbones.{name}: train_on and evaluate_on go together"
+    for used in (*backbone.get("evaluate_on", ()), *filter(None, [backbone.get("train_on")])):
+        if sets.get(used, {}).get("kind") != "images":
+            yield f"backbones.{name}: {used!r} is none of the sets of kind images"
+
+
 def variant_problems(name: str, backbone: Mapping[str, Any]) -> Iterator[str]:
     largest = backbone["model"]["K"]
     for variant, v in backbone["variants"].items():
@@ -114,3 +146,15 @@ def variant_problems(name: str, backbone: Mapping[str, Any]) -> Iterator[str]:
 def evaluations(params: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Every (backbone, variant) that is evaluated; `stage1` is the plain baseline, before any further training."""
     return [(name, variant) for name, b in params["backbones"].items() for variant in ("stage1", *b["variants"])]
+
+
+def tested_on(params: Mapping[str, Any], backbone: str) -> list[str]:
+    """The sets on which a backbone is evaluated: its own, or those of all."""
+    return params["backbones"][backbone].get("evaluate_on", [*params["evaluate_on"], *params["fairness_on"]])  # type: ignore[no-any-return]
+
+
+def sets_in_use(params: Mapping[str, Any]) -> list[str]:
+    """Names of the sets that some backbone trains or is evaluated on, in the order of params.yaml."""
+    used = {name for backbone in params["backbones"] for name in tested_on(params, backbone)}
+    used |= {backbone["train_on"] for backbone in params["backbones"].values() if "train_on" in backbone}
+    return [name for name in params["sets"] if name in used]

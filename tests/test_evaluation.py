@@ -73,7 +73,7 @@ def test_summary_over_seeds():
 def test_bootstrap_resamples_people():
     # 100 images of one person cannot stand in for many people: the interval stays wide.
     people = pd.DataFrame({"value": np.repeat([1.0, -1.0, 1.0, -1.0], 100), "first": np.repeat(list("abcd"), 100)})
-    result = paired_bootstrap(people.assign(second=people["first"]))
+    result = paired_bootstrap(people.assign(second=people["first"], weight=1.0))
     assert result.low < -0.9
     assert result.high > 0.9
     assert result.p > 0.5
@@ -82,7 +82,7 @@ def test_bootstrap_resamples_people():
 def test_bootstrap_finds_a_difference_that_everybody_shows():
     random = np.random.default_rng(0)
     people = pd.DataFrame({"value": random.normal(1, 0.2, 300), "first": np.repeat(np.arange(30), 10)})
-    result = paired_bootstrap(people.assign(second=people["first"]))
+    result = paired_bootstrap(people.assign(second=people["first"], weight=1.0))
     assert result.low > 0.9
     assert result.p < 0.01
     assert result.difference == pytest.approx(people.value.mean())
@@ -97,7 +97,7 @@ def test_centred_similarity_worked_by_hand():
 
 
 def test_the_mean_face_and_the_centre_come_from_training_people(faces, split, tmp_path):
-    original.main(faces, split / "index.parquet", split / "pairs.parquet", tmp_path, "dlib")
+    original.main(faces, split / "pairs.parquet", faces, split / "index.parquet", tmp_path, "dlib")
     images, index = open_store(faces).images, pd.read_parquet(split / "index.parquet")
     rows = np.unique(pd.read_parquet(split / "pairs.parquet")[["a", "b"]])
     judge, training = load_recogniser("dlib"), images[index.index[index.split == "train"]]

@@ -8,7 +8,8 @@ import pytest
 
 from stscq.report.collect import Evaluations, Run
 from stscq.report.render import Table, to_markdown
-from stscq.report.tables import TABLES, published
+from stscq.report.tables import FACE_TABLES as TABLES
+from stscq.report.tables import published
 from tests.conftest import ROOT
 
 VARIANTS = {
@@ -34,13 +35,13 @@ def evaluations(tmp_path):
     random = np.random.default_rng(0)
     for seed in (1, 2, 3):
         base = random.uniform(0.6, 0.7, 12)
-        original = tmp_path / "original" / f"seed{seed}"
+        original = tmp_path / "original" / "test" / f"seed{seed}"
         original.mkdir(parents=True)
         (original / "metrics.json").write_text(
             json.dumps({"mean_acc": 99.0, "mean_face": {"ids": 0.5, "ids_centred": 0.0}})
         )
         for variant, gain in GAIN.items():
-            folder = tmp_path / "titok_s" / variant / f"seed{seed}"
+            folder = tmp_path / "titok_s" / variant / "test" / f"seed{seed}"
             folder.mkdir(parents=True)
             selections = ["nn", "cr"] if variant == "switchable" else ["nn"]
             images = pd.DataFrame({"row": range(12), "identity": [f"p{i // 2}" for i in range(12)], "ids": base + gain})
@@ -60,8 +61,9 @@ def evaluations(tmp_path):
                 "psnr": 20.0, "ssim": 0.6, "bits": 96, "bytes_written": 12.0, "bpp": 0.0234,
                 "groups_used": 0.75, **SHARE,
             }  # fmt: skip
-            (folder / "metrics.json").write_text(json.dumps({"selections": dict.fromkeys(selections, measured)}))
-    return Evaluations(tmp_path, [1, 2, 3], VARIANTS)
+            everything = {"missing": {"lpips": "no weights"}, "selections": dict.fromkeys(selections, measured)}
+            (folder / "metrics.json").write_text(json.dumps(everything))
+    return Evaluations(tmp_path, [1, 2, 3], ["test"], VARIANTS)
 
 
 def test_main_table(evaluations):

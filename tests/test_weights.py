@@ -111,7 +111,11 @@ def url_weight(server):
 
 def left_in(root):
     """Files in weights/ that a user sees or that wait to be resumed."""
-    return sorted(str(p.relative_to(root / "weights")) for p in (root / "weights").rglob("*") if p.is_file())
+    return sorted(
+        str(p.relative_to(root / "weights"))
+        for p in (root / "weights").rglob("*")
+        if p.is_file() and p.suffix != ".lock"
+    )
 
 
 def test_the_manifest_pins_all_that_no_hub_announces():
@@ -311,13 +315,13 @@ def test_list_and_verify_tell_the_four_states(project, capsys):
     ]
     assert table[1][4] == "hub yucornetto/tokenizer_titok_s128_imagenet model.safetensors"
 
-    assert not commands.verify(project, "paper")
+    assert not commands.verify(project, "paper", [])
     out = capsys.readouterr().out
     assert f"add the line '{sha(CONTENT)}  ibq_8192.ckpt' to " in out
     assert "weights/titok_b64.safetensors: missing; run: stscq weights get titok_b64.safetensors" in out
 
     (project / "config/paper.yaml").write_text("judge: weights/titok_s128.safetensors\n")
-    assert commands.verify(project, "paper")
+    assert commands.verify(project, "paper", [])
 
 
 def test_a_profile_without_weights(project, capsys):

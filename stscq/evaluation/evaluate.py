@@ -1,109 +1,137 @@
-"""Evaluate one codec on the test people of one split: bytes, reconstructions, verification, quality, utilisation.
+"""Evaluate one codec on one set of images: bytes, reconstructions, verification, quality, utilisation.
 
 python -m stscq.evaluation.evaluate --codec models/demo/titok_s/stage3/token_specific/seed1 ...
 """
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
+from tqdm import tqdm
 
 from stscq.cli_tools import run
-from stscq.codec.packing import pack, payload_bits, unpack
+from stscq.codec.packing import payload_bits
 from stscq.data.store import open_store
 from stscq.device import own_device
+from stscq.evaluation.fid import Fid
+from stscq.evaluation.lpips import Lpips
+from stscq.evaluation.published_metrics import missing
 from stscq.evaluation.quality import psnr, ssim
+from stscq.evaluation.reconstruct import BATCH, decode, encode
 from stscq.evaluation.utilisation import utilisation
 from stscq.evaluation.verification import accuracy, verify
 from stscq.quantization.search import Assignment
-from stscq.recognition.base import load_recogniser, unit
-from stscq.training.batches import to_float, to_uint8
+from stscq.recognition.base import Recogniser, load_recogniser, unit
 from stscq.training.checkpoint import write_atomically
+from stscq.training.loop import progress_seconds
 from stscq.training.tokenizer_io import Codec, load_codec
 
-BATCH = 50
+SHOWN = 8
+"""Reconstructions kept for the figures: the first image of as many people."""
 
 
-def main(store: Path, pairs: Path, original: Path, codec: Path, out: Path, judge: str) -> None:
-    """Writes OUT/metrics.json, images.parquet (a row an image), pairs.parquet and reconstructions.npy.
+class Judge(NamedTuple):
+    """A recogniser, its embeddings of the uncompressed images (N x E), and the centre of the centred IDS (E)."""
+
+    recogniser: Recogniser
+    originals: np.ndarray
+    centre: np.ndarray
+
+
+def main(
+    store: Path, pairs: Path, codec: Path, out: Path, judge: str, metrics: str, original: Path | None = None
+) -> None:
+    """Writes OUT/metrics.json, images.parquet (a row an image), pairs.parquet and sheet.npy (some reconstructions).
 
     A codec with a router is evaluated with NN and with CR selection, any other with NN. ORIGINAL is the evaluation of
-    the uncompressed images of the same pairs.
+    the uncompressed images of the same pairs; without it the pictures are no faces, and all images of the store are
+    compared by quality alone, FID included. METRICS names the weights files of LPIPS and FID (JSON); where they are
+    absent, metrics.json says so.
     """
     images, index = open_store(store)
     test_pairs = pd.read_parquet(pairs)
-    rows = np.unique(test_pairs[["a", "b"]])
+    rows = np.unique(test_pairs[["a", "b"]]) if len(test_pairs) else np.arange(len(images))
     trained, _ = load_codec(codec, own_device())
-    recogniser = load_recogniser(judge)
-    originals = np.load(original / "embeddings.npy", allow_pickle=False)
-    centre = np.load(original / "centre.npy", allow_pickle=False)
-    metrics: dict[str, Any] = {"images": len(rows), "pixels": images.shape[1] ** 2, "selections": {}}
+    weights = {name: Path(path) for name, path in json.loads(metrics).items()}
+    absent = missing(json.loads(metrics))
+    lpips = None if "lpips" in absent else Lpips(weights["alexnet"], weights["lpips_alex"], own_device())
+    by = None if original is None else load_judge(judge, original)
+    identity = index.identity[rows].reset_index(drop=True)
+    shown = identity.drop_duplicates().index[:SHOWN].to_numpy()
+    summary: dict[str, Any] = {"images": len(rows), "pixels": images.shape[1] ** 2, "missing": absent, "selections": {}}
     per_image, per_pair = [], []
     for selection in ("nn", "cr") if trained.router is not None else ("nn",):
-        assignment, payloads = encode(trained, images[rows], selection)
-        reconstructions = decode(trained, payloads)
-        embeddings = recogniser.embed(reconstructions)
-        frame = pd.DataFrame(
-            {
-                "selection": selection,
-                "row": rows,
-                "identity": index.identity[rows].to_numpy(),
-                "group": assignment.group.numpy(),
-                "ids": cosine(originals, embeddings),
-                "ids_centred": centred_cosine(originals, embeddings, centre),
-                "psnr": psnr(images[rows], reconstructions),
-                "ssim": ssim(images[rows], reconstructions),
-            }
-        )
-        judged = verify(by_row(embeddings, rows, len(images)), test_pairs)
-        per_image.append(frame)
-        per_pair.append(judged.assign(selection=selection))
-        metrics["selections"][selection] = {
-            "mean_acc": 100 * accuracy(judged),
-            **{name: float(frame[name].mean()) for name in ("ids", "ids_centred", "psnr", "ssim")},
-            **measured_rate(trained, payloads, metrics["pixels"]),
+        assignment, payloads = encode(trained, images, rows, selection)
+        fid = Fid(weights["fid_inception"], own_device()) if by is None and "fid" not in absent else None
+        frame, embeddings = compare(trained, images, rows, payloads, by, lpips, fid)
+        frame = frame.assign(selection=selection, row=rows, identity=identity, group=assignment.group.numpy())
+        measured = {name: float(frame[name].mean()) for name in PER_IMAGE if name in frame}
+        if by is not None:
+            judged = verify(by_row(embeddings, rows, len(images)), test_pairs)
+            measured["mean_acc"] = 100 * accuracy(judged)
+            per_pair.append(judged.assign(selection=selection))
+        if fid is not None:
+            measured["fid"] = fid.value()
+        summary["selections"][selection] = {
+            **measured,
+            **measured_rate(trained, payloads, summary["pixels"]),
             **measured_utilisation(trained, assignment),
         }
+        per_image.append(frame)
         if selection == "nn":
-            save_array(reconstructions, out / "reconstructions.npy")
+            save_array(decode(trained, [payloads[i] for i in shown]), out / "sheet.npy")
     if len(per_image) == 2:
         same = per_image[0].group.to_numpy() == per_image[1].group.to_numpy()
-        metrics["nn_cr_agreement"] = float(same.mean())
+        summary["nn_cr_agreement"] = float(same.mean())
     pd.concat(per_image).to_parquet(out / "images.parquet")
-    pd.concat(per_pair).to_parquet(out / "pairs.parquet")
-    write_atomically(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    pd.concat(per_pair or [test_pairs]).to_parquet(out / "pairs.parquet")
+    write_atomically(out / "metrics.json", json.dumps(summary, indent=2) + "\n")
 
 
-@torch.no_grad()
-def encode(codec: Codec, images: np.ndarray, selection: str) -> tuple[Assignment, list[bytes]]:
-    """Images N x S x S x 3 uint8 -> what was chosen, and the fixed-length payload of each image."""
-    parts = []
-    for i in range(0, len(images), BATCH):
-        z_e = codec.tokenizer.encode(to_float(images[i : i + BATCH], codec.tokenizer.device))
-        group = codec.router(z_e).argmax(1) if selection == "cr" and codec.router is not None else None
-        parts.append(codec.codebooks.search(z_e, group))
-    assignment = Assignment(torch.cat([p.group for p in parts]).cpu(), torch.cat([p.index for p in parts]).cpu())
-    M, K = codec.codebooks.M, codec.codebooks.K
-    chosen = zip(assignment.group.tolist(), assignment.index.numpy(), strict=True)
-    return assignment, [pack(group, index, K, M) for group, index in chosen]
+PER_IMAGE = ("ids", "ids_centred", "psnr", "ssim", "lpips")
 
 
-@torch.no_grad()
-def decode(codec: Codec, payloads: list[bytes]) -> np.ndarray:
-    """Payloads -> N x S x S x 3 uint8: only what the bytes say reaches the decoder."""
-    device = codec.tokenizer.device
-    unpacked = [unpack(p, codec.tokenizer.T, codec.codebooks.K, codec.codebooks.M) for p in payloads]
-    group = torch.tensor([group for group, _ in unpacked])
-    index = torch.from_numpy(np.stack([index for _, index in unpacked]))
-    parts = []
-    for i in range(0, len(payloads), BATCH):
-        chosen = Assignment(group[i : i + BATCH].to(device), index[i : i + BATCH].to(device))
-        z_q = codec.codebooks.lookup(chosen)
-        parts.append(to_uint8(codec.tokenizer.decode(z_q)))
-    return np.concatenate(parts)
+def load_judge(name: str, original: Path) -> Judge:
+    found = (np.load(original / f"{part}.npy", allow_pickle=False) for part in ("embeddings", "centre"))
+    return Judge(load_recogniser(name), *found)
+
+
+def compare(
+    codec: Codec,
+    images: np.ndarray,
+    rows: np.ndarray,
+    payloads: Sequence[bytes],
+    judge: Judge | None,
+    lpips: Lpips | None,
+    fid: Fid | None,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Decode, and compare each image with its original, a batch at a time. Measures (a row an image); N x E embeddings.
+
+    Columns ids and ids_centred only with a judge, lpips only with its weights. `fid` takes all pairs in.
+    """
+    frames, embeddings = [], [np.zeros((0, 1), np.float32)] if judge is None else []
+    for part in batches(len(rows)):
+        originals, reconstructions = images[rows[part]], decode(codec, payloads[part])
+        columns = {"psnr": psnr(originals, reconstructions), "ssim": ssim(originals, reconstructions)}
+        if lpips is not None:
+            columns["lpips"] = lpips(originals, reconstructions)
+        if fid is not None:
+            fid.update(originals, reconstructions)
+        if judge is not None:
+            found = judge.recogniser.embed(reconstructions)
+            columns["ids"] = cosine(judge.originals[part], found)
+            columns["ids_centred"] = centred_cosine(judge.originals[part], found, judge.centre)
+            embeddings.append(found)
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True), np.concatenate(embeddings)
+
+
+def batches(N: int) -> Iterator[slice]:
+    for i in tqdm(range(0, N, BATCH), desc="batches", mininterval=progress_seconds()):
+        yield slice(i, i + BATCH)
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -123,14 +151,14 @@ def by_row(embeddings: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:
     return table
 
 
-def measured_rate(codec: Codec, payloads: list[bytes], pixels: int) -> dict[str, float]:
+def measured_rate(codec: Codec, payloads: Sequence[bytes], pixels: int) -> dict[str, float]:
     """Bits of the payload, the bytes really written for them, and bits a pixel."""
     bits = payload_bits(codec.tokenizer.T, codec.codebooks.K, codec.codebooks.M)
     written = float(np.mean([len(p) for p in payloads]))
     return {"bits": bits, "bytes_written": written, "bpp": bits / pixels}
 
 
-def measured_utilisation(codec: Codec, assignment: Assignment) -> dict[str, Any]:
+def measured_utilisation(codec: Codec, assignment: Assignment) -> Mapping[str, Any]:
     used = utilisation(assignment, codec.codebooks.M, codec.codebooks.K)
     return {
         "utilisation_per_token": [round(float(share), 6) for share in used.per_token],

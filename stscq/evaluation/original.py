@@ -1,4 +1,4 @@
-"""Evaluate the uncompressed test images: the ceiling of every table, and what IDS compares with.
+"""Evaluate the uncompressed images of one set: the ceiling of every table, and what IDS compares with.
 
 python -m stscq.evaluation.original --store data/demo/faces --pairs ... --judge dlib --out ...
 """
@@ -11,25 +11,28 @@ import pandas as pd
 
 from stscq.cli_tools import run
 from stscq.data.store import open_store
-from stscq.evaluation.evaluate import by_row, centred_cosine, cosine, save_array
+from stscq.device import own_device
+from stscq.evaluation.evaluate import batches, by_row, centred_cosine, cosine, save_array
 from stscq.evaluation.verification import accuracy, verify
 from stscq.recognition.base import load_recogniser
 from stscq.training.checkpoint import write_atomically
 from stscq.training.encode import sample_rows
+from stscq.training.faces import training_batches
 
 
-def main(store: Path, split: Path, pairs: Path, out: Path, judge: str) -> None:
+def main(store: Path, pairs: Path, faces: Path, split: Path, out: Path, judge: str) -> None:
     """Writes OUT/embeddings.npy (a row a test image, in order of the store), centre.npy, pairs.parquet, metrics.json.
 
-    centre: the mean embedding of the training people's images, which the centred IDS takes as its origin.
+    FACES and SPLIT are those of the training. centre: the mean embedding of the training people's images, which the
+    centred IDS takes as its origin.
     """
     images, _ = open_store(store)
     test_pairs = pd.read_parquet(pairs)
     rows = np.unique(test_pairs[["a", "b"]])
-    index = pd.read_parquet(split)
     recogniser = load_recogniser(judge)
-    embeddings = recogniser.embed(images[rows])
-    training = images[sample_rows(index.index[index.split == "train"].to_numpy(), seed=0)]
+    embeddings = np.concatenate([recogniser.embed(images[rows[part]]) for part in batches(len(rows))])
+    known = training_batches(faces, split, size=1, seed=0, device=own_device())
+    training = known.images[sample_rows(known.rows, seed=0)]
     centre = recogniser.embed(training).mean(0)
     mean_face = recogniser.embed(training.mean(0, keepdims=True).round().astype(np.uint8))
     mean_faces = np.broadcast_to(mean_face, embeddings.shape)

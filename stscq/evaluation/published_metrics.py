@@ -28,6 +28,10 @@ def missing(weights: Mapping[str, str]) -> dict[str, str]:
     """
     reasons = {}
     for metric, names in WEIGHTS.items():
+        unnamed = [f"metrics.{name}" for name in names if name not in weights]
+        if unnamed:
+            reasons[metric] = f"params.yaml names no published weights for it ({', '.join(unnamed)})"
+            continue
         absent = [weights[name] for name in names if not Path(weights[name]).is_file()]
         if absent:
             reasons[metric] = f"{' and '.join(absent)} {'are' if len(absent) > 1 else 'is'} missing; stscq weights get"

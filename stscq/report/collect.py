@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from stscq.evaluation.statistics import Paired, paired_bootstrap
@@ -12,6 +14,8 @@ from stscq.evaluation.statistics import Paired, paired_bootstrap
 IDENTITY = ["mean_acc", "ids", "ids_centred"]
 """Is the person kept? The rest of MEASURES asks about the picture."""
 MEASURES = [*IDENTITY, "psnr", "ssim"]
+PICTURES = ["ssim", "psnr", "lpips", "fid"]
+"""Of a picture alone, in the order of the paper's tables; the last two only where their weights were present."""
 
 
 class Run(NamedTuple):
@@ -23,14 +27,21 @@ class Run(NamedTuple):
 
 
 class Evaluations(NamedTuple):
-    """Where the evaluations are, of which seeds, and what each variant is (the `variants` of params.yaml)."""
+    """Where the evaluations are, of which seeds, on which sets, and what each variant is (`variants` of params.yaml).
+
+    A measure of a run is its mean over `sets`. `on` gives the same evaluations on other sets or of other backbones.
+    """
 
     folder: Path
     seeds: Sequence[int]
+    sets: Sequence[str]
     variants: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
-    def path(self, run: Run, seed: int, name: str) -> Path:
-        return self.folder / run.backbone / run.variant / f"seed{seed}" / name
+    def on(self, sets: Sequence[str]) -> "Evaluations":
+        return self._replace(sets=sets)
+
+    def path(self, run: Run, seed: int, image_set: str, name: str) -> Path:
+        return self.folder / run.backbone / run.variant / image_set / f"seed{seed}" / name
 
     def runs(self) -> list[Run]:
         """In the order of params.yaml; the plain baseline of a backbone first, NN before CR."""
@@ -43,55 +54,87 @@ class Evaluations(NamedTuple):
 
     def describe(self, run: Run) -> dict[str, Any]:
         """What a reader needs to know of a run: method, M, K, how groups were selected in training."""
-        first = self.metrics(run, self.seeds[0])
+        first = self.metrics(run, self.seeds[0], self.sets[0])
         if run.variant == "stage1":
             return {"method": "global_plain", "M": 1, "training": "nn", "published": None, "bpp": first["bpp"]}
         v = self.variants[run.backbone][run.variant]
         chosen = {key: v[key] for key in ("M", "K", "training", "published")}
         return {"method": method(v), **chosen, "bpp": first["bpp"]}
 
-    def metrics(self, run: Run, seed: int) -> dict[str, Any]:
-        everything = json.loads(self.path(run, seed, "metrics.json").read_text(encoding="utf-8"))
-        found: dict[str, Any] = everything["selections"][run.selection]
+    def everything(self, run: Run, seed: int, image_set: str) -> dict[str, Any]:
+        """One metrics.json."""
+        path = self.path(run, seed, image_set, "metrics.json")
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def metrics(self, run: Run, seed: int, image_set: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.everything(run, seed, image_set)["selections"][run.selection]
         return found
 
     def values(self, run: Run, measure: str) -> list[float]:
-        """One number a seed."""
-        return [self.metrics(run, seed)[measure] for seed in self.seeds]
+        """One number a seed, the mean over the sets; none where a set was evaluated without this measure."""
+        found = [[self.metrics(run, seed, s).get(measure, np.nan) for s in self.sets] for seed in self.seeds]
+        means = [float(np.mean(values)) for values in found]
+        return [] if np.isnan(means).any() else means
 
-    def original(self, seed: int) -> dict[str, Any]:
+    def missing(self, run: Run) -> dict[str, str]:
+        """Measures that could not be had in some evaluation of a run, and why."""
+        reasons: dict[str, str] = {}
+        for seed in self.seeds:
+            for image_set in self.sets:
+                reasons |= self.everything(run, seed, image_set)["missing"]
+        return reasons
+
+    def original(self, seed: int, image_set: str) -> dict[str, Any]:
         """The metrics of the uncompressed images, and of the mean face of the training people."""
-        path = self.folder / "original" / f"seed{seed}" / "metrics.json"
+        path = self.folder / "original" / image_set / f"seed{seed}" / "metrics.json"
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
 
     def original_accuracy(self) -> list[float]:
-        return [self.original(seed)["mean_acc"] for seed in self.seeds]
+        return [float(np.mean([self.original(seed, s)["mean_acc"] for s in self.sets])) for seed in self.seeds]
 
-    def selected(self, run: Run, seed: int, name: str) -> pd.DataFrame:
-        frame = pd.read_parquet(self.path(run, seed, name))
+    def mean_face(self, measure: str) -> list[float]:
+        """IDS or centred IDS of one mean face for everybody."""
+        found = [[self.original(seed, s)["mean_face"][measure] for s in self.sets] for seed in self.seeds]
+        return [float(np.mean(values)) for values in found]
+
+    def selected(self, run: Run, seed: int, image_set: str, name: str) -> pd.DataFrame:
+        frame = pd.read_parquet(self.path(run, seed, image_set, name))
         return frame[frame.selection == run.selection].reset_index(drop=True)
 
     def compare_accuracy(self, run: Run, baseline: Run) -> Paired:
         """Difference in the share of correct pairs, in points."""
         frames = []
-        for seed in self.seeds:
-            ours, theirs = (self.selected(r, seed, "pairs.parquet") for r in (run, baseline))
-            identity = self.selected(run, seed, "images.parquet").set_index("row").identity
+        for seed, s in product(self.seeds, self.sets):
+            ours, theirs = (self.selected(r, seed, s, "pairs.parquet") for r in (run, baseline))
+            person = self.selected(run, seed, s, "images.parquet").set_index("row").identity
             both = ours.merge(theirs, on=["a", "b", "fold"], validate="one_to_one", suffixes=("", "_theirs"))
             value = 100.0 * (both.correct.astype(float) - both.correct_theirs.astype(float))
-            frames.append(pd.DataFrame({"value": value, "first": both.a.map(identity), "second": both.b.map(identity)}))
+            frames.append(differences(s, value, both.a.map(person), both.b.map(person)))
         return paired_bootstrap(pd.concat(frames))
 
     def compare_images(self, run: Run, baseline: Run, measure: str) -> Paired:
         """Difference of a per-image measure (ids, ids_centred, psnr, ssim)."""
         frames = []
-        for seed in self.seeds:
-            ours, theirs = (self.selected(r, seed, "images.parquet") for r in (run, baseline))
+        for seed, s in product(self.seeds, self.sets):
+            ours, theirs = (self.selected(r, seed, s, "images.parquet") for r in (run, baseline))
             both = ours.merge(theirs, on=["row", "identity"], validate="one_to_one", suffixes=("", "_theirs"))
             value = both[measure] - both[f"{measure}_theirs"]
-            frames.append(pd.DataFrame({"value": value, "first": both.identity, "second": both.identity}))
+            frames.append(differences(s, value, both.identity, both.identity))
         return paired_bootstrap(pd.concat(frames))
+
+
+def differences(image_set: str, value: pd.Series, first: pd.Series, second: pd.Series) -> pd.DataFrame:
+    """For `paired_bootstrap`: every set weighs the same, and people of different sets are different people."""
+    return pd.DataFrame(
+        {
+            "value": value,
+            "first": image_set + "/" + first.astype(str),
+            "second": image_set + "/" + second.astype(str),
+            "weight": 1.0 / len(value),
+        }
+    )
 
 
 def method(variant: Mapping[str, Any]) -> str:

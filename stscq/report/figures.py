@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from stscq.cli_tools import run as run_command
 from stscq.data.store import open_store
+from stscq.evaluation.evaluate import SHOWN
 from stscq.report.collect import Evaluations, Run
 from stscq.report.render import summary_columns
 from stscq.training.loop import read_log
@@ -34,7 +35,6 @@ COLOURS = {
 }
 MARKERS = {"global_plain": "v", "global": "o", "token_specific": "s", "switchable": "^", "switchable (NN-trained)": "x"}
 LABELS = {"mean_acc": "verification accuracy (%)", "ids": "identity similarity IDS (cosine)"}
-FACES = 8
 TITLES = {"stage1": "global, stage 1 only", "global": "global, compute-matched"}
 
 
@@ -97,13 +97,14 @@ def sheet_figure(e: Evaluations, backbone: str, store: Path) -> Figure:
     """The same test faces of the first seed: original, then every variant of a backbone."""
     seed = e.seeds[0]
     runs = [run for run in e.runs() if run.backbone == backbone and run.selection == "nn"]
-    index = e.selected(runs[0], seed, "images.parquet")
-    people = index.drop_duplicates("identity").index[:FACES]
+    image_set = e.sets[0]
+    index = e.selected(runs[0], seed, image_set, "images.parquet")
+    people = index.drop_duplicates("identity").index[:SHOWN]
     rows = [open_store(store).images[index.row[people]]]
     names = ["original\n(uncompressed)"]
     for run in runs:
-        rows.append(np.load(e.path(run, seed, "reconstructions.npy"), mmap_mode="r", allow_pickle=False)[people])
-        bits = e.metrics(run, seed)["bits"]
+        rows.append(np.load(e.path(run, seed, image_set, "sheet.npy"), allow_pickle=False))
+        bits = e.metrics(run, seed, image_set)["bits"]
         names.append(f"{TITLES.get(run.variant, run.variant).replace('_', ' ')}\n{bits} bits")
     figure, panels = plt.subplots(
         len(rows), 1, figsize=(1.0 * len(people) + 1.9, 1.05 * len(rows)), layout="constrained"
@@ -146,9 +147,14 @@ def draw_curves(panel: Axes, e: Evaluations, folder: Path, variant: str, backbon
         panel.plot(steps, values, color=COLOURS[kind], linewidth=0.8, label=kind)
 
 
-def main(evaluation: Path, models: Path, store: Path, seeds: str, variants: str, out: Path) -> None:
-    """Writes OUT/NAME.png for every figure. SEEDS and VARIANTS are JSON, as in params.yaml."""
-    e = Evaluations(evaluation, json.loads(seeds), json.loads(variants))
+def main(evaluation: Path, models: Path, store: Path, seeds: str, sets: str, variants: str, out: Path) -> None:
+    """Writes OUT/NAME.png for every figure. SEEDS, SETS and VARIANTS are JSON, as stscq.report.tables takes them.
+
+    STORE: the images of the first set of faces.
+    """
+    of = json.loads(sets)
+    everybody = json.loads(variants)
+    e = Evaluations(evaluation, json.loads(seeds), of["faces"], {b: v for b, v in everybody.items() if b not in of})
     makers: dict[str, Callable[[], Figure]] = {
         "rate_accuracy": lambda: rate_figure(e, "mean_acc"),
         "rate_ids": lambda: rate_figure(e, "ids"),

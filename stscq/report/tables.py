@@ -4,15 +4,18 @@ python -m stscq.report.tables --evaluation data/demo/evaluation --profile demo -
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from math import nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from stscq.cli_tools import run as run_command
-from stscq.report.collect import IDENTITY, MEASURES, Evaluations, Run
+from stscq.report.collect import IDENTITY, MEASURES, PICTURES, Evaluations, Run
 from stscq.report.render import Table, paired_columns, summary_columns, write_table
 
 SEEDS_NOTE = "Mean ± standard deviation over seeds [95 % interval of the mean, Student's t]."
@@ -49,9 +52,10 @@ def published(block: str, **where: Any) -> dict[str, Any]:
 
 
 def measured(e: Evaluations, run: Run, measures: list[str]) -> dict[str, float]:
+    """Mean over seeds and its interval; empty cells for what was not measured."""
     columns: dict[str, float] = {}
     for measure in measures:
-        columns |= summary_columns(measure, e.values(run, measure))
+        columns |= summary_columns(measure, e.values(run, measure) or [nan])
     return columns
 
 
@@ -71,10 +75,9 @@ def versus(e: Evaluations, run: Run, baseline: Run, name: str) -> dict[str, Any]
 
 def reference_rows(e: Evaluations) -> list[dict[str, Any]]:
     """The ceiling, and the floor: the uncompressed images, and one mean face for everybody."""
-    mean_face = [e.original(seed)["mean_face"] for seed in e.seeds]
     floor: dict[str, Any] = {"backbone": "none", "method": "mean_face"}
     for measure in ("ids", "ids_centred"):
-        floor |= summary_columns(measure, [values[measure] for values in mean_face])
+        floor |= summary_columns(measure, e.mean_face(measure))
     return [{"backbone": "none", "method": "original", **summary_columns("mean_acc", e.original_accuracy())}, floor]
 
 
@@ -150,8 +153,8 @@ def variants_table(e: Evaluations) -> Table:
                 "codebook_size": what.get("K"),
                 "training": what["training"],
                 "selection": run.selection,
-                "bits": e.metrics(run, e.seeds[0])["bits"],
-                "bytes_written": e.metrics(run, e.seeds[0])["bytes_written"],
+                "bits": e.metrics(run, e.seeds[0], e.sets[0])["bits"],
+                "bytes_written": e.metrics(run, e.seeds[0], e.sets[0])["bytes_written"],
                 "bpp": what["bpp"],
                 **measured(e, run, MEASURES),
                 **shares,
@@ -189,7 +192,7 @@ def seeds_table(e: Evaluations) -> Table:
                 "codebook_size": what["K"],
                 "seeds": len(e.seeds),
                 **measured(e, run, IDENTITY),
-                "storage_bits": e.metrics(run, e.seeds[0])["bits"],
+                "storage_bits": e.metrics(run, e.seeds[0], e.sets[0])["bits"],
                 "bpp": what["bpp"],
                 **published("seeds", backbone=run.backbone, codebooks=M, codebook_size=K),
             }
@@ -274,22 +277,155 @@ def selection_in_training_table(e: Evaluations) -> Table:
 
 NAMES = {"nn": "NN", "router": "routing"}
 
-TABLES = {
+
+def published_cells(block: str, measures: Sequence[str], **where: Any) -> dict[str, Any]:
+    """published_MEASURE of the one row of a block that fits, or empty cells."""
+    rows = published_rows(block)
+    for column, value in where.items():
+        rows = rows[rows[column] == value]
+    found: Mapping[Any, Any] = rows.iloc[0].to_dict() if len(rows) == 1 else {}
+    return {f"published_{measure}": found.get(measure) for measure in measures}
+
+
+def missing_notes(e: Evaluations) -> list[str]:
+    """Why some cells are empty: measures that need published weights which this run did not have."""
+    reasons: dict[str, str] = {}
+    for run in e.runs():
+        reasons |= e.missing(run)
+    return [f"{name}: empty, because {reason}." for name, reason in sorted(reasons.items())]
+
+
+def image_quality_table(e: Evaluations) -> Table:
+    measures = ["ssim", "psnr", "lpips"]
+    rows = []
+    for run in e.runs():
+        what = e.describe(run)
+        if what["M"] > 1 or what["method"] == "global_plain":
+            continue
+        rows.append(
+            {
+                "backbone": run.backbone,
+                "method": what["method"],
+                "bpp": what["bpp"],
+                **measured(e, run, measures),
+                **published_cells("image_quality", measures, backbone=run.backbone, method=what["method"]),
+            }
+        )
+    notes = [SEEDS_NOTE, "LPIPS (AlexNet) with its published weights.", *missing_notes(e)]
+    return Table("image_quality", "Quality of the pictures", pd.DataFrame(rows), notes)
+
+
+def per_dataset_table(e: Evaluations, name: str, measure: str, title: str) -> Table:
+    """One column a set; a set is called as in the published block up to an ending (agedb_30: agedb)."""
+    rows = []
+    for run in e.runs():
+        what = e.describe(run)
+        if what["method"] not in ("global", "token_specific"):
+            continue
+        columns: dict[str, Any] = {}
+        for one in [[s] for s in e.sets] + [list(e.sets)]:
+            label = one[0] if len(one) == 1 else "mean"
+            columns |= summary_columns(label, e.on(one).values(run, measure) or [nan])
+            known = [c for c in published_rows(name).columns if label.startswith(c)]
+            columns |= published_cells(name, known, backbone=run.backbone, method=what["method"])
+        rows.append({"backbone": run.backbone, "method": what["method"], "bpp": what["bpp"], **columns})
+    return Table(name, title, pd.DataFrame(rows), [SEEDS_NOTE])
+
+
+def per_dataset_accuracy_table(e: Evaluations) -> Table:
+    return per_dataset_table(e, "per_dataset_accuracy", "mean_acc", "Verification accuracy (%) on each set")
+
+
+def per_dataset_ids_table(e: Evaluations) -> Table:
+    return per_dataset_table(e, "per_dataset_ids", "ids", "IDS on each set")
+
+
+def fairness_table(e: Evaluations) -> Table:
+    """e: on the sets that stand for groups of people."""
+    rows = []
+    for run in e.runs():
+        what = e.describe(run)
+        if what["method"] not in ("token_specific", "switchable") or run.selection == "cr":
+            continue
+        M, _ = what["published"] or (None, None)
+        by_set = {s: e.on([s]).values(run, "mean_acc") for s in e.sets}
+        spread = [float(np.std(accuracies)) for accuracies in zip(*by_set.values(), strict=True)]
+        groups = {s: s.rsplit("_", 1)[-1] for s in e.sets}
+        columns: dict[str, Any] = {}
+        for s, values in by_set.items():
+            columns |= summary_columns(groups[s], values)
+        columns |= measured(e, run, ["mean_acc"]) | summary_columns("std", spread) | measured(e, run, ["ids"])
+        printed = [*groups.values(), "mean_acc", "std", "ids"]
+        rows.append(
+            {
+                "backbone": run.backbone,
+                "codebooks": what["M"],
+                "bpp": what["bpp"],
+                **columns,
+                **published_cells("fairness", printed, backbone=run.backbone, codebooks=M),
+            }
+        )
+    notes = [SEEDS_NOTE, "std: population standard deviation of the accuracy over the groups, as in the paper."]
+    return Table("fairness", "Accuracy (%) on groups of people", pd.DataFrame(rows), notes)
+
+
+def imagenet_table(e: Evaluations) -> Table:
+    """e: backbones trained on pictures that are no faces, on their own sets."""
+    rows = []
+    for run in e.runs():
+        what = e.describe(run)
+        if what["method"] == "global_plain":
+            continue
+        family = run.backbone.removesuffix("_imagenet")
+        rows.append(
+            {
+                "backbone": family,
+                "method": what["method"],
+                "bpp": what["bpp"],
+                **measured(e, run, PICTURES[::-1]),
+                **published_cells("imagenet", PICTURES[::-1], backbone=family, method=what["method"]),
+            }
+        )
+    notes = [SEEDS_NOTE, f"Pictures of {', '.join(e.sets)}. FID against the same pictures uncompressed."]
+    notes.append("The paper prints the headings of PSNR and SSIM the other way round: an SSIM is never 17.")
+    return Table("imagenet", "Beyond faces", pd.DataFrame(rows), [*notes, *missing_notes(e)])
+
+
+FACE_TABLES = {
     "headline": headline_table,
     "main": main_table,
     "variants": variants_table,
     "seeds": seeds_table,
     "selection_at_inference": selection_at_inference_table,
     "selection_in_training": selection_in_training_table,
+    "image_quality": image_quality_table,
+}
+PER_DATASET_TABLES = {
+    "per_dataset_accuracy": per_dataset_accuracy_table,
+    "per_dataset_ids": per_dataset_ids_table,
 }
 
 
-def main(evaluation: Path, profile: str, seeds: str, variants: str, out: Path) -> None:
-    """Writes OUT/NAME.csv and OUT/NAME.md for every table. SEEDS and VARIANTS are JSON, as in params.yaml."""
-    evaluations = Evaluations(evaluation, json.loads(seeds), json.loads(variants))
-    for make in TABLES.values():
-        table = make(evaluations)
-        profile_note = f"Profile {profile}, {len(evaluations.seeds)} seed(s). published_: as printed in the paper."
+def main(evaluation: Path, profile: str, seeds: str, sets: str, variants: str, out: Path) -> None:
+    """Writes OUT/NAME.csv and OUT/NAME.md for every table. SEEDS, SETS and VARIANTS are JSON.
+
+    VARIANTS as in params.yaml; SETS: `faces` (evaluate_on), `fairness`, and the own sets of backbones by name.
+    Per-dataset tables need several sets of faces, `fairness` its sets, and `imagenet` a backbone with sets of its own.
+    """
+    of = json.loads(sets)
+    everybody = Evaluations(evaluation, json.loads(seeds), of["faces"], json.loads(variants))
+    faces = everybody._replace(variants={b: v for b, v in everybody.variants.items() if b not in of})
+    tables = [make(faces) for make in FACE_TABLES.values()]
+    if len(faces.sets) > 1:
+        tables += [make(faces) for make in PER_DATASET_TABLES.values()]
+    if of["fairness"]:
+        tables.append(fairness_table(faces.on(of["fairness"])))
+    own = [b for b in everybody.variants if b in of]
+    if own:
+        pictures = everybody._replace(sets=of[own[0]], variants={b: everybody.variants[b] for b in own})
+        tables.append(imagenet_table(pictures))
+    for table in tables:
+        profile_note = f"Profile {profile}, {len(faces.seeds)} seed(s). published_: as printed in the paper."
         write_table(table._replace(notes=[profile_note, *table.notes]), out)
 
 

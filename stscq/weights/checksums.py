@@ -8,6 +8,7 @@ import re
 from enum import Enum
 from pathlib import Path
 
+from filelock import FileLock
 from tqdm import tqdm
 
 from stscq.weights.manifest import FOLDER, Weight, WeightsError
@@ -45,12 +46,13 @@ def recorded(root: Path) -> dict[str, str]:
 
 
 def record(root: Path, weight: Weight, sha256: str) -> None:
-    """Makes `sha256` the pin of `weight`, beside what is recorded already."""
-    sums = recorded(root) | {weight.name: sha256}
+    """Makes `sha256` the pin of `weight`, beside what is recorded already; several downloads may end at once."""
     file = sums_file(root)
-    partial = file.with_name(f".partial-{file.name}")
-    partial.write_text("".join(f"{sha}  {name}\n" for name, sha in sorted(sums.items())), encoding="utf-8")
-    partial.replace(file)
+    with FileLock(file.with_suffix(".lock")):
+        sums = recorded(root) | {weight.name: sha256}
+        partial = file.with_name(f".partial-{file.name}")
+        partial.write_text("".join(f"{sha}  {name}\n" for name, sha in sorted(sums.items())), encoding="utf-8")
+        partial.replace(file)
 
 
 def pin(root: Path, weight: Weight) -> str | None:

@@ -54,10 +54,10 @@ def get(folder: Path, profile: str | None, names: Sequence[str]) -> bool:
     return complete
 
 
-def verify(folder: Path, profile: str | None) -> bool:
+def verify(folder: Path, profile: str | None, names: Sequence[str]) -> bool:
     """One line a file; True when all is there and right."""
     complete = True
-    for weight in of_profile(folder, profile):
+    for weight in select(of_profile(folder, profile), names):
         found = state(folder, weight)
         print(f"{weight.path}: {found.value}{_advice(folder, weight, found)}", flush=True)
         complete &= found is State.RIGHT

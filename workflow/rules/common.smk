@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import sys
 
@@ -29,6 +30,8 @@ wildcard_constraints:
     seed=r"\d+",
     backbone="|".join(BACKBONES),
     variant=r"[A-Za-z0-9_]+",
+    name="|".join(re.escape(weight.name) for weight in manifest().values()),
+    set="|".join(["test", *config["sets"]]),
 
 
 def flags(numbers):

@@ -1,6 +1,7 @@
-# Every codec on the test people of its seed; the uncompressed images first, as the ceiling.
+# Every codec on every set; the uncompressed images first, as the ceiling.
 
 EVALUATIONS = stscq_params.evaluations(config)
+FACE_SETS = [*config["evaluate_on"], *config["fairness_on"]]
 
 
 def trained(wc):
@@ -11,43 +12,54 @@ def trained(wc):
 
 rule evaluate_original:
     input:
-        store=rules.prepare_faces.output,
+        store=lambda wc: store_of(wc.set),
+        pairs=pairs_of,
+        faces=rules.prepare_faces.output,
         split=rules.prepare_split.output.index,
-        pairs=rules.prepare_split.output.pairs,
+        judge=verified(config["judge"]),
     output:
         files(
-            f"{DATA}/evaluation/original/seed{{seed}}", ["metrics.json", "embeddings.npy", "centre.npy", "pairs.parquet"]
+            f"{DATA}/evaluation/original/{{set}}/seed{{seed}}",
+            ["metrics.json", "embeddings.npy", "centre.npy", "pairs.parquet"],
         ),
     params:
-        store=FACES,
+        store=folder_of("store"),
+        faces=FACES,
         out=subpath(output[0], parent=True),
         judge=config["judge"],
     log:
-        f"logs/{PROFILE}/evaluate_original/seed{{seed}}.log",
+        f"logs/{PROFILE}/evaluate_original/{{set}}/seed{{seed}}.log",
     shell:
-        "{PYTHON} -m stscq.evaluation.original --store {params.store} --split {input.split} --pairs {input.pairs}"
-        " --judge {params.judge} --out {params.out} &> {log}"
+        "{PYTHON} -m stscq.evaluation.original --store {params.store} --pairs {input.pairs} --faces {params.faces}"
+        " --split {input.split} --judge {params.judge} --out {params.out} &> {log}"
+
+
+def original(wc):
+    """The evaluation of the uncompressed images; none for pictures that are no faces."""
+    return expand(rules.evaluate_original.output, set=wc.set, seed=wc.seed) if wc.set in FACE_SETS else []
 
 
 rule evaluate:
     input:
-        store=rules.prepare_faces.output,
-        pairs=rules.prepare_split.output.pairs,
-        original=rules.evaluate_original.output,
+        store=lambda wc: store_of(wc.set),
+        pairs=pairs_of,
+        original=original,
         codec=trained,
+        weights=[path for file in config["metrics"].values() for path in verified(file)],
+        judge=verified(config["judge"]),
     output:
         files(
-            f"{DATA}/evaluation/{{backbone}}/{{variant}}/seed{{seed}}",
-            ["metrics.json", "images.parquet", "pairs.parquet", "reconstructions.npy"],
+            f"{DATA}/evaluation/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}",
+            ["metrics.json", "images.parquet", "pairs.parquet", "sheet.npy"],
         ),
     params:
-        store=FACES,
-        original=folder_of("original"),
+        store=folder_of("store"),
+        original=lambda wc, input: f"--original {Path(input.original[0]).parent}" if input.original else "",
         codec=folder_of("codec"),
         out=subpath(output[0], parent=True),
-        judge=config["judge"],
+        flags=flags({"judge": config["judge"], "metrics": config["metrics"]}),
     log:
-        f"logs/{PROFILE}/evaluate/{{backbone}}/{{variant}}/seed{{seed}}.log",
+        f"logs/{PROFILE}/evaluate/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}.log",
     shell:
-        "{PYTHON} -m stscq.evaluation.evaluate --store {params.store} --pairs {input.pairs}"
-        " --original {params.original} --codec {params.codec} --judge {params.judge} --out {params.out} &> {log}"
+        "{PYTHON} -m stscq.evaluation.evaluate --store {params.store} --pairs {input.pairs} {params.original}"
+        " --codec {params.codec} {params.flags} --out {params.out} &> {log}"

@@ -1,4 +1,4 @@
-# A small ArcFace recogniser of the training people: the identity and perceptual loss of all stages.
+# ArcFace for the identity and perceptual loss of all stages: a small one of the training people, or a published one.
 
 
 rule train_recogniser:
@@ -10,9 +10,20 @@ rule train_recogniser:
     params:
         store=FACES,
         out=subpath(output[0], parent=True),
-        flags=lambda wc: flags({"seed": int(wc.seed), **config["recogniser"]}),
+        flags=lambda wc: flags(
+            {"seed": int(wc.seed), **{k: v for k, v in config["recogniser"].items() if k != "published_weights"}}
+        ),
     log:
         f"logs/{PROFILE}/train_recogniser/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.recognition.train --store {params.store} --split {input.split} {params.flags}"
         " --out {params.out} &> {log}"
+
+
+PUBLISHED_RECOGNISER = config["recogniser"].get("published_weights")
+RECOGNISER = verified(PUBLISHED_RECOGNISER) or rules.train_recogniser.output
+
+
+def recogniser(wc, input):
+    """What stages take: the folder of a trained recogniser, or a published .onnx file."""
+    return PUBLISHED_RECOGNISER or str(Path(input.recogniser[0]).parent)

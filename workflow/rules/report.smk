@@ -1,16 +1,31 @@
 # Tables and figures: they only read what the evaluations and the training logs wrote.
 
-TABLES = ["headline", "main", "variants", "seeds", "selection_at_inference", "selection_in_training"]
-FIGURES = ["rate_accuracy", "rate_ids", "training_curves", *(f"reconstructions_{name}" for name in BACKBONES)]
-REPORT_FLAGS = {"seeds": SEEDS, "variants": {name: b["variants"] for name, b in BACKBONES.items()}}
+OWN_SETS = {name: b["evaluate_on"] for name, b in BACKBONES.items() if "evaluate_on" in b}
+TABLES = [
+    *("headline", "main", "variants", "seeds", "selection_at_inference", "selection_in_training", "image_quality"),
+    *(("per_dataset_accuracy", "per_dataset_ids") if len(config["evaluate_on"]) > 1 else ()),
+    *(("fairness",) if config["fairness_on"] else ()),
+    *(("imagenet",) if OWN_SETS else ()),
+]
+FIGURES = [
+    *("rate_accuracy", "rate_ids", "training_curves"),
+    *(f"reconstructions_{name}" for name in BACKBONES if name not in OWN_SETS),
+]
+REPORT_FLAGS = {
+    "seeds": SEEDS,
+    "sets": {"faces": config["evaluate_on"], "fairness": config["fairness_on"], **OWN_SETS},
+    "variants": {name: b["variants"] for name, b in BACKBONES.items()},
+}
 
 
 def evaluated(rule_output):
     """Every evaluation of every seed."""
     return [
         path
-        for backbone, variant in EVALUATIONS
-        for path in expand(rule_output, backbone=backbone, variant=variant, seed=SEEDS)
+        for name, variant in EVALUATIONS
+        for path in expand(
+            rule_output, backbone=name, variant=variant, set=stscq_params.tested_on(config, name), seed=SEEDS
+        )
     ]
 
 
@@ -23,7 +38,7 @@ def training_logs():
 
 rule tables:
     input:
-        original=expand(rules.evaluate_original.output, seed=SEEDS),
+        original=expand(rules.evaluate_original.output, set=FACE_SETS, seed=SEEDS),
         evaluations=evaluated(rules.evaluate.output),
     output:
         [f"{RESULTS}/tables/{name}.{kind}" for name in TABLES for kind in ("csv", "md")],
@@ -39,8 +54,8 @@ rule tables:
 
 rule figures:
     input:
-        store=rules.prepare_faces.output,
-        original=expand(rules.evaluate_original.output, seed=SEEDS),
+        store=store_of(config["evaluate_on"][0]),
+        original=expand(rules.evaluate_original.output, set=FACE_SETS, seed=SEEDS),
         evaluations=evaluated(rules.evaluate.output),
         logs=training_logs(),
     output:
@@ -48,7 +63,7 @@ rule figures:
     params:
         evaluation=f"{DATA}/evaluation",
         models=MODELS,
-        store=FACES,
+        store=folder_of("store"),
         out=subpath(output[0], parent=True),
         flags=flags(REPORT_FLAGS),
     log:
@@ -60,7 +75,7 @@ rule figures:
 
 def every_output():
     """What `all` makes: data, models and results, so that a missing model is noticed as well as a missing table."""
-    per_seed = [*rules.prepare_split.output, *rules.train_recogniser.output, *rules.evaluate_original.output]
+    per_seed = [*rules.prepare_split.output, *RECOGNISER]
     trained_files = [
         path
         for backbone, variant in EVALUATIONS
@@ -69,7 +84,9 @@ def every_output():
     ]
     return [
         *rules.prepare_faces.output,
+        *expand(rules.prepare_set.output, set=SETS),
         *expand(per_seed, seed=SEEDS),
+        *expand(rules.evaluate_original.output, set=FACE_SETS, seed=SEEDS),
         *trained_files,
         *evaluated(rules.evaluate.output),
         *rules.tables.output,

@@ -9,24 +9,24 @@ def pixel_decoder(wc):
 
 rule stage1:
     input:
-        store=rules.prepare_faces.output,
-        split=rules.prepare_split.output.index,
-        recogniser=rules.train_recogniser.output,
+        store=training_store,
+        split=training_index,
+        recogniser=RECOGNISER,
         pixel_decoder=pixel_decoder,
-        published=lambda wc: BACKBONES[wc.backbone].get("published_weights", []),
+        published=lambda wc: verified(BACKBONES[wc.backbone].get("published_weights")),
     output:
         checkpoint(f"{MODELS}/{{backbone}}/stage1/seed{{seed}}"),
     params:
-        store=FACES,
-        recogniser=folder_of("recogniser"),
+        store=folder_of("store"),
+        recogniser=recogniser,
         out=subpath(output[0], parent=True),
         pixel_decoder=lambda wc, input: (
             f"--pixel-decoder {Path(input.pixel_decoder[0]).parent}" if input.pixel_decoder else ""
         ),
-        published=lambda wc, input: f"--published {shlex.quote(input.published)}" if input.published else "",
+        published=lambda wc, input: f"--published {shlex.quote(str(input.published[0]))}" if input.published else "",
         flags=lambda wc: flags(
             {
-                "seed": int(wc.seed),
+                "seed": int(wc.seed), "precision": config["precision"],
                 "model": {**BACKBONES[wc.backbone]["model"], "image_size": config["data"]["size"]},
                 **stscq_params.stage_settings(config, wc.backbone, "stage1"),
             }

@@ -8,20 +8,20 @@ def variant_flags(wc):
 
 rule stage2:
     input:
-        store=rules.prepare_faces.output,
-        split=rules.prepare_split.output.index,
-        recogniser=rules.train_recogniser.output,
+        store=training_store,
+        split=training_index,
+        recogniser=RECOGNISER,
         start=rules.stage1.output,
     output:
         checkpoint(f"{MODELS}/{{backbone}}/stage2/{{variant}}/seed{{seed}}"),
     params:
-        store=FACES,
-        recogniser=folder_of("recogniser"),
+        store=folder_of("store"),
+        recogniser=recogniser,
         start=folder_of("start"),
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags(
             {
-                "seed": int(wc.seed),
+                "seed": int(wc.seed), "precision": config["precision"],
                 **variant_flags(wc),
                 **stscq_params.stage_settings(config, wc.backbone, "stage2"),
             }

@@ -3,19 +3,19 @@
 
 rule stage3:
     input:
-        store=rules.prepare_faces.output,
-        split=rules.prepare_split.output.index,
-        recogniser=rules.train_recogniser.output,
+        store=training_store,
+        split=training_index,
+        recogniser=RECOGNISER,
         start=rules.stage2.output,
     output:
         checkpoint(f"{MODELS}/{{backbone}}/stage3/{{variant}}/seed{{seed}}"),
     params:
-        store=FACES,
-        recogniser=folder_of("recogniser"),
+        store=folder_of("store"),
+        recogniser=recogniser,
         start=folder_of("start"),
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags(
-            {"seed": int(wc.seed), **stscq_params.stage_settings(config, wc.backbone, "stage3")}
+            {"seed": int(wc.seed), "precision": config["precision"], **stscq_params.stage_settings(config, wc.backbone, "stage3")}
         ),
     log:
         f"logs/{PROFILE}/stage3/{{backbone}}/{{variant}}/seed{{seed}}.log",

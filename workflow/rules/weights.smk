@@ -1,0 +1,30 @@
+# Published weights: downloaded where they are missing, and checked by SHA-256 before anything is computed with them.
+
+MANIFEST = {weight.path: weight for weight in needed(config)}
+
+
+rule download_weights:
+    output:
+        "weights/{name}",
+    log:
+        "logs/weights/download/{name}.log",
+    shell:
+        "{PYTHON} -m stscq.cli weights get {wildcards.name} &> {log}"
+
+
+rule verify_weights:
+    input:
+        "weights/{name}",
+    output:
+        touch("weights/.verified/{name}"),
+    log:
+        "logs/weights/verify/{name}.log",
+    shell:
+        "{PYTHON} -m stscq.cli weights verify {wildcards.name} &> {log}"
+
+
+def verified(file):
+    """As an input: the file first, and the mark that it was checked if it is a known one; nothing for dlib."""
+    if file is None or file == "dlib":
+        return []
+    return [file, f"weights/.verified/{MANIFEST[file].name}"] if file in MANIFEST else [file]
