@@ -42,7 +42,7 @@ def faces(
     """Detect and align the faces of your own photos, or read InsightFace's train.rec, into an image store."""
     from stscq.data.prepare import main as prepare
 
-    prepare(str(people), size, out, most_corrupt, workers)
+    prepare(source=str(people), size=size, out=out, most_corrupt=most_corrupt, workers=workers)
 
 
 @app.command()

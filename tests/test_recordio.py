@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stscq.data.pixels import decode
 from stscq.data.recordio import MAGIC_BYTES, open_training_set, parse, read_raw
 from stscq.errors import DataError
 
@@ -60,7 +61,9 @@ def test_round_trip(training_set):
     folder, people = training_set
     entries = open_training_set(folder)
     assert [entry.number for entry in entries] == [1, 2, 3, 4, 5]
-    assert [entry.read() for entry in entries] == [image for person in people for image in person]
+    images = [decode(image) for person in people for image in person]
+    assert all(np.array_equal(entry.image(112), image) for entry, image in zip(entries, images, strict=True))
+    assert entries[0].image(64).shape == (64, 64, 3)
     assert [entry.label for entry in entries] == [0, 0, 0, 1, 1]
 
 

@@ -90,6 +90,9 @@ def test_a_pack_becomes_a_store_with_pairs(tmp_path):
     table = pd.read_parquet(tmp_path / "store" / "pairs.parquet")
     assert images[:, 0, 0, 0].tolist() == list(range(24))
     assert index.source[3] == "lfw.bin, image 3"
+    # Nobody is named: what is resampled by identity is resampled by pair.
+    assert index.identity[:4].tolist() == ["pair 000000", "pair 000000", "pair 000001", "pair 000001"]
+    assert index.identity[table.a].tolist() == index.identity[table.b].tolist()
     assert table.same.tolist() == same
     assert (table.b - table.a).eq(1).all()
     assert table.fold.tolist() == [0, 0, 1, 1, *range(2, 10)]
@@ -97,6 +100,7 @@ def test_a_pack_becomes_a_store_with_pairs(tmp_path):
     (tmp_path / "cplfw.bin").write_bytes(pickle.dumps((encoded, same)))
     with pytest.raises(DataError, match=r"First: cplfw\.bin, image 5: not a readable image"):
         prepare.main(str(tmp_path / "cplfw.bin"), 112, tmp_path / "other", most_corrupt=9)
+    assert not (tmp_path / "other" / "pairs.parquet").exists()
 
 
 def test_too_few_pairs_for_the_folds():

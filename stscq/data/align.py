@@ -6,10 +6,10 @@ Images are H x W x 3 uint8 RGB arrays.
 from functools import cache
 from importlib.resources import files
 
-import cv2
 import dlib
 import numpy as np
 
+from stscq.data.pixels import resize
 from stscq.errors import DataError
 
 CHIP = 150
@@ -35,12 +35,7 @@ def crop(image: np.ndarray, face: dlib.rectangle, size: int) -> np.ndarray:
     """The aligned face inside `face` as size x size x 3."""
     landmarks = landmark_model()(image, face)
     chip = dlib.get_face_chip(image, landmarks, size=max(CHIP, size), padding=PADDING)
-    return resize_down(chip, size)
-
-
-def resize_down(image: np.ndarray, size: int) -> np.ndarray:
-    """Shrink to size x size by averaging areas; an image of that size is returned as it is."""
-    return image if len(image) == size else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    return resize(chip, size, size)
 
 
 def detect_and_crop(image: np.ndarray, size: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Large sets of encoded images into an image store: in parallel, resumable, with a limit on corrupt images.
+"""Large sets of images into an image store: in parallel, resumable, with a limit on corrupt images.
 
 While it runs, OUT holds .partial-images.npy (all rows, filled chunk by chunk) and .partial-journal.jsonl (a line for
 each chunk that is done); a killed conversion goes on after the last of these. Axes: N images, S x S pixels.
@@ -13,49 +13,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
-from stscq.data.align import resize_down
 from stscq.data.store import make_index
 from stscq.errors import DataError
 
 CHUNK = 256
 """Images between two lines of the journal: what a kill can cost, times the number of workers."""
-MOST_PIXELS = 1 << 26
 
 
 class Entry(Protocol):
-    """What a store says about an image, and where its bytes are. Sent to worker processes."""
+    """An image and what a store says about it. Sent to worker processes; its repr tells it from those of other sets."""
 
     @property
     def row(self) -> tuple[str, str, str]:
         """image_id, identity, source."""
 
-    def read(self) -> bytes:
-        """The encoded image. Raises DataError when it is damaged."""
+    def image(self, size: int) -> np.ndarray:
+        """size x size x 3 uint8 RGB. Raises DataError when it cannot be read."""
 
 
-def decode(data: bytes, size: int) -> np.ndarray:
-    """An encoded square image as size x size x 3 uint8 RGB. Raises DataError when it cannot be read."""
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except cv2.error as problem:
-        raise DataError(f"not a readable image ({problem})") from problem
-    if image is None:
-        raise DataError("not a readable image")
-    if image.shape[0] != image.shape[1] or image.size > 3 * MOST_PIXELS:
-        raise DataError(f"{image.shape[1]} x {image.shape[0]} pixels; expected an aligned square face")
-    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return resize_down(rgb, size) if len(rgb) > size else cv2.resize(rgb, (size, size), interpolation=cv2.INTER_CUBIC)
+def convert(entries: Sequence[Entry], out: Path, size: int, most_corrupt: int, workers: int) -> list[str]:
+    """Write the store OUT from `entries`. Returns a line for each image that was left out as corrupt: which, and why.
 
-
-def convert(entries: Sequence[Entry], out: Path, size: int, most_corrupt: int, workers: int) -> int:
-    """Write the store OUT from `entries`. Returns the number of images that were left out as corrupt.
-
-    Raises DataError, with the first few, as soon as more than `most_corrupt` are; what was done is kept.
+    Raises DataError when two images have the same name, and, with the first few, as soon as more than `most_corrupt`
+    are corrupt; what was done is kept.
     """
+    make_index([entry.row for entry in entries], out)  # wrong names are told now, not after hours
     out.mkdir(parents=True, exist_ok=True)
     images, journal = out / ".partial-images.npy", out / ".partial-journal.jsonl"
     done = resume(entries, images, journal, size)
@@ -73,10 +58,10 @@ def convert(entries: Sequence[Entry], out: Path, size: int, most_corrupt: int, w
                 os.fsync(file.fileno())
                 progress.update(len(entries[start : start + CHUNK]))
                 check_corrupt(done, entries, out, most_corrupt)
-    corrupt = sorted(int(number) for chunk in done.values() for number in chunk)
     check_corrupt(done, entries, out, most_corrupt)
-    finish(entries, corrupt, images, journal, out)
-    return len(corrupt)
+    corrupt = merge(done)
+    finish(entries, list(corrupt), images, journal, out)
+    return [f"{entries[number].row[2]}: {problem}" for number, problem in corrupt.items()]
 
 
 def convert_chunk(start: int, entries: Sequence[Entry], images: Path, size: int) -> dict[str, str]:
@@ -85,7 +70,7 @@ def convert_chunk(start: int, entries: Sequence[Entry], images: Path, size: int)
     corrupt = {}
     for number, entry in enumerate(entries, start):
         try:
-            array[number] = decode(entry.read(), size)
+            array[number] = entry.image(size)
         except DataError as problem:
             corrupt[str(number)] = str(problem)
     array.flush()
@@ -101,7 +86,7 @@ def resume(entries: Sequence[Entry], images: Path, journal: Path, size: int) -> 
     """The chunks that an earlier run of the same conversion finished; both files are made anew when there is none."""
     digest = hashlib.sha256(repr((size, CHUNK)).encode())
     for entry in entries:
-        digest.update(repr(entry.row).encode())
+        digest.update(repr(entry).encode())
     head = {"conversion": digest.hexdigest()}
     lines = read_journal(journal)
     if images.is_file() and lines and lines[0] == head:
@@ -120,13 +105,18 @@ def read_journal(journal: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole]
 
 
+def merge(done: dict[int, dict[str, str]]) -> dict[int, str]:
+    """Row number -> what is wrong, of all chunks, in order."""
+    return dict(sorted((int(number), problem) for chunk in done.values() for number, problem in chunk.items()))
+
+
 def check_corrupt(done: dict[int, dict[str, str]], entries: Sequence[Entry], out: Path, most_corrupt: int) -> None:
-    corrupt = {int(number): problem for chunk in done.values() for number, problem in chunk.items()}
+    corrupt = merge(done)
     if len(corrupt) > most_corrupt:
-        first = "; ".join(f"{entries[number].row[2]}: {corrupt[number]}" for number in sorted(corrupt)[:3])
+        first = "; ".join(f"{entries[number].row[2]}: {problem}" for number, problem in list(corrupt.items())[:3])
         raise DataError(
             f"{out}: {len(corrupt)} corrupt images, more than data.most_corrupt = {most_corrupt} "
-            f"(0 for a verification pack, which must be whole). First: {first}"
+            f"(0 for verification pairs, which must be whole). First: {first}"
         )
 
 

@@ -4,14 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from stscq.data.align import detect_and_crop
+from stscq.data.pixels import SUFFIXES, decode
 from stscq.data.store import Face
 from stscq.errors import DataError
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".tif", ".tiff"}
-MAX_PIXELS = 100_000_000
 
 
 def list_photos(folder: Path) -> list[Path]:
@@ -37,12 +34,9 @@ def list_photos(folder: Path) -> list[Path]:
 def read_photo(path: Path) -> np.ndarray:
     """H x W x 3 uint8 RGB, upright. Raises DataError when it is no image, damaged, or unreasonably large."""
     try:
-        with Image.open(path) as photo:
-            if photo.width * photo.height > MAX_PIXELS:
-                raise DataError(f"{path}: {photo.width} x {photo.height} pixels; at most {MAX_PIXELS:,} are read")
-            return np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        raise DataError(f"{path}: not a readable image ({problem})") from problem
+        return decode(path)
+    except DataError as problem:
+        raise DataError(f"{path}: {problem}") from problem
 
 
 def read_folder(folder: Path, size: int) -> Iterator[Face]:

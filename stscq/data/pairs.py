@@ -1,12 +1,14 @@
-"""Verification pairs: all genuine pairs and as many impostors, in folds that share no people.
+"""Verification pairs: those that a set brings, or all genuine ones and as many impostors in folds that share no people.
 
-Axes: a and b are rows of the image store.
+A table of pairs has the columns a, b (rows of the image store), same (bool) and fold (0, 1, ..).
 """
 
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from stscq.errors import DataError
 
@@ -34,3 +36,25 @@ def make_pairs(index: pd.DataFrame, folds: int, seed: int) -> pd.DataFrame:
             chosen = np.sort(random.choice(len(pairs), n, replace=False))
             frames.append(pd.DataFrame([pairs[i] for i in chosen], columns=["a", "b"]).assign(same=same, fold=fold))
     return pd.concat(frames, ignore_index=True)
+
+
+def pair_table(a: ArrayLike, b: ArrayLike, same: ArrayLike, fold: ArrayLike) -> pd.DataFrame:
+    """A table of pairs from its columns; empty ones have the same types."""
+    columns = {"a": (a, np.int64), "b": (b, np.int64), "same": (same, bool), "fold": (fold, np.int64)}
+    return pd.DataFrame({name: np.asarray(values, kind) for name, (values, kind) in columns.items()})
+
+
+def consecutive_folds(pairs: int, folds: int) -> np.ndarray:
+    """The fold of each pair when the folds follow one another: 0 .. 0, 1 .. 1, ..
+
+    Raises DataError when there are fewer pairs than folds.
+    """
+    if folds > pairs:
+        raise DataError(f"{pairs} pairs cannot fill {folds} folds")
+    return np.concatenate([np.full(len(part), k) for k, part in enumerate(np.array_split(np.arange(pairs), folds))])
+
+
+def write_pairs(table: pd.DataFrame, store: Path) -> None:
+    """Write STORE/pairs.parquet; it appears there only when complete."""
+    table.to_parquet(store / ".partial-pairs.parquet")
+    (store / ".partial-pairs.parquet").replace(store / "pairs.parquet")

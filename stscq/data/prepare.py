@@ -1,39 +1,84 @@
-"""Make the image store: aligned faces of the Database of Faces, of your own folder of people, or of InsightFace's sets.
+"""Make the image store: aligned faces, or pictures of anything, from the sets that people have.
 
 python -m stscq.data.prepare --source orl --size 64 --out data/demo/faces
 python -m stscq.data.prepare --source people/ --size 64 --out data/mine/faces
 python -m stscq.data.prepare --source casia/ --size 256 --out data/casia/faces --workers 16
 python -m stscq.data.prepare --source lfw.bin --size 256 --out data/lfw/faces --workers 16
+python -m stscq.data.prepare --kind rfw --group Asian --source RFW/ --size 256 --out data/rfw_asian/faces --workers 16
+python -m stscq.data.prepare --kind images --source imagenet/val/ --size 256 --out data/imagenet/faces --workers 16
 """
 
 from pathlib import Path
+from typing import Literal
 
 from stscq.cli_tools import run
 from stscq.data.convert import convert
 from stscq.data.folder import list_photos, read_folder
+from stscq.data.images import list_images
 from stscq.data.orl import IMAGES, PEOPLE, orl_folder, read_orl
+from stscq.data.pairs import pair_table, write_pairs
 from stscq.data.recordio import open_training_set
+from stscq.data.rfw import Group, open_group
 from stscq.data.store import write_store
 from stscq.data.verification_pack import entries, pairs, read_pack
+from stscq.errors import ParamsError
+
+Kind = Literal["auto", "recordio", "pack", "rfw", "images"]
 
 
-def main(source: str, size: int, out: Path, most_corrupt: int = 0, workers: int = 1) -> None:
-    """SOURCE is `orl`, a folder with train.rec and train.idx, a verification pack (.bin), or a folder of people.
+def main(
+    source: str,
+    size: int,
+    out: Path,
+    most_corrupt: int = 0,
+    workers: int = 1,
+    kind: Kind = "auto",
+    group: Group | None = None,
+) -> None:
+    """Write the store OUT, of SIZE x SIZE pixels.
 
-    WORKERS processes read a train.rec, whose faces are aligned; up to MOST_CORRUPT damaged records are left out. A pack
-    must be whole; its pairs, in ten folds, are written to OUT/pairs.parquet.
+    By KIND, SOURCE is a folder with train.rec and train.idx (recordio), a verification pack (pack), the folder of RFW,
+    of which GROUP is read (rfw), or a folder of pictures of anything, by class or not (images). auto tells a train.rec,
+    a file .bin, the word `orl` and a folder of people, whose faces are detected.
+
+    WORKERS processes read the four kinds. Up to MOST_CORRUPT damaged images of recordio and images are left out; pack
+    and rfw must be whole. Their pairs, in ten folds, are written to OUT/pairs.parquet (images: no rows).
     """
+    if (kind == "rfw") != (group is not None):
+        raise ParamsError(f"kind {kind}, group {group}: RFW needs one of its four groups, and no other kind has groups")
+    (out / "pairs.parquet").unlink(missing_ok=True)  # those of another set, or of a run before this one
+    match sniff(source) if kind == "auto" else kind:
+        case "orl":
+            write_store(read_orl(orl_folder(), size), out, total=PEOPLE * IMAGES)
+        case "people":
+            write_store(read_folder(Path(source), size), out, total=len(list_photos(Path(source))))
+        case "recordio":
+            report(convert(open_training_set(Path(source)), out, size, most_corrupt, workers), out)
+        case "pack":
+            pack = read_pack(Path(source))
+            table = pairs(pack, folds=10)
+            convert(entries(pack, Path(source).name), out, size, most_corrupt=0, workers=workers)
+            write_pairs(table, out)
+        case "rfw":
+            assert group is not None
+            photos, table = open_group(Path(source), group)
+            convert(photos, out, size, most_corrupt=0, workers=workers)
+            write_pairs(table, out)
+        case "images":
+            report(convert(list_images(Path(source)), out, size, most_corrupt, workers), out)
+            write_pairs(pair_table([], [], [], []), out)
+
+
+def sniff(source: str) -> str:
     if source == "orl":
-        write_store(read_orl(orl_folder(), size), out, total=PEOPLE * IMAGES)
-    elif (Path(source) / "train.rec").is_file():
-        left_out = convert(open_training_set(Path(source)), out, size, most_corrupt, workers)
-        print(f"{out}: {left_out} corrupt images were left out")
-    elif source.endswith(".bin"):
-        pack = read_pack(Path(source))
-        convert(entries(pack, Path(source).name), out, size, most_corrupt=0, workers=workers)
-        pairs(pack, folds=10).to_parquet(out / "pairs.parquet")
-    else:
-        write_store(read_folder(Path(source), size), out, total=len(list_photos(Path(source))))
+        return "orl"
+    if (Path(source) / "train.rec").is_file():
+        return "recordio"
+    return "pack" if source.endswith(".bin") else "people"
+
+
+def report(left_out: list[str], out: Path) -> None:
+    print(f"{out}: {len(left_out)} corrupt images were left out", *left_out, sep="\n")
 
 
 if __name__ == "__main__":

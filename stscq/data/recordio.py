@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from stscq.data.pixels import decode, face
 from stscq.errors import DataError
 
 MAGIC = 0xCED7230A
@@ -99,9 +100,10 @@ class RecordEntry(NamedTuple):
     def row(self) -> tuple[str, str, str]:
         return f"{self.number:08d}", str(self.label), f"{self.path.name}, record {self.number}"
 
-    def read(self) -> bytes:
+    def image(self, size: int) -> np.ndarray:
         with self.path.open("rb") as file:
-            return parse(read_raw(file, self.offset)).image
+            record = parse(read_raw(file, self.offset))
+        return face(decode(record.image), size)
 
 
 def open_training_set(folder: Path) -> list[RecordEntry]:

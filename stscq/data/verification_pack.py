@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from stscq.data.pairs import consecutive_folds, pair_table
+from stscq.data.pixels import decode, face
 from stscq.errors import DataError
 
 
@@ -24,18 +26,21 @@ class Pack(NamedTuple):
 
 
 class PackEntry(NamedTuple):
-    """One image of a pack, for stscq.data.convert. Who it shows is not said: only pairs are."""
+    """One image of a pack, for stscq.data.convert.
+
+    Who it shows is not said, so a pair stands for its people: what is resampled by identity is resampled by pair.
+    """
 
     name: str
     number: int
-    image: bytes
+    encoded: bytes
 
     @property
     def row(self) -> tuple[str, str, str]:
-        return f"{self.number:06d}", "unknown", f"{self.name}, image {self.number}"
+        return f"{self.number:06d}", f"pair {self.number // 2:06d}", f"{self.name}, image {self.number}"
 
-    def read(self) -> bytes:
-        return self.image
+    def image(self, size: int) -> np.ndarray:
+        return face(decode(self.encoded), size)
 
 
 class PlainType:
@@ -143,7 +148,4 @@ def pairs(pack: Pack, folds: int) -> pd.DataFrame:
     Raises DataError when there are fewer pairs than folds.
     """
     P = len(pack.same)
-    if folds > P:
-        raise DataError(f"{P} pairs cannot fill {folds} folds")
-    fold = np.concatenate([np.full(len(part), k) for k, part in enumerate(np.array_split(np.arange(P), folds))])
-    return pd.DataFrame({"a": 2 * np.arange(P), "b": 2 * np.arange(P) + 1, "same": pack.same, "fold": fold})
+    return pair_table(2 * np.arange(P), 2 * np.arange(P) + 1, pack.same, consecutive_folds(P, folds))
