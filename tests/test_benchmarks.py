@@ -1,0 +1,53 @@
+"""The plain definitions compute what ours do, from the same weights; so the benchmark compares like with like."""
+
+import pytest
+import torch
+
+from benchmarks.backbones import as_markdown, interleaved, pair, relative_difference
+from stscq.errors import StscqError
+
+CONV = {"image_size": 32, "channels": 16, "multipliers": [1, 2, 2], "d": 6, "K": 8}
+SMALL = {
+    "titok": {
+        "family": "titok", "image_size": 32, "patch": 8, "width": 24, "layers": 2, "heads": 3, "T": 5, "K": 8, "d": 6,
+        "K_pixel": 16, "d_pixel": 8, "hidden": 20, "pixel_channels": 8, "pixel_multipliers": [1, 1, 2, 2],
+        "pixel_blocks": 2,
+    },
+    "maskgit_vqgan": {"family": "maskgit_vqgan", **CONV, "blocks": 2},
+    "ibq": {"family": "ibq", **CONV, "blocks": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", SMALL)
+@torch.no_grad()
+def test_plain_and_ours_agree(family):
+    ours, plain = pair(SMALL[family])
+    assert set(plain.state_dict()) == set(ours.state_dict())
+    images = torch.rand(2, 3, 32, 32)
+    z = plain.encode(images)
+    assert z.shape == (2, ours.T, ours.d)
+    assert relative_difference(ours.encode(images.contiguous(memory_format=torch.channels_last)), z) < 1e-5
+    image = plain.decode(z)
+    assert image.shape == images.shape
+    assert relative_difference(ours.decode(z), image) < 1e-5
+
+
+def test_different_outputs_are_not_timed():
+    with pytest.raises(StscqError, match="differ by"):
+        relative_difference(torch.ones(3), torch.ones(3) + 1e-3)
+    with pytest.raises(StscqError, match="nan"):
+        relative_difference(torch.tensor([float("nan")]), torch.ones(1))
+
+
+def test_runs_take_turns_after_a_warm_up():
+    calls = []
+
+    def call(who):
+        calls.append(who)
+        return torch.zeros(1)
+
+    timing = interleaved(lambda: call("ours"), lambda: call("plain"), 3)
+    assert calls == ["ours", "plain"] * 4
+    assert timing.ratio_low <= timing.ratio <= timing.ratio_high
+    row = {"backbone": "b", "step": "encode", "batch": 1, **timing._asdict(), "difference": 1e-6}
+    assert "1e-06" in as_markdown([row], {"device": "some CPU"})
