@@ -6,6 +6,7 @@ the first: each holds a lock file of the GPU that it took, which the system drop
 
 import tempfile
 import time
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -48,6 +49,6 @@ HELD: list[FileLock] = []
 """A lock that nobody refers to would be dropped."""
 
 
-def mixed(device: torch.device, precision: Precision) -> torch.autocast:
+def mixed(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """Convolutions, matrix products and attention inside run in `precision`; torch keeps the rest in float32."""
-    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
+    return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])

@@ -24,11 +24,15 @@ FLOAT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings are merged key by key; anything else in `over` replaces what `base` has."""
+    """JSON merge patch (RFC 7396): mappings are merged key by key, null takes a key away, anything else replaces."""
     merged = dict(base)
     for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = merge(merged[key], value) if both else value
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = value
     return merged
 
 
@@ -44,19 +48,30 @@ def numbers(value: Any) -> Any:
 def with_profile(params: Mapping[str, Any], config_folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """params.yaml, then config/PROFILE.yaml (none for demo), then what was `given` on the command line.
 
-    Raises ParamsError when there is no such profile.
+    A profile may lie over another one, which its key `extends` names. Raises ParamsError when there is no such profile.
     """
     profile = given.get("profile", params.get("profile"))
-    overlay = config_folder / f"{profile}.yaml"
-    if profile == "demo":
-        laid_over: Mapping[str, Any] = {}
-    elif overlay.is_file():
-        laid_over = yaml.safe_load(overlay.read_text(encoding="utf-8")) or {}
-    else:
-        known = ", ".join(["demo", *sorted(p.stem for p in config_folder.glob("*.yaml"))])
-        raise ParamsError(f"profile: {profile!r} is none of {known}; see {config_folder}/")
-    merged: dict[str, Any] = numbers(merge(merge(params, laid_over), given))
-    return merged
+    merged: dict[str, Any] = dict(params)
+    for overlay in overlays(profile, config_folder):
+        merged = merge(merged, overlay)
+    converted: dict[str, Any] = numbers(merge(merged, given))
+    return converted
+
+
+def overlays(profile: Any, config_folder: Path) -> list[dict[str, Any]]:
+    """What lies over params.yaml for a profile, the lowest first. Raises ParamsError when a file is missing."""
+    found: list[dict[str, Any]] = []
+    seen = []
+    while profile != "demo":
+        file = config_folder / f"{profile}.yaml"
+        if profile in seen or not file.is_file():
+            known = ", ".join(["demo", *sorted(p.stem for p in config_folder.glob("*.yaml"))])
+            raise ParamsError(f"profile: {profile!r} is none of {known}; see {config_folder}/")
+        seen.append(profile)
+        overlay = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        profile = overlay.pop("extends", "demo")
+        found.insert(0, overlay)
+    return found
 
 
 def stage_settings(params: Mapping[str, Any], backbone: str, stage: str) -> dict[str, Any]:
