@@ -1,5 +1,6 @@
 # make reproduce    set up and run the whole demo: every table and figure
 # make test         set up and run the tests
+# make paper-tiny   the paper profile on tiny sets: published size, two steps a stage (minutes)
 # make lint         style and types
 
 PYTHON ?= python3.11
@@ -10,7 +11,7 @@ CORES ?= all
 # One stamp a lock file: a changed lock makes a new environment, an unchanged one is left alone.
 READY := $(VENV)/.ready-$(firstword $(shell sha256sum requirements.lock pyproject.toml | sha256sum))
 
-.PHONY: reproduce smoke test lint environment
+.PHONY: reproduce smoke test paper-tiny lint environment
 .DELETE_ON_ERROR:
 
 reproduce: $(READY)
@@ -21,6 +22,9 @@ smoke:
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+paper-tiny: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/paper_tiny.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,9 +1,12 @@
 """Counts at published size, against independent counts of the public models and the paper's storage column."""
 
 import pytest
+import yaml
 
-from stscq.evaluation.cost import count_macs, edge_mib, encoder_mib, on_meta
-from stscq.report.tables import published_rows
+from stscq.evaluation.cost import count_macs, encoder_mib, on_meta
+from stscq.params import with_profile
+from stscq.report.cost import cost_table
+from tests.conftest import ROOT
 from tests.test_backbones import PUBLISHED
 
 # Multiply-accumulates (10^9) and encoder MiB of the public definitions at 256 x 256, counted elsewhere.
@@ -18,17 +21,16 @@ def test_macs_and_encoder_size(name):
     assert encoder_mib(tokenizer) == pytest.approx(COUNTED[name][1], rel=0.01)
 
 
-NAMES = {"titok_s": "titok_s128", "titok_l": "titok_l32", "maskgit_vqgan": "maskgit_vqgan"}
-ENTRIES = {1: 4096, 16: 1024, 256: 256}
-ERRATUM = 98.70 - 90.69
-"""The paper's MaskGIT-VQGAN rows but the global one count an encoder of 98.70 MiB, where it is 90.69 in the first."""
-
-
-@pytest.mark.parametrize("row", published_rows("cost").to_dict("records"), ids=str)
-def test_edge_storage_is_the_papers(row):
-    shared = row["method"] == "global"
-    M, selection = row["codebooks"], "cr" if row["method"] == "CR" else "nn"
-    tokenizer = on_meta(PUBLISHED[NAMES[row["backbone"]]])
-    expected = row["storage_mib"] - (ERRATUM if row["backbone"] == "maskgit_vqgan" and not shared else 0)
+def test_storage_and_macs_stand_within_one_percent_of_the_papers_storage():
+    paper = with_profile(yaml.safe_load((ROOT / "params.yaml").read_text()), ROOT / "config", {"profile": "paper"})
+    models = {name: backbone["model"] for name, backbone in paper["backbones"].items()}
+    frame = cost_table(models, paper["data"]["size"], paper["stage2"]["rank"]).frame
+    assert len(frame) == 12
+    assert frame.storage_difference_percent.abs().max() < 1
     # 0.25 MiB are TiTok-S's latent tokens, which the paper's encoder leaves out.
-    assert edge_mib(tokenizer, M, ENTRIES[M], shared, selection, rank=16) == pytest.approx(expected, abs=0.26)
+    assert (frame.storage_mib - frame.corrected_storage_mib).abs().max() < 0.26
+    printed = frame[frame.published_storage_mib != frame.corrected_storage_mib]
+    assert set(printed.backbone) == {"maskgit_vqgan"}
+    assert "global" not in set(printed.method)
+    for backbone, name in {"titok_s": "titok_s128", "titok_l": "titok_l32", "maskgit_vqgan": "maskgit_vqgan"}.items():
+        assert frame[frame.backbone == backbone].giga_macs.to_numpy() == pytest.approx(COUNTED[name][0], rel=0.01)

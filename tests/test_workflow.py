@@ -13,13 +13,17 @@ from tests.conftest import ROOT
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 
-def dry_run(tmp_path, change):
+def dry_run(tmp_path, change, *options):
     """`snakemake -n all` on a changed copy of params.yaml; exit code and output."""
     for name in ("Snakefile", "workflow", "config", "profiles"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(change))
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "-n", "all"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "snakemake", "-n", "all", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -44,15 +48,50 @@ def test_impossible_parameters_stop_before_any_job(tmp_path, change, words):
     assert "Job stats" not in output
 
 
+def job_counts(output):
+    lines = [line.split() for line in output.split("Job stats:")[1].splitlines()]
+    return {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["paper", "paper_v100"])
+def test_the_paper_profile_lists_every_job_without_data_or_weights(tmp_path, profile):
+    code, output = dry_run(tmp_path, PARAMS, "--config", f"profile={profile}")
+    assert code == 0, output
+    counts = job_counts(output)
+    # Weights: four tokenizers, two recognisers, three files of LPIPS and FID. Sets: five benchmarks, four groups of
+    # RFW, ImageNet's two sides. Variants of maskgit_vqgan, titok_s, titok_l, ibq and titok_s on ImageNet.
+    assert counts["download_weights"] == counts["verify_weights"] == 9
+    assert counts["prepare_set"] == 11
+    assert counts["stage1"] == 3 * 5
+    assert counts["stage2"] == counts["stage3"] == 3 * (3 + 5 + 3 + 2 + 2)
+    faces = 3 * 9 * (4 + 6 + 4 + 3)
+    assert counts["evaluate"] == faces + 3 * 3
+    assert counts["evaluate_original"] == 3 * 9
+    assert "train_recogniser" not in counts
+
+
+@pytest.mark.slow
+def test_missing_data_sets_stop_a_run_before_any_job(tmp_path):
+    for name in ("Snakefile", "workflow", "config", "profiles", "params.yaml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "all", "--config", "profile=paper"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "missing data sets, see docs/paper-profile.md: data.source: datasets/faces_webface_112x112; " in said
+    assert "sets.imagenet_val.source: datasets/imagenet/val" in said
+    assert not (tmp_path / "weights").exists()
+
+
 @pytest.mark.slow
 def test_the_dag_is_complete(tmp_path):
     code, output = dry_run(tmp_path, PARAMS)
     assert code == 0, output
     variants = sum(len(b["variants"]) for b in PARAMS["backbones"].values())
-    lines = output.split("Job stats:")[1].splitlines()
-    counts = {
-        line.split()[0]: int(line.split()[1]) for line in lines if len(line.split()) == 2 and line.split()[1].isdigit()
-    }
+    counts = job_counts(output)
     assert counts["stage1"] == 3 * 4
     assert counts["stage2"] == counts["stage3"] == 3 * variants
     assert counts["evaluate"] == 3 * (4 + variants)
@@ -66,6 +105,15 @@ def test_the_dag_is_complete(tmp_path):
         ({"backbones": {"titok_s": {"pixel_decoder": "ibq"}}}, "'ibq' is no maskgit_vqgan"),
         ({"stage1": {"steps": 10}}, "continuous_steps"),
         ({"data": {"folds": 11}}, "data.test_people: 20 people"),
+        ({"evaluate_on": ["lfw"]}, "evaluate_on: 'lfw' is no set with verification pairs"),
+        ({"evaluate_on": []}, "evaluate_on: name at least one"),
+        ({"sets": {"x": {"kind": "rfw", "source": "x"}}}, r"sets\.x\.group: name the folder"),
+        ({"backbones": {"ibq": {"train_on": "x"}}}, "ibq: train_on and evaluate_on go together"),
+        (
+            {"backbones": {"ibq": {"train_on": "x", "evaluate_on": ["x"]}}},
+            "ibq: 'x' is none of the sets of kind images",
+        ),
+        ({"judge": "a.onnx", "recogniser": {"published_weights": "a.onnx"}}, "judge: a.onnx also trains"),
     ],
 )
 def test_problems_between_keys_name_the_key(change, words):
@@ -80,6 +128,29 @@ def test_profiles_are_laid_over_and_what_is_given_wins():
     assert merged["stage3"]["lr"] == PARAMS["stage3"]["lr"]
     check(merged)
     check(with_profile(PARAMS, ROOT / "config", {"profile": "tune"}))
+
+
+def test_a_profile_may_lie_over_another_one(tmp_path):
+    (tmp_path / "low.yaml").write_text("stage1: {steps: 5, batch: 2}\nbackbones: {ibq: null}")
+    (tmp_path / "high.yaml").write_text("extends: low\nstage1: {steps: 7}")
+    merged = with_profile(PARAMS, tmp_path, {"profile": "high"})
+    assert (merged["stage1"]["steps"], merged["stage1"]["batch"]) == (7, 2)
+    assert "ibq" not in merged["backbones"]
+    assert merged["profile"] == "high"
+    (tmp_path / "low.yaml").write_text("extends: high")
+    with pytest.raises(ParamsError, match="'high' is none of demo, high, low"):
+        with_profile(PARAMS, tmp_path, {"profile": "high"})
+
+
+def test_both_paper_profiles_see_the_same_images_a_step():
+    profiles = [with_profile(PARAMS, ROOT / "config", {"profile": name}) for name in ("paper", "paper_v100")]
+    for params in profiles:
+        check(params)
+    for backbone in profiles[0]["backbones"]:
+        for stage in ("stage1", "stage2", "stage3"):
+            a, b = (stage_settings(params, backbone, stage) for params in profiles)
+            assert a["batch"] * a.get("accumulate", 1) == b["batch"] * b.get("accumulate", 1)
+            assert {**a, "batch": 0, "accumulate": 0} == {**b, "batch": 0, "accumulate": 0}
 
 
 def test_a_backbone_may_have_its_own_numbers():

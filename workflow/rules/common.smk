@@ -11,6 +11,7 @@ for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ[f"{library}_NUM_THREADS"] = "1"
 
 try:
+    PUBLISHED = stscq_params.with_profile(config, Path("config"), {"profile": "paper"})  # sizes, for the cost table
     config = stscq_params.with_profile(config, Path("config"), workflow.config_settings.overwrite_config)
     validate(config, "../schemas/params.schema.yaml")
     stscq_params.check(config)

@@ -73,6 +73,24 @@ rule figures:
         " --store {params.store} {params.flags} --out {params.out} &> {log}"
 
 
+rule cost_table:
+    output:
+        files(f"{RESULTS}/tables", ["cost.csv", "cost.md"]),
+    params:
+        out=subpath(output[0], parent=True),
+        flags=flags(
+            {
+                "models": {name: backbone["model"] for name, backbone in PUBLISHED["backbones"].items()},
+                "image_size": PUBLISHED["data"]["size"],
+                "rank": PUBLISHED["stage2"]["rank"],
+            }
+        ),
+    log:
+        f"logs/{PROFILE}/cost_table.log",
+    shell:
+        "{PYTHON} -m stscq.report.cost {params.flags} --out {params.out} &> {log}"
+
+
 def every_output():
     """What `all` makes: data, models and results, so that a missing model is noticed as well as a missing table."""
     per_seed = [*rules.prepare_split.output, *RECOGNISER]
@@ -90,5 +108,6 @@ def every_output():
         *trained_files,
         *evaluated(rules.evaluate.output),
         *rules.tables.output,
+        *rules.cost_table.output,
         *rules.figures.output,
     ]
