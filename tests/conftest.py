@@ -18,6 +18,14 @@ SMALL_MASKGIT = json.dumps(
 )
 
 
+def pytest_collection_modifyitems(items):
+    """Tests marked `gpu` need one."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     torch.set_num_threads(1)

@@ -5,12 +5,18 @@ import select
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from stscq.backbones import build
+from stscq.data.store import open_store
 from stscq.device import mixed, own_device
+from stscq.evaluation.reconstruct import decode, encode
+from stscq.training import stage1, stage2, stage3
+from stscq.training.tokenizer_io import load_codec
 from tests.conftest import ROOT, SMALL_MASKGIT
+from tests.test_training import IBQ, STAGE1, STAGE2, STAGE3, TITOK, weights
 
 JOB = """
 import sys, time
@@ -62,7 +68,32 @@ def test_mixed_precision_reaches_the_convolutions_and_float32_comes_out():
 
 
 @pytest.mark.gpu
-def test_a_stage_runs_on_the_gpu(tmp_path):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("model", [SMALL_MASKGIT, IBQ, TITOK], ids=["maskgit_vqgan", "ibq", "titok"])
+def test_all_stages_and_the_evaluation_on_a_gpu(places, split, tmp_path, model, precision):
+    teacher = tmp_path / "teacher"
+    pixel_decoder = None
+    if model == TITOK:
+        stage1.main(**places, out=teacher, **STAGE1)
+        pixel_decoder = teacher
+    one = {**STAGE1, "model": model, "precision": precision, "accumulate": 2, "pixel_decoder": pixel_decoder}
+    stage1.main(**places, out=tmp_path / "one", **one)
+    stage2.main(**places, start=tmp_path / "one", out=tmp_path / "two", precision=precision, **STAGE2)
+    stage3.main(**places, start=tmp_path / "two", out=tmp_path / "three", precision=precision, **STAGE3)
     assert own_device().type == "cuda"
+    codecs = [load_codec(tmp_path / "three", torch.device(kind))[0] for kind in ("cuda", "cpu")]
+    images, rows = open_store(places["store"]).images, np.arange(20)
+    for selection in ("nn", "cr"):
+        (ours, payloads), (theirs, _) = (encode(codec, images, rows, selection) for codec in codecs)
+        assert (ours.index == theirs.index).float().mean() > 0.95  # ties are rounded differently
+        difference = np.abs(decode(codecs[0], payloads).astype(int) - decode(codecs[1], payloads))
+        assert difference.max() <= 2
+
+
+@pytest.mark.gpu
+def test_same_seed_same_weights_on_a_gpu_up_to_rounding(places, tmp_path):
+    stage1.main(**places, out=tmp_path / "a", **STAGE1)
+    stage1.main(**places, out=tmp_path / "b", **STAGE1)
+    a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
+    for name, tensor in a.items():
+        torch.testing.assert_close(tensor, b[name], atol=1e-3, rtol=1e-2)
