@@ -9,6 +9,7 @@ from snakemake.utils import min_version, validate
 
 from stscq import params as stscq_params
 from stscq.errors import ParamsError
+from stscq.provenance.code import code_fingerprint
 from stscq.weights.manifest import manifest, needed
 
 min_version("9.0")

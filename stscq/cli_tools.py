@@ -3,7 +3,10 @@
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import torch
 import typer
@@ -14,16 +17,35 @@ from stscq.errors import StscqError
 def run(main: Callable[..., None]) -> None:
     """Run `main` with one option for each of its arguments; a StscqError ends the process with one line and code 1.
 
-    Threads follow OMP_NUM_THREADS, one when it is not set: jobs of the workflow run side by side.
+    A module of this package leaves a record of the run in the folder that its argument `out` names. Threads follow
+    OMP_NUM_THREADS, one when it is not set: jobs of the workflow run side by side.
     """
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(options_only(main))
+    app.command()(options_only(recorded(main)))
     try:
         app()
     except StscqError as problem:
         sys.exit(f"error: {problem}")
+
+
+def recorded(main: Callable[..., None]) -> Callable[..., None]:
+    """`main`, and then the record of its run."""
+    spec = sys.modules["__main__"].__spec__
+    module = spec.name if spec is not None else ""
+    if not module.startswith("stscq."):
+        return main
+
+    @wraps(main)
+    def with_record(**arguments: Any) -> None:
+        began = time.time()
+        main(**arguments)
+        from stscq.provenance.runs import write_record  # what it imports is not needed before
+
+        write_record(module, arguments, began)
+
+    return with_record
 
 
 def options_only(main: Callable[..., None]) -> Callable[..., None]:

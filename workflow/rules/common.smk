@@ -24,7 +24,7 @@ BACKBONES = config["backbones"]
 FACES = f"{DATA}/faces"
 SEEDS = config["seeds"]
 PYTHON = sys.executable
-CHECKPOINT = ["weights.safetensors", "recipe.json", "log.jsonl"]
+CHECKPOINT = ["weights.safetensors", "recipe.json"]
 
 
 wildcard_constraints:
@@ -52,8 +52,18 @@ def files(folder, names):
 
 
 def checkpoint(folder):
-    """The files of a finished training stage."""
+    """What a finished training stage hands on."""
     return files(folder, CHECKPOINT)
+
+
+def stage_output(folder, stage):
+    """What a training stage writes: besides that, its training curve and the record of its run."""
+    return files(folder, [*CHECKPOINT, "log.jsonl", f"{stage}.run.json"])
+
+
+def code(module):
+    """Of a rule that runs this module: its fingerprint, so that an edit of any code that it runs is noticed."""
+    return code_fingerprint(f"stscq.{module}")
 
 
 def folder_of(name):

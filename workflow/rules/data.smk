@@ -1,6 +1,7 @@
 # Faces, aligned and stored once; further sets; then for each seed who trains, who is tested, and on which pairs.
 
 SETS = stscq_params.sets_in_use(config)
+STORE = ["images.npy", "index.parquet"]
 
 
 def source_files(source):
@@ -12,8 +13,9 @@ rule prepare_faces:
     input:
         source_files(config["data"]["source"]),
     output:
-        files(FACES, ["images.npy", "index.parquet"]),
+        files(FACES, [*STORE, "prepare.run.json"]),
     params:
+        code=code("data.prepare"),
         out=subpath(output[0], parent=True),
         flags=flags({key: config["data"][key] for key in ("source", "size", "most_corrupt")}),
     threads: 1 if config["data"]["source"] == "orl" else workflow.cores
@@ -27,8 +29,9 @@ rule prepare_set:
     input:
         lambda wc: source_files(config["sets"][wc.set]["source"]),
     output:
-        files(f"{DATA}/sets/{{set}}", ["images.npy", "index.parquet", "pairs.parquet"]),
+        files(f"{DATA}/sets/{{set}}", [*STORE, "pairs.parquet", "prepare.run.json"]),
     params:
+        code=code("data.prepare"),
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags({**config["sets"][wc.set], "size": config["data"]["size"]}),
     threads: workflow.cores
@@ -40,11 +43,13 @@ rule prepare_set:
 
 rule prepare_split:
     input:
-        store=rules.prepare_faces.output,
+        store=files(FACES, STORE),
     output:
         index=f"{DATA}/splits/seed{{seed}}/index.parquet",
         pairs=f"{DATA}/splits/seed{{seed}}/pairs.parquet",
+        record=f"{DATA}/splits/seed{{seed}}/split.run.json",
     params:
+        code=code("data.split"),
         store=FACES,
         out=subpath(output.index, parent=True),
         flags=lambda wc: flags(
@@ -58,7 +63,7 @@ rule prepare_split:
 
 def store_of(name):
     """The two files of a set's image store."""
-    return rules.prepare_faces.output if name == "test" else files(f"{DATA}/sets/{name}", ["images.npy", "index.parquet"])
+    return files(FACES if name == "test" else f"{DATA}/sets/{name}", STORE)
 
 
 def training_store(wc):

@@ -1,6 +1,8 @@
 # Every codec on every set; the uncompressed images first, as the ceiling.
 
 EVALUATIONS = stscq_params.evaluations(config)
+ORIGINAL = ["metrics.json", "embeddings.npy", "centre.npy", "pairs.parquet"]
+EVALUATION = ["metrics.json", "images.parquet", "pairs.parquet", "sheet.npy"]
 FACE_SETS = [*config["evaluate_on"], *config["fairness_on"]]
 
 
@@ -14,15 +16,13 @@ rule evaluate_original:
     input:
         store=lambda wc: store_of(wc.set),
         pairs=pairs_of,
-        faces=rules.prepare_faces.output,
+        faces=files(FACES, STORE),
         split=rules.prepare_split.output.index,
         judge=verified(config["judge"]),
     output:
-        files(
-            f"{DATA}/evaluation/original/{{set}}/seed{{seed}}",
-            ["metrics.json", "embeddings.npy", "centre.npy", "pairs.parquet"],
-        ),
+        files(f"{DATA}/evaluation/original/{{set}}/seed{{seed}}", [*ORIGINAL, "original.run.json"]),
     params:
+        code=code("evaluation.original"),
         store=folder_of("store"),
         faces=FACES,
         out=subpath(output[0], parent=True),
@@ -36,7 +36,7 @@ rule evaluate_original:
 
 def original(wc):
     """The evaluation of the uncompressed images; none for pictures that are no faces."""
-    return expand(rules.evaluate_original.output, set=wc.set, seed=wc.seed) if wc.set in FACE_SETS else []
+    return files(f"{DATA}/evaluation/original/{wc.set}/seed{wc.seed}", ORIGINAL) if wc.set in FACE_SETS else []
 
 
 rule evaluate:
@@ -48,11 +48,9 @@ rule evaluate:
         weights=[path for file in config["metrics"].values() for path in verified(file)],
         judge=verified(config["judge"]),
     output:
-        files(
-            f"{DATA}/evaluation/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}",
-            ["metrics.json", "images.parquet", "pairs.parquet", "sheet.npy"],
-        ),
+        files(f"{DATA}/evaluation/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}", [*EVALUATION, "evaluate.run.json"]),
     params:
+        code=code("evaluation.evaluate"),
         store=folder_of("store"),
         original=lambda wc, input: f"--original {Path(input.original[0]).parent}" if input.original else "",
         codec=folder_of("codec"),

@@ -6,8 +6,10 @@ rule train_recogniser:
         store=rules.prepare_faces.output,
         split=rules.prepare_split.output.index,
     output:
-        files(f"{MODELS}/recogniser/seed{{seed}}", [*CHECKPOINT, "recogniser.onnx"]),
+        stage_output(f"{MODELS}/recogniser/seed{{seed}}", "train"),
+        f"{MODELS}/recogniser/seed{{seed}}/recogniser.onnx",
     params:
+        code=code("recognition.train"),
         store=FACES,
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags(
@@ -21,7 +23,7 @@ rule train_recogniser:
 
 
 PUBLISHED_RECOGNISER = config["recogniser"].get("published_weights")
-RECOGNISER = verified(PUBLISHED_RECOGNISER) or rules.train_recogniser.output
+RECOGNISER = verified(PUBLISHED_RECOGNISER) or checkpoint(f"{MODELS}/recogniser/seed{{seed}}")
 
 
 def recogniser(wc, input):

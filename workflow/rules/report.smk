@@ -18,15 +18,21 @@ REPORT_FLAGS = {
 }
 
 
-def evaluated(rule_output):
+def evaluated():
     """Every evaluation of every seed."""
-    return [
-        path
+    folders = [
+        f"{DATA}/evaluation/{name}/{variant}/{image_set}/seed{seed}"
         for name, variant in EVALUATIONS
-        for path in expand(
-            rule_output, backbone=name, variant=variant, set=stscq_params.tested_on(config, name), seed=SEEDS
-        )
+        for image_set in stscq_params.tested_on(config, name)
+        for seed in SEEDS
     ]
+    return [path for folder in folders for path in files(folder, EVALUATION)]
+
+
+def originals():
+    """Every evaluation of uncompressed images."""
+    folders = [f"{DATA}/evaluation/original/{image_set}/seed{seed}" for image_set in FACE_SETS for seed in SEEDS]
+    return [path for folder in folders for path in files(folder, ORIGINAL)]
 
 
 def training_logs():
@@ -38,11 +44,13 @@ def training_logs():
 
 rule tables:
     input:
-        original=expand(rules.evaluate_original.output, set=FACE_SETS, seed=SEEDS),
-        evaluations=evaluated(rules.evaluate.output),
+        original=originals(),
+        evaluations=evaluated(),
     output:
         [f"{RESULTS}/tables/{name}.{kind}" for name in TABLES for kind in ("csv", "md")],
+        f"{RESULTS}/tables/tables.run.json",
     params:
+        code=code("report.tables"),
         evaluation=f"{DATA}/evaluation",
         out=subpath(output[0], parent=True),
         flags=flags({"profile": PROFILE, **REPORT_FLAGS}),
@@ -55,12 +63,14 @@ rule tables:
 rule figures:
     input:
         store=store_of(config["evaluate_on"][0]),
-        original=expand(rules.evaluate_original.output, set=FACE_SETS, seed=SEEDS),
-        evaluations=evaluated(rules.evaluate.output),
+        original=originals(),
+        evaluations=evaluated(),
         logs=training_logs(),
     output:
         [f"{RESULTS}/figures/{name}.png" for name in FIGURES],
+        f"{RESULTS}/figures/figures.run.json",
     params:
+        code=code("report.figures"),
         evaluation=f"{DATA}/evaluation",
         models=MODELS,
         store=folder_of("store"),
@@ -75,8 +85,9 @@ rule figures:
 
 rule cost_table:
     output:
-        files(f"{RESULTS}/tables", ["cost.csv", "cost.md"]),
+        files(f"{RESULTS}/tables", ["cost.csv", "cost.md", "cost.run.json"]),
     params:
+        code=code("report.cost"),
         out=subpath(output[0], parent=True),
         flags=flags(
             {
@@ -93,20 +104,20 @@ rule cost_table:
 
 def every_output():
     """What `all` makes: data, models and results, so that a missing model is noticed as well as a missing table."""
-    per_seed = [*rules.prepare_split.output, *RECOGNISER]
-    trained_files = [
-        path
-        for backbone, variant in EVALUATIONS
-        for rule in ([rules.stage1] if variant == "stage1" else [rules.stage2, rules.stage3])
-        for path in expand(rule.output, backbone=backbone, variant=variant, seed=SEEDS)
-    ]
+    recogniser = verified(PUBLISHED_RECOGNISER) or rules.train_recogniser.output
+    runs = {name: dict(backbone=name, set=stscq_params.tested_on(config, name), seed=SEEDS) for name in BACKBONES}
     return [
         *rules.prepare_faces.output,
         *expand(rules.prepare_set.output, set=SETS),
-        *expand(per_seed, seed=SEEDS),
+        *expand([*rules.prepare_split.output, *recogniser], seed=SEEDS),
+        *expand(rules.stage1.output, backbone=list(BACKBONES), seed=SEEDS),
+        *(
+            path
+            for name, b in BACKBONES.items()
+            for path in expand([*rules.stage2.output, *rules.stage3.output], variant=b["variants"], **runs[name])
+        ),
         *expand(rules.evaluate_original.output, set=FACE_SETS, seed=SEEDS),
-        *trained_files,
-        *evaluated(rules.evaluate.output),
+        *(path for name, v in EVALUATIONS for path in expand(rules.evaluate.output, variant=v, **runs[name])),
         *rules.tables.output,
         *rules.cost_table.output,
         *rules.figures.output,

@@ -15,8 +15,9 @@ rule stage1:
         pixel_decoder=pixel_decoder,
         published=lambda wc: verified(BACKBONES[wc.backbone].get("published_weights")),
     output:
-        checkpoint(f"{MODELS}/{{backbone}}/stage1/seed{{seed}}"),
+        stage_output(f"{MODELS}/{{backbone}}/stage1/seed{{seed}}", "stage1"),
     params:
+        code=code("training.stage1"),
         store=folder_of("store"),
         recogniser=recogniser,
         out=subpath(output[0], parent=True),

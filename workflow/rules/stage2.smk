@@ -11,10 +11,11 @@ rule stage2:
         store=training_store,
         split=training_index,
         recogniser=RECOGNISER,
-        start=rules.stage1.output,
+        start=checkpoint(f"{MODELS}/{{backbone}}/stage1/seed{{seed}}"),
     output:
-        checkpoint(f"{MODELS}/{{backbone}}/stage2/{{variant}}/seed{{seed}}"),
+        stage_output(f"{MODELS}/{{backbone}}/stage2/{{variant}}/seed{{seed}}", "stage2"),
     params:
+        code=code("training.stage2"),
         store=folder_of("store"),
         recogniser=recogniser,
         start=folder_of("start"),

@@ -6,10 +6,11 @@ rule stage3:
         store=training_store,
         split=training_index,
         recogniser=RECOGNISER,
-        start=rules.stage2.output,
+        start=checkpoint(f"{MODELS}/{{backbone}}/stage2/{{variant}}/seed{{seed}}"),
     output:
-        checkpoint(f"{MODELS}/{{backbone}}/stage3/{{variant}}/seed{{seed}}"),
+        stage_output(f"{MODELS}/{{backbone}}/stage3/{{variant}}/seed{{seed}}", "stage3"),
     params:
+        code=code("training.stage3"),
         store=folder_of("store"),
         recogniser=recogniser,
         start=folder_of("start"),

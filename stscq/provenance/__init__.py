@@ -1,0 +1,1 @@
+"""Where a file came from, and whether it is what parameters, data and code say."""

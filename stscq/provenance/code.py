@@ -1,0 +1,104 @@
+"""A fingerprint of the code that a module runs: of itself and of all modules of this package that it imports.
+
+A real edit changes the fingerprints of the rules that run it; comments, docstrings and layout change none.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import stscq
+from stscq.errors import StscqError
+
+ROOT = Path(stscq.__file__).parent
+
+
+def code_fingerprint(module: str) -> str:
+    """SHA-256 over the import closure of `module` (such as stscq.training.stage2) inside the package.
+
+    Data files of the package that the code names (published.yaml) belong to it. Raises StscqError, naming file and
+    line, when a module is missing or cannot be parsed.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(closure(module)):
+        digest.update(f"{name} {essence(name)}\n".encode())
+    return digest.hexdigest()
+
+
+def closure(module: str) -> set[str]:
+    """The module and all modules of the package that it imports, directly or not; imports inside functions count."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += imports(name)
+    return found
+
+
+def source_file(module: str) -> Path | None:
+    """The file of a module; None when there is no such module (an imported name may be a function).
+
+    By its place, not by importlib, which would import torch to find what lies beside it.
+    """
+    place = ROOT.parent.joinpath(*module.split("."))
+    return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    file = source_file(module)
+    if file is None:
+        raise StscqError(f"{module}: no such module; a rule names it")
+    try:
+        return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    except SyntaxError as problem:
+        raise StscqError(f"{file}, line {problem.lineno}: {problem.msg}") from problem
+
+
+@cache
+def imports(module: str) -> tuple[str, ...]:
+    """What a module imports from the package; importing a.b.c runs a and a.b as well."""
+    names: set[str] = set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    ours = {name for name in names if name.split(".")[0] == ROOT.name and source_file(name)}
+    parents = {".".join(name.split(".")[:depth]) for name in ours for depth in range(1, name.count(".") + 1)}
+    return tuple(sorted(ours | parents))
+
+
+@cache
+def essence(module: str) -> str:
+    """SHA-256 of a module without comments, docstrings and layout, and of the data files that it names."""
+    file = source_file(module)
+    assert file is not None
+    bare = WithoutDocstrings().visit(ast.parse(file.read_text(encoding="utf-8")))
+    digest = hashlib.sha256(ast.dump(bare).encode())
+    for data in data_files(module):
+        digest.update(data.read_bytes())
+    return digest.hexdigest()
+
+
+def data_files(module: str) -> Iterator[Path]:
+    """Files beside a module (or in the package's root) whose names stand in its code as strings."""
+    file = source_file(module)
+    assert file is not None
+    names = {node.value for node in ast.walk(tree(module)) if isinstance(node, ast.Constant)}
+    for name in sorted(name for name in names if isinstance(name, str) and name.endswith((".yaml", ".json"))):
+        if (file.parent / name).is_file() and Path(name).name == name:
+            yield file.parent / name
+
+
+class WithoutDocstrings(ast.NodeTransformer):
+    """Strings that stand alone do nothing: docstrings of modules, classes, functions, and of constants."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return ast.copy_location(ast.Pass(), node) if alone else node
