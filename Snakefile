@@ -8,8 +8,10 @@ from pathlib import Path
 from snakemake.utils import min_version, validate
 
 from stscq import params as stscq_params
-from stscq.errors import ParamsError
+from stscq.errors import ParamsError, StscqError
 from stscq.provenance.code import code_fingerprint
+from stscq.provenance.jobs import INNER
+from stscq.provenance.reconcile import reconcile, remember
 from stscq.weights.manifest import manifest, needed
 
 min_version("9.0")

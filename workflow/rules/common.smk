@@ -69,3 +69,19 @@ def code(module):
 def folder_of(name):
     """The folder of a rule's input, which its program takes whole."""
     return lambda wc, input: str(Path(input[name][0]).parent)
+
+
+PLACES = [Path(DATA), Path(MODELS), Path(RESULTS)]
+if workflow.is_main_process and INNER not in os.environ:
+    try:
+        reconcile(PLACES, workflow.config_settings.overwrite_config)
+    except StscqError as problem:
+        raise WorkflowError(str(problem))
+
+
+onsuccess:
+    remember(PLACES)
+
+
+onerror:
+    remember(PLACES)
