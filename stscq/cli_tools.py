@@ -39,11 +39,12 @@ def recorded(main: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(main)
     def with_record(**arguments: Any) -> None:
-        began = time.time()
-        main(**arguments)
-        from stscq.provenance.runs import write_record  # what it imports is not needed before
+        from stscq.provenance.runs import one_at_a_time, write_record  # no need to wait for it with --help
 
-        write_record(module, arguments, began)
+        with one_at_a_time(module, arguments["out"]):
+            began = time.time()
+            main(**arguments)
+            write_record(module, arguments, began)
 
     return with_record
 

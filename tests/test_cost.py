@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from stscq.evaluation.cost import count_macs, encoder_mib, on_meta
+from stscq.evaluation.count_cost import count
 from stscq.params import with_profile
-from stscq.report.cost import cost_table
 from tests.conftest import ROOT
 from tests.test_backbones import PUBLISHED
 
@@ -24,7 +24,7 @@ def test_macs_and_encoder_size(name):
 def test_storage_and_macs_stand_within_one_percent_of_the_papers_storage():
     paper = with_profile(yaml.safe_load((ROOT / "params.yaml").read_text()), ROOT / "config", {"profile": "paper"})
     models = {name: backbone["model"] for name, backbone in paper["backbones"].items()}
-    frame = cost_table(models, paper["data"]["size"], paper["stage2"]["rank"]).frame
+    frame = count(models, paper["data"]["size"], paper["stage2"]["rank"])
     assert len(frame) == 12
     assert frame.storage_difference_percent.abs().max() < 1
     # 0.25 MiB are TiTok-S's latent tokens, which the paper's encoder leaves out.

@@ -13,6 +13,7 @@ import stscq
 from stscq.errors import StscqError
 
 ROOT = Path(stscq.__file__).parent
+RECORDING = "stscq.provenance"
 
 
 def code_fingerprint(module: str) -> str:
@@ -28,12 +29,15 @@ def code_fingerprint(module: str) -> str:
 
 
 def closure(module: str) -> set[str]:
-    """The module and all modules of the package that it imports, directly or not; imports inside functions count."""
+    """The module and all modules of the package that it imports, directly or not; imports inside functions count.
+
+    Modules that keep the records themselves are left out: they do not change what is computed.
+    """
     found: set[str] = set()
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in found:
+        if name not in found and not name.startswith(RECORDING):
             found.add(name)
             waiting += imports(name)
     return found

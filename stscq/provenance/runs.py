@@ -3,19 +3,23 @@
 Every module that the workflow calls writes one, OUT/MODULE.run.json, because stscq.cli_tools does it for all.
 """
 
+import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from stscq.provenance.code import ROOT, code_fingerprint
-from stscq.provenance.hashes import sha256_of
+from stscq.provenance.hashes import CACHE, sha256_of
 from stscq.training.checkpoint import write_atomically
 
 ENDING = ".run.json"
@@ -25,6 +29,24 @@ PACKAGES = ("torch", "numpy", "pandas", "scikit-image", "onnxruntime", "onnx", "
 def record_file(module: str, out: Path) -> Path:
     """Where the run of a module writes its record: models/.../stage1.run.json."""
     return out / f"{module.rsplit('.', 1)[-1]}{ENDING}"
+
+
+@contextmanager
+def one_at_a_time(module: str, out: Path) -> Iterator[None]:
+    """A workflow that was killed leaves its jobs running: the same job, started again, waits until they have ended."""
+    name = hashlib.sha256(f"{module} {out.resolve()}".encode()).hexdigest()[:16]
+    place = CACHE.parent / "locks"
+    place.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place / name)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print(f"{out}: another process is writing there; waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_record(module: str, arguments: Mapping[str, Any], began: float) -> None:
@@ -48,11 +70,15 @@ def write_record(module: str, arguments: Mapping[str, Any], began: float) -> Non
 
 
 def contents(place: Path) -> list[Path]:
-    """A file, or the files of a folder (not deeper); without records and what is unfinished."""
+    """A file, or the files of a folder, however deep; without records and what is hidden or unfinished."""
     if place.is_file():
         return [place]
-    found = [file for file in sorted(place.iterdir()) if file.is_file()] if place.is_dir() else []
-    return [file for file in found if not file.name.startswith(".") and not file.name.endswith(ENDING)]
+    found = [file for file in sorted(place.rglob("*")) if file.is_file()]
+    return [file for file in found if not any(unwanted(part) for part in file.relative_to(place).parts)]
+
+
+def unwanted(name: str) -> bool:
+    return name.startswith(".") or name.endswith((ENDING, ".partial"))
 
 
 def git_state() -> dict[str, Any]:

@@ -61,3 +61,22 @@ rule evaluate:
     shell:
         "{PYTHON} -m stscq.evaluation.evaluate --store {params.store} --pairs {input.pairs} {params.original}"
         " --codec {params.codec} {params.flags} --out {params.out} &> {log}"
+
+
+rule count_cost:
+    output:
+        files(f"{DATA}/cost", ["cost.csv", "count_cost.run.json"]),
+    params:
+        code=code("evaluation.count_cost"),
+        out=subpath(output[0], parent=True),
+        flags=flags(
+            {
+                "models": {name: backbone["model"] for name, backbone in PUBLISHED["backbones"].items()},
+                "image_size": PUBLISHED["data"]["size"],
+                "rank": PUBLISHED["stage2"]["rank"],
+            }
+        ),
+    log:
+        f"logs/{PROFILE}/count_cost.log",
+    shell:
+        "{PYTHON} -m stscq.evaluation.count_cost {params.flags} --out {params.out} &> {log}"

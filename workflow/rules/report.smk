@@ -2,7 +2,7 @@
 
 OWN_SETS = {name: b["evaluate_on"] for name, b in BACKBONES.items() if "evaluate_on" in b}
 TABLES = [
-    *("headline", "main", "variants", "seeds", "selection_at_inference", "selection_in_training", "image_quality"),
+    *("headline", "main", "variants", "seeds", "selection_at_inference", "selection_in_training", "image_quality", "cost"),
     *(("per_dataset_accuracy", "per_dataset_ids") if len(config["evaluate_on"]) > 1 else ()),
     *(("fairness",) if config["fairness_on"] else ()),
     *(("imagenet",) if OWN_SETS else ()),
@@ -46,18 +46,21 @@ rule tables:
     input:
         original=originals(),
         evaluations=evaluated(),
+        cost=files(f"{DATA}/cost", ["cost.csv"]),
     output:
         [f"{RESULTS}/tables/{name}.{kind}" for name in TABLES for kind in ("csv", "md")],
-        f"{RESULTS}/tables/tables.run.json",
+        files(f"{RESULTS}/tables", ["metrics.json", "tables.run.json"]),
     params:
         code=code("report.tables"),
         evaluation=f"{DATA}/evaluation",
+        cost=folder_of("cost"),
         out=subpath(output[0], parent=True),
         flags=flags({"profile": PROFILE, **REPORT_FLAGS}),
     log:
         f"logs/{PROFILE}/tables.log",
     shell:
-        "{PYTHON} -m stscq.report.tables --evaluation {params.evaluation} {params.flags} --out {params.out} &> {log}"
+        "{PYTHON} -m stscq.report.tables --evaluation {params.evaluation} --cost {params.cost} {params.flags}"
+        " --out {params.out} &> {log}"
 
 
 rule figures:
@@ -83,25 +86,6 @@ rule figures:
         " --store {params.store} {params.flags} --out {params.out} &> {log}"
 
 
-rule cost_table:
-    output:
-        files(f"{RESULTS}/tables", ["cost.csv", "cost.md", "cost.run.json"]),
-    params:
-        code=code("report.cost"),
-        out=subpath(output[0], parent=True),
-        flags=flags(
-            {
-                "models": {name: backbone["model"] for name, backbone in PUBLISHED["backbones"].items()},
-                "image_size": PUBLISHED["data"]["size"],
-                "rank": PUBLISHED["stage2"]["rank"],
-            }
-        ),
-    log:
-        f"logs/{PROFILE}/cost_table.log",
-    shell:
-        "{PYTHON} -m stscq.report.cost {params.flags} --out {params.out} &> {log}"
-
-
 def every_output():
     """What `all` makes: data, models and results, so that a missing model is noticed as well as a missing table."""
     recogniser = verified(PUBLISHED_RECOGNISER) or rules.train_recogniser.output
@@ -119,6 +103,6 @@ def every_output():
         *expand(rules.evaluate_original.output, set=FACE_SETS, seed=SEEDS),
         *(path for name, v in EVALUATIONS for path in expand(rules.evaluate.output, variant=v, **runs[name])),
         *rules.tables.output,
-        *rules.cost_table.output,
+        *rules.count_cost.output,
         *rules.figures.output,
     ]

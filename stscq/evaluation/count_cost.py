@@ -1,0 +1,57 @@
+"""What each published row costs at the edge, counted from our modules, beside what the paper prints.
+
+python -m stscq.evaluation.count_cost --models '{"titok_s": {...}}' --image-size 256 --rank 16 --out data/demo/cost
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stscq.cli_tools import run
+from stscq.evaluation.cost import count_macs, edge_mib, on_meta
+from stscq.report.published import published_rows
+from stscq.training.checkpoint import write_atomically
+
+ERRATUM = 98.70 - 90.69
+"""MiB: MaskGIT-VQGAN's encoder in the paper's token-specific rows, and in its global row, which is right."""
+ENTRIES = {1: 4096, 16: 1024, 256: 256}
+"""Entries a codebook of the published rows, by their number of groups."""
+
+
+def cost_row(published: Mapping[Any, Any], model: Mapping[str, Any], image_size: int, rank: int) -> dict[str, Any]:
+    shared = published["method"] == "global"
+    M, selection = published["codebooks"], "cr" if published["method"] == "CR" else "nn"
+    tokenizer = on_meta({**model, "image_size": image_size})
+    macs = count_macs(tokenizer, image_size)
+    storage = edge_mib(tokenizer, M, ENTRIES[M], shared, selection, rank)
+    erratum = ERRATUM if published["backbone"] == "maskgit_vqgan" and not shared else 0.0
+    return {
+        "backbone": published["backbone"],
+        "method": published["method"],
+        "codebooks": f"{M} x {ENTRIES[M]}",
+        "storage_mib": storage,
+        "published_storage_mib": published["storage_mib"],
+        "corrected_storage_mib": published["storage_mib"] - erratum,
+        "storage_difference_percent": 100 * (storage / (published["storage_mib"] - erratum) - 1),
+        "encoder_giga_macs": macs.encoder / 1e9,
+        "giga_macs": (macs.encoder + macs.decoder) / 1e9,
+        "published_giga_macs": published["giga_macs"],
+    }
+
+
+def count(models: Mapping[str, Any], image_size: int, rank: int) -> pd.DataFrame:
+    """A row for each published one. MODELS: the published sizes of each backbone (the `model` of config/paper.yaml)."""
+    rows = published_rows("cost").to_dict("records")
+    return pd.DataFrame([cost_row(row, models[row["backbone"]], image_size, rank) for row in rows])
+
+
+def main(models: str, image_size: int, rank: int, out: Path) -> None:
+    """Writes OUT/cost.csv, from which stscq.report.tables makes the table. MODELS is JSON; RANK the router's."""
+    write_atomically(out / "cost.csv", count(json.loads(models), image_size, rank).to_csv(index=False))
+
+
+if __name__ == "__main__":
+    run(main)
