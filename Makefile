@@ -1,6 +1,7 @@
 # make reproduce    set up and run the whole demo: every table and figure
 # make test         set up and run the tests
 # make paper-tiny   the paper profile on tiny sets: published size, two steps a stage (minutes)
+# make provenance   Snakemake and DVC on small projects: every trap, kills, two users (some twenty minutes)
 # make lint         style and types
 
 PYTHON ?= python3.11
@@ -11,7 +12,7 @@ CORES ?= all
 # One stamp a lock file: a changed lock makes a new environment, an unchanged one is left alone.
 READY := $(VENV)/.ready-$(firstword $(shell sha256sum requirements.lock pyproject.toml | sha256sum))
 
-.PHONY: reproduce smoke test paper-tiny lint environment
+.PHONY: reproduce smoke test paper-tiny provenance lint environment
 .DELETE_ON_ERROR:
 
 reproduce: $(READY)
@@ -25,6 +26,9 @@ test: $(READY)
 
 paper-tiny: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/paper_tiny.py
+
+provenance: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m provenance tests/provenance
 
 lint: $(READY)
 	$(BIN)/ruff check .

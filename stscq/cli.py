@@ -58,6 +58,47 @@ def params(
     typer.echo(yaml.safe_dump(merged, sort_keys=False))
 
 
+@app.command()
+def plan() -> None:
+    """Write what DVC goes by: plan.yaml (numbers and code of every stage), and dvc.yaml where it is not current."""
+    from stscq.provenance.commands import write_plan
+
+    write_plan()
+
+
+@app.command()
+def make(stage: Annotated[str, typer.Argument(help="As dvc.yaml calls it")]) -> None:
+    """Run the jobs of one stage of dvc.yaml. DVC calls this; you call dvc repro, or snakemake."""
+    from stscq.provenance.commands import make as make_stage
+
+    make_stage(stage)
+
+
+@app.command()
+def adopt() -> None:
+    """Have Snakemake take over files that dvc brought. Every snakemake command does so by itself; this says what is not
+    current. Code 1 unless everything is."""
+    from stscq.provenance.commands import adopt_all
+
+    raise typer.Exit(0 if adopt_all() else 1)
+
+
+@app.command()
+def record() -> None:
+    """After a plain snakemake run: have DVC take what was made as the results of its stages."""
+    from stscq.provenance.commands import record_all
+
+    record_all()
+
+
+@app.command()
+def why(path: Annotated[Path, typer.Argument(help="A file that the workflow made, or its folder")]) -> None:
+    """Print where a file came from, and whether it is current. Code 1 if it is not."""
+    from stscq.provenance.commands import why as tell_why
+
+    raise typer.Exit(0 if tell_why(path) else 1)
+
+
 @weights_app.command("list")
 def weights_list(profile: Needing = None, folder: Folder = Path()) -> None:
     """Print a table: file, what for, size, state, source."""

@@ -1,0 +1,162 @@
+"""What `stscq plan`, `make`, `adopt`, `record` and `why` do and print. All work in the folder of the project."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stscq.errors import StscqError
+from stscq.params import check, with_profile
+from stscq.provenance.jobs import INNER, Job, current_jobs
+from stscq.provenance.plan import PLAN, Stage, as_yaml, dvc_yaml, plan, stages
+from stscq.provenance.reconcile import adopt, records, remember
+from stscq.provenance.state import State, states
+from stscq.training.checkpoint import write_atomically
+
+DVC_YAML = "dvc.yaml"
+SHOWN = 10
+
+
+def places() -> list[Path]:
+    """The folders of the profile that params.yaml names. Raises ParamsError for wrong parameters."""
+    base = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    merged = with_profile(base, Path("config"), {})
+    check(merged)
+    return [Path(top) / merged["profile"] for top in ("data", "models", "results")]
+
+
+def write_plan() -> None:
+    """plan.yaml, and dvc.yaml where it is not what the parameters ask for.
+
+    Raises StscqError in the second case: DVC has read the old one already.
+    """
+    places()
+    found = stages(current_jobs({}))
+    write_atomically(Path(PLAN), as_yaml(plan(found), "Written by `stscq plan`, for DVC. Not to be edited."))
+    text = as_yaml(dvc_yaml(found), "Written by `stscq plan` from params.yaml and the workflow. Not to be edited.")
+    before = Path(DVC_YAML).read_text(encoding="utf-8") if Path(DVC_YAML).is_file() else ""
+    if text != before:
+        write_atomically(Path(DVC_YAML), text)
+        raise StscqError(f"{DVC_YAML} was not that of params.yaml; it is now: run the same command again")
+
+
+def make(name: str) -> None:
+    """Run the jobs of one stage, whose inputs are there: what DVC calls.
+
+    Raises StscqError when there is no such stage, or a job fails.
+    """
+    stage = find(name, stages(current_jobs({})))
+    rules = sorted({rule for job in stage.jobs for rule in RULES[job.module]})
+    targets = [str(job.record) for job in stage.jobs]
+    command = [sys.executable, "-m", "snakemake", "--cores", "all", *targets, "--allowed-rules", *rules]
+    done = subprocess.run(command, env={**os.environ, INNER: "1"}, check=False)
+    if done.returncode:
+        raise StscqError(f"stage {name} failed; see the log that is named above")
+
+
+RULES = {
+    "stscq.data.prepare": ("prepare_faces", "prepare_set"),
+    "stscq.data.split": ("prepare_split",),
+    "stscq.recognition.train": ("train_recogniser",),
+    "stscq.training.stage1": ("stage1",),
+    "stscq.training.stage2": ("stage2",),
+    "stscq.training.stage3": ("stage3",),
+    "stscq.evaluation.original": ("evaluate_original",),
+    "stscq.evaluation.evaluate": ("evaluate",),
+    "stscq.evaluation.count_cost": ("count_cost",),
+    "stscq.report.tables": ("tables",),
+    "stscq.report.figures": ("figures",),
+}
+"""Module -> the rules that run it."""
+
+
+def find(name: str, found: Sequence[Stage]) -> Stage:
+    for stage in found:
+        if stage.name == name:
+            return stage
+    raise StscqError(f"{name}: no such stage; there are {', '.join(stage.name for stage in found)}")
+
+
+def adopt_all() -> bool:
+    """Have Snakemake take over what is current. One line for each job that is not; True when all are."""
+    found = adopt({})
+    remember(places())
+    return report(found)
+
+
+def report(found: Mapping[Job, State]) -> bool:
+    stale = {job: state for job, state in found.items() if not state.current}
+    for job, state in list(stale.items())[:SHOWN]:
+        print(f"{job.out}: {reason(state)}")
+    if len(stale) > SHOWN:
+        print(f"... and {len(stale) - SHOWN} more")
+    print(f"{len(found) - len(stale)} of {len(found)} jobs are current")
+    return not stale
+
+
+def reason(state: State) -> str:
+    return state.problems[0] if state.problems else f"waits for {state.waits_for}"
+
+
+def record_all() -> None:
+    """Tell DVC that what a plain `snakemake` run made is what its stages would make.
+
+    Raises StscqError, after naming what is not current, when anything is not; DVC then learns nothing.
+    """
+    found = states(current_jobs({}))
+    if not report(found):
+        raise StscqError("not recorded: run `snakemake --cores all all` first, then `stscq record`")
+    left_over = sorted(set(records(places())) - {job.record for job in found})
+    if left_over:
+        raise StscqError(
+            f"not recorded: {left_over[0].parent} is of other parameters ({len(left_over)} such folders), and would be "
+            "recorded with the rest; delete it"
+        )
+    write_plan()
+    dvc("commit", "--force", "--no-relink")
+    print("recorded in dvc.lock; now git add dvc.lock, and dvc push to share the files")
+
+
+def dvc(*arguments: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False)
+    if done.returncode:
+        raise StscqError(f"dvc {' '.join(arguments)} failed; see above")
+
+
+def why(path: Path) -> bool:
+    """Print where a file or folder came from; True when it is current.
+
+    Raises StscqError when no job of the workflow makes it.
+    """
+    found = states(current_jobs({}))
+    wanted = path.resolve()
+    for job, state in found.items():
+        made = [Path(file).resolve() for file in (state.record or {}).get("outputs", [])]
+        if wanted in (*made, job.out.resolve(), job.record.resolve()):
+            tell(path, job, state)
+            return state.current
+    raise StscqError(f"{path}: no job of the profile in params.yaml makes it, or its record is gone")
+
+
+def tell(path: Path, job: Job, state: State) -> None:
+    record: Mapping[str, Any] = state.record or {}
+    lines = [f"{path}"]
+    if record:
+        dirty = " with uncommitted changes" if record["git"]["dirty"] else ""
+        machine = record["machine"]
+        files = sorted(file for group in record["inputs"].values() for file in group)
+        lines += [
+            f"  made by   {' '.join(record['command'][1:])}",
+            f"  at        {record['began']}, in {record['seconds']:.0f} s, on {machine.get('gpu', machine['cpu'])}",
+            f"  from      commit {record['git']['commit']}{dirty}",
+            f"  with      {', '.join(f'{name} {number}' for name, number in record['versions'].items())}",
+            *(f"  read      {file}" for file in files[:SHOWN]),
+            *([f"            and {len(files) - SHOWN} more"] if len(files) > SHOWN else []),
+        ]
+    problems = [] if state.current else state.problems or [reason(state)]
+    lines += [f"  current   no: {problem}" for problem in problems] or ["  current   yes"]
+    print("\n".join(lines))

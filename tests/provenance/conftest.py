@@ -1,0 +1,135 @@
+"""A project of its own, small enough to run whole: one backbone, two seeds, two steps a stage. Made once and copied."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stscq.params import merge
+from tests.conftest import ROOT
+
+OVERLAY = {
+    "seeds": [1, 2],
+    "data": {"size": 32, "test_people": 4, "folds": 2},
+    "recogniser": {"steps": 2},
+    "stage1": {"steps": 2, "continuous_steps": 1},
+    "stage2": {"steps": 2},
+    "stage3": {"steps": 2},
+    "backbones": {
+        **dict.fromkeys(["titok_s", "titok_l", "ibq"]),
+        "maskgit_vqgan": {"variants": {"token_specific": None}},
+    },
+}
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "DVC_NO_ANALYTICS": "1",
+}
+
+
+class Project:
+    """A checkout. Commands run in it as a user would type them."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def run(self, command, check=True):
+        """Output of a shell command, both streams."""
+        done = subprocess.run(
+            command, shell=True, cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
+        )
+        said = done.stdout + done.stderr
+        assert not check or done.returncode == 0, f"{command}: {said[-3000:]}"
+        return said
+
+    def fails(self, command):
+        done = subprocess.run(
+            command, shell=True, cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode != 0, f"{command} should have failed"
+        return done.stdout + done.stderr
+
+    def jobs(self, *options):
+        """Rule -> number of jobs that snakemake would run now; empty when there is nothing to do."""
+        said = self.run(f"snakemake -n --cores 2 all {' '.join(options)}")
+        if "Nothing to be done" in said:
+            return {}
+        lines = [line.split() for line in said.split("Job stats:")[1].splitlines()]
+        found = {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit()}
+        return {rule: n for rule, n in found.items() if rule not in ("all", "total")}
+
+    def stale_stages(self):
+        """Names of the stages that dvc would run, the plan brought up to date."""
+        self.run("dvc repro -q -s plan")
+        said = self.run("dvc status --json", check=False)
+        return set(yaml.safe_load(said[said.index("{") :]))
+
+    def edit(self, path, old, new):
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text, f"{path} has no {old!r}"
+        file.write_text(text.replace(old, new, 1))
+
+    def params(self, **change):
+        file = self.folder / "params.yaml"
+        file.write_text(yaml.safe_dump(merge(yaml.safe_load(file.read_text()), change), sort_keys=False))
+
+    def contents(self):
+        """Path -> bytes of what is computed, without records and curves, which hold times."""
+        found = {}
+        for top in ("data", "models", "results"):
+            for file in sorted((self.folder / top).rglob("*")):
+                if file.is_file() and not file.name.endswith((".run.json", "log.jsonl", ".png")):
+                    found[str(file.relative_to(self.folder))] = file.read_bytes()
+        return found
+
+
+def write_project(folder):
+    for name in ("Snakefile", "workflow", "profiles", "config", "stscq", ".gitignore", ".dvcignore"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    params = merge(yaml.safe_load((ROOT / "params.yaml").read_text()), OVERLAY)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    project = Project(folder)
+    project.run("git init -q && git config user.email a@b.c && git config user.name x")
+    project.run("dvc init -q && dvc config core.analytics false")
+    assert "run the same command again" in project.fails("python -m stscq.cli plan")  # it had to write dvc.yaml
+    project.run("python -m stscq.cli plan && git add -A && git commit -qm code")
+    return project
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """Run by snakemake, recorded for dvc, committed, and pushed to a remote beside it."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "project").mkdir()
+    project = write_project(folder / "project")
+    project.run("snakemake --cores 2 all")
+    project.run("python -m stscq.cli record")
+    project.run(f"dvc remote add -q -d store {folder / 'store'} && dvc push -q")
+    project.run("git add -A && git commit -qm results")
+    return project
+
+
+@pytest.fixture
+def project(made, tmp_path):
+    """A copy that may be spoilt, with times and notes of Snakemake as they were."""
+    subprocess.run(["cp", "-a", made.folder, tmp_path / "project"], check=True)
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def clone(made, tmp_path):
+    """A fresh clone after `dvc pull`: no notes of Snakemake, times in the order of the pull."""
+    subprocess.run(["git", "clone", "-q", made.folder, tmp_path / "clone"], check=True)
+    clone = Project(tmp_path / "clone")
+    clone.run("dvc pull -q")
+    return clone

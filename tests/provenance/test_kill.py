@@ -1,0 +1,45 @@
+"""kill -9 at random moments; then one documented command, and the results of an unbroken run."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.provenance.conftest import ENVIRONMENT, Project, write_project
+
+TIMES = int(os.environ.get("STSCQ_KILLS", "3"))
+"""20 by hand: STSCQ_KILLS=20 make provenance."""
+pytestmark = pytest.mark.provenance
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fresh") / "project"
+    folder.mkdir()
+    return write_project(folder)
+
+
+@pytest.mark.parametrize("command", ["snakemake --cores 2 all", "dvc repro"])
+@pytest.mark.parametrize("number", range(TIMES))
+def test_killed_and_run_again(made, fresh, tmp_path, command, number):
+    if command.startswith("dvc") and number > max(0, TIMES // 3 - 1):
+        pytest.skip("dvc runs one stage after another: fewer times")
+    subprocess.run(["cp", "-a", fresh.folder, tmp_path / "project"], check=True)
+    project = Project(tmp_path / "project")
+    process = subprocess.Popen(
+        command.split(), cwd=project.folder, env=ENVIRONMENT, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    time.sleep(random.Random(number).uniform(5, 70))
+    os.kill(process.pid, signal.SIGKILL)  # this process alone: its jobs go on, as orphans
+    process.wait()
+    # What docs/provenance.md says to do after a kill.
+    project.run("snakemake --cores 2 all --unlock")
+    project.run("snakemake --cores 2 all")
+    assert project.jobs() == {}
+    assert project.contents() == made.contents()
+    project.run("python -m stscq.cli record")
+    assert project.stale_stages() == set()

@@ -1,0 +1,208 @@
+"""Snakemake and DVC on one project, by the real commands. Numbers are those of the list in docs/provenance.md.
+
+`make provenance`; not among the other tests, because each builds or copies a project that ran.
+"""
+
+import json
+import os
+
+import pytest
+
+pytestmark = pytest.mark.provenance
+STAGE2 = {"stage2": 4, "stage3": 4, "evaluate": 4, "tables": 1, "figures": 1}
+SWITCHABLE = {"stage2": 2, "stage3": 2, "evaluate": 2, "tables": 1, "figures": 1}
+
+
+def test_nothing_to_do_after_a_run_for_both_tools(project):
+    assert project.jobs() == {}
+    assert project.stale_stages() == set()
+    assert "up to date" in project.run("dvc repro")
+
+
+def test_1_two_equal_numbers_that_change_places_are_seen(project):
+    project.edit("params.yaml", "balance: 1.0\n  confidence: 0.1", "balance: 0.1\n  confidence: 1.0")
+    assert project.jobs() == STAGE2
+    assert {name for name in project.stale_stages() if "stage2" in name} == {
+        "maskgit_vqgan-stage2-global", "maskgit_vqgan-stage2-switchable_16x4",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "expected"),
+    [
+        ("stscq/data/orl.py", "ENLARGED = 300", "ENLARGED = 302", "prepare_faces"),
+        ("stscq/recognition/arcface.py", "* 0.01)", "* 0.02)", "train_recogniser"),
+        ("stscq/training/stage2.py", "REVIVE_UNTIL = 0.6", "REVIVE_UNTIL = 0.5", "stage2"),
+        ("stscq/training/stage3.py", "with torch.no_grad():", "with torch.inference_mode():", "stage3"),
+        ("stscq/evaluation/verification.py", "1e-3", "2e-3", "evaluate"),
+        ("stscq/report/render.py", '"psnr": 2', '"psnr": 3', "tables"),
+    ],
+)
+def test_2_and_11_code_edits_run_their_rules_and_comments_run_nothing(project, path, old, new, expected):
+    project.edit(path, "\nimport ", "\n# a comment\nimport ")
+    assert project.jobs() == {}
+    assert project.stale_stages() == set()
+    project.edit(path, old, new)
+    jobs = project.jobs()
+    assert expected in jobs
+    assert project.stale_stages()
+
+
+def test_3_a_fresh_clone_has_nothing_to_do_after_a_pull_and_sees_later_edits(clone):
+    assert clone.jobs() == {}
+    assert clone.stale_stages() == set()
+    clone.params(stage3={"lr": 0.001})
+    assert clone.jobs() == {"stage3": 4, "evaluate": 4, "tables": 1, "figures": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"recogniser": {"lr": 0.003}}, {"train_recogniser": 2, "stage1": 2, **STAGE2, "evaluate": 6}),
+        ({"stage1": {"lr": 0.002}}, {"stage1": 2, **STAGE2, "evaluate": 6}),
+        ({"backbones": {"maskgit_vqgan": {"variants": {"switchable_16x4": {"K": 2}}}}}, SWITCHABLE),
+        ({"seeds": [1]}, {"tables": 1, "figures": 1}),
+        ({"judge": "dlib", "data": {"folds": 2}}, {}),
+    ],
+)
+def test_3_an_edit_of_a_clone_runs_what_it_concerns_and_no_more(clone, change, expected):
+    clone.params(**change)
+    assert clone.jobs() == expected
+
+
+def test_4_an_edit_before_anything_else_really_runs_in_dvc(clone):
+    assert "persist" not in (clone.folder / "dvc.yaml").read_text()
+    before = clone.contents()
+    clone.params(stage3={"lr": 0.001})
+    said = clone.run("dvc repro")
+    assert "Running stage 'maskgit_vqgan-stage3-global'" in said
+    assert "Running stage 'maskgit_vqgan-stage2-global'" not in said
+    after = clone.contents()
+    changed = {name for name in before if before[name] != after[name]}
+    weights = {f"models/demo/maskgit_vqgan/stage3/{v}/seed{s}/weights.safetensors"
+               for v in ("global", "switchable_16x4") for s in (1, 2)}  # fmt: skip
+    assert weights <= changed
+    assert not any("stage1/" in name or "stage2/" in name for name in changed if name.startswith("models"))
+    assert clone.jobs() == {}
+    assert clone.stale_stages() == set()
+
+
+def test_5_an_old_model_that_dvc_brings_back_is_not_called_current(project):
+    project.params(backbones={"maskgit_vqgan": {"variants": {"switchable_16x4": {"K": 2}}}})
+    project.run("snakemake --cores 2 all")
+    assert project.jobs() == {}
+    project.run("dvc checkout -q --force")
+    assert "not recorded" in project.fails("python -m stscq.cli record")
+    assert project.jobs() == SWITCHABLE
+
+
+def test_6_and_10_record_keeps_both_tools_content(project):
+    project.params(stage3={"lr": 0.001})
+    project.run("snakemake --cores 2 all")
+    for _ in range(2):
+        project.run("python -m stscq.cli record")
+        assert project.jobs() == {}
+        assert project.stale_stages() == set()
+    assert "Running" not in project.run("dvc repro")
+
+
+def test_7_a_clone_without_models_has_work_to_do(made, tmp_path):
+    clone = type(made)(tmp_path / "bare")
+    made.run(f"git clone -q . {clone.folder}")
+    assert (clone.folder / "results/demo/tables/main.md").is_file()
+    assert clone.jobs()["stage1"] == 2
+
+
+@pytest.mark.parametrize("damage", ["delete", "truncate", "edit", "same size and time"])
+def test_8_and_12_outputs_changed_by_hand_are_noticed(project, damage):
+    file = project.folder / "models/demo/maskgit_vqgan/stage2/global/seed1/weights.safetensors"
+    content, times = file.read_bytes(), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    file.unlink()  # it may be a link into the cache
+    if damage == "truncate":
+        file.write_bytes(content[:-100])
+    elif damage == "edit":
+        file.write_bytes(content + b"x")
+    elif damage == "same size and time":
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        os.utime(file, ns=times)
+    jobs = project.jobs()
+    assert jobs["stage2"] == 1
+    assert "train_recogniser" not in jobs
+    assert "stage1" not in jobs
+
+
+def test_9_a_dropped_seed_is_not_recorded(project):
+    project.params(seeds=[1])
+    project.run("snakemake --cores 2 all")
+    assert "is of other parameters" in project.fails("python -m stscq.cli record")
+    project.run("find data models -name seed2 -prune -exec rm -r {} +")
+    project.run("python -m stscq.cli record")
+    assert project.jobs() == {}
+
+
+def test_12_an_edit_of_a_rule_is_noticed_by_dvc(project):
+    project.edit("workflow/rules/stage3.smk", '"seed": int(wc.seed)', '"save_seconds": 40, "seed": int(wc.seed)')
+    assert "plan" in project.run("dvc status --json", check=False)
+
+
+def test_14_the_workflow_profile_is_used(project):
+    assert "profiles/default" in project.run("snakemake -n --cores 2 all")
+
+
+def test_15_numbers_as_yaml_and_dvc_write_them(project):
+    project.edit("params.yaml", "lr: 0.0005", "lr: 5e-4")
+    assert project.jobs() == {}
+    project.edit("params.yaml", "lr: 5e-4", "lr: 1e-4")
+    assert project.jobs()["stage3"] == 4
+
+
+def test_16_and_17_wrong_parameters_and_code_stop_both_tools_before_anything_is_removed(project):
+    before = project.contents()
+    project.params(stage2={"stepz": 3})
+    for command in ("snakemake --cores 2 all", "dvc repro"):
+        assert "stepz" in project.fails(command)
+    project.params(stage2={"stepz": None})
+    project.edit("stscq/quantization/losses.py", "def balance_loss(", "def balance_loss((")
+    for command in ("snakemake --cores 2 all", "dvc repro"):
+        assert "losses.py" in project.fails(command)
+    assert project.contents() == before
+
+
+def test_18_snakemakes_own_report_works(project):
+    project.run("snakemake --cores 1 --report report.html all")
+    assert (project.folder / "report.html").stat().st_size > 100_000
+
+
+def test_19_dvc_experiments_and_metrics(project):
+    said = project.run("dvc exp run -S stage3.lr=0.001")
+    assert "Running stage 'maskgit_vqgan-stage3-global'" in said
+    assert "psnr" in project.run("dvc metrics show --json")
+    difference = json.loads(project.run("dvc params diff --json"))
+    assert difference["params.yaml"]["stage3.lr"] == {"old": 0.0005, "new": 0.001}
+    assert any(key.endswith("lr") for key in difference["plan.yaml"])
+    assert project.run("dvc metrics diff --json").strip() != "{}"
+    assert project.jobs() == {}
+
+
+def test_two_people_share_one_remote(made, clone, tmp_path):
+    clone.run("git config user.email c@d.e && git config user.name y")
+    clone.params(stage3={"lr": 0.001})
+    clone.run("dvc repro && dvc push -q && git add -A && git commit -qm mine")
+    other = type(made)(tmp_path / "other")
+    made.run(f"git clone -q {clone.folder} {other.folder}")
+    other.run("dvc pull -q")
+    assert other.jobs() == {}
+    assert other.stale_stages() == set()
+    assert other.contents() == clone.contents()
+
+
+def test_why(project):
+    path = "models/demo/maskgit_vqgan/stage2/global/seed1/weights.safetensors"
+    said = project.run(f"python -m stscq.cli why {path}")
+    assert "made by   -m stscq.training.stage2" in said
+    assert "current   yes" in said
+    project.params(stage2={"lr": 0.1})
+    assert "current   no: --lr was 0.005, is 0.1" in project.fails(f"python -m stscq.cli why {path}")
+    later = "data/demo/evaluation/maskgit_vqgan/global/test/seed1/metrics.json"
+    assert "current   no: waits for" in project.fails(f"python -m stscq.cli why {later}")
+    assert "no job of the profile" in project.fails("python -m stscq.cli why README.md")
