@@ -28,7 +28,7 @@ paper-tiny: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/paper_tiny.py
 
 provenance: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m provenance tests/provenance
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m provenance tests/provenance
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -59,9 +59,9 @@ class Project:
         said = self.run(f"snakemake -n --cores 2 all {' '.join(options)}")
         if "Nothing to be done" in said:
             return {}
-        lines = [line.split() for line in said.split("Job stats:")[1].splitlines()]
-        found = {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit()}
-        return {rule: n for rule, n in found.items() if rule not in ("all", "total")}
+        table = said.split("Job stats:")[1].split("total")[0].splitlines()
+        found = {line.split()[0]: int(line.split()[1]) for line in table if line.strip() and line.split()[1].isdigit()}
+        return {rule: n for rule, n in found.items() if rule != "all"}
 
     def stale_stages(self):
         """Names of the stages that dvc would run, the plan brought up to date."""

@@ -22,6 +22,15 @@ def fresh(tmp_path_factory):
     return write_project(folder)
 
 
+def test_dvc_from_nothing_and_again(made, fresh, tmp_path):
+    subprocess.run(["cp", "-a", fresh.folder, tmp_path / "project"], check=True)
+    project = Project(tmp_path / "project")
+    project.run("dvc repro")
+    assert project.contents() == made.contents()
+    assert "Running stage" not in project.run("dvc repro")
+    assert project.jobs() == {}
+
+
 @pytest.mark.parametrize("command", ["snakemake --cores 2 all", "dvc repro"])
 @pytest.mark.parametrize("number", range(TIMES))
 def test_killed_and_run_again(made, fresh, tmp_path, command, number):

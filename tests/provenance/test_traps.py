@@ -56,18 +56,46 @@ def test_3_a_fresh_clone_has_nothing_to_do_after_a_pull_and_sees_later_edits(clo
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("change", "jobs", "stages"),
     [
-        ({"recogniser": {"lr": 0.003}}, {"train_recogniser": 2, "stage1": 2, **STAGE2, "evaluate": 6}),
-        ({"stage1": {"lr": 0.002}}, {"stage1": 2, **STAGE2, "evaluate": 6}),
-        ({"backbones": {"maskgit_vqgan": {"variants": {"switchable_16x4": {"K": 2}}}}}, SWITCHABLE),
-        ({"seeds": [1]}, {"tables": 1, "figures": 1}),
-        ({"judge": "dlib", "data": {"folds": 2}}, {}),
+        ({"data": {"size": 48}},
+         {"prepare_faces": 1, "prepare_split": 2, "evaluate_original": 2, "train_recogniser": 2, "stage1": 2, **STAGE2,
+          "evaluate": 6},
+         {"faces", "maskgit_vqgan-stage1"}),
+        ({"data": {"folds": 1}}, None, None),
+        ({"recogniser": {"lr": 0.003}}, {"train_recogniser": 2, "stage1": 2, **STAGE2, "evaluate": 6}, {"recogniser"}),
+        ({"stage1": {"lr": 0.002}}, {"stage1": 2, **STAGE2, "evaluate": 6}, {"maskgit_vqgan-stage1"}),
+        ({"backbones": {"maskgit_vqgan": {"variants": {"switchable_16x4": {"K": 2}}}}},
+         SWITCHABLE, {"maskgit_vqgan-stage2-switchable_16x4", "tables", "figures"}),
+        ({"stage3": {"lr": 0.001}}, {"stage3": 4, "evaluate": 4, "tables": 1, "figures": 1},
+         {"maskgit_vqgan-stage3-global", "maskgit_vqgan-stage3-switchable_16x4"}),
     ],
-)
-def test_3_an_edit_of_a_clone_runs_what_it_concerns_and_no_more(clone, change, expected):
+    ids=["data", "refused", "recogniser", "stage1", "stage2 of one variant", "stage3"],
+)  # fmt: skip
+def test_3_an_edit_of_a_clone_runs_what_it_concerns_and_no_more_by_both_tools(clone, change, jobs, stages):
     clone.params(**change)
-    assert clone.jobs() == expected
+    if jobs is None:
+        assert "folds" in clone.fails("snakemake -n --cores 2 all")
+        assert "folds" in clone.fails("dvc repro")
+        return
+    assert clone.jobs() == jobs
+    # DVC names the stages whose own numbers changed; those that follow show when these have run.
+    assert clone.stale_stages() == stages
+
+
+def test_3_a_dropped_seed_trains_nothing_in_snakemake(clone):
+    clone.params(seeds=[1])
+    assert clone.jobs() == {"tables": 1, "figures": 1}
+
+
+def test_adopt_may_be_run_twice_and_names_what_is_not_current(clone):
+    for _ in range(2):
+        assert "26 of 26 jobs are current" in clone.run("python -m stscq.cli adopt")
+    assert clone.jobs() == {}
+    clone.params(stage3={"lr": 0.001})
+    said = clone.fails("python -m stscq.cli adopt")
+    assert "models/demo/maskgit_vqgan/stage3/global/seed1: --lr was 0.0005, is 0.001" in said
+    assert "waits for models/demo/maskgit_vqgan/stage3/global" in said
 
 
 def test_4_an_edit_before_anything_else_really_runs_in_dvc(clone):
