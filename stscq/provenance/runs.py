@@ -23,6 +23,8 @@ from stscq.provenance.hashes import CACHE, sha256_of
 from stscq.training.checkpoint import write_atomically
 
 ENDING = ".run.json"
+DECIDING = ("--", ".", ":!results", ":!dvc.lock", ":!plan.yaml")
+"""Of the tracked files, all but those that runs write."""
 PACKAGES = ("torch", "numpy", "pandas", "scikit-image", "onnxruntime", "onnx", "dlib-bin", "insightface", "snakemake")
 
 
@@ -82,13 +84,13 @@ def unwanted(name: str) -> bool:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the project, and whether anything tracked differed from it; nulls outside a git checkout."""
+    """Commit of the project, and whether code or parameters differed from it; nulls outside a git checkout."""
 
     def git(*arguments: str) -> str | None:
         done = subprocess.run(["git", *arguments], cwd=ROOT.parent, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
 
-    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no", *DECIDING)
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 
