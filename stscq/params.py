@@ -74,9 +74,11 @@ def overlays(profile: Any, config_folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def stage_settings(params: Mapping[str, Any], backbone: str, stage: str) -> dict[str, Any]:
-    """The numbers of one stage of one backbone: the common ones, then the backbone's own."""
-    return merge(params[stage], params["backbones"][backbone].get(stage, {}))
+def stage_settings(params: Mapping[str, Any], backbone: str, stage: str, variant: str | None = None) -> dict[str, Any]:
+    """The numbers of one stage: the common ones, then the backbone's own, then the variant's own."""
+    own = params["backbones"][backbone]
+    settings = merge(params[stage], own.get(stage, {}))
+    return settings if variant is None else merge(settings, own["variants"][variant].get(stage, {}))
 
 
 def check(params: Mapping[str, Any]) -> None:

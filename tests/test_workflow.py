@@ -156,6 +156,10 @@ def test_both_paper_profiles_see_the_same_images_a_step():
 def test_a_backbone_may_have_its_own_numbers():
     own = merge(PARAMS, {"backbones": {"ibq": {"stage2": {"lr": 0.5}}}})
     assert stage_settings(own, "ibq", "stage2")["lr"] == 0.5
+    variant = {"backbones": {"ibq": {"variants": {"token_specific": {"stage2": {"lr": 0.7}}}}}}
+    own = merge(own, variant)
+    assert stage_settings(own, "ibq", "stage2", "token_specific")["lr"] == 0.7
+    assert stage_settings(own, "ibq", "stage2", "global")["lr"] == 0.5
     assert stage_settings(own, "titok_s", "stage2")["lr"] == PARAMS["stage2"]["lr"]
 
 

@@ -40,7 +40,7 @@ def current_jobs(given: Mapping[str, Any]) -> list[Job]:
     """
     done = snakemake(["-n", "--forceall", "--printshellcmds", "all"], given)
     if done.returncode:
-        raise StscqError(f"snakemake cannot plan its jobs: {last_line(done.stderr)}")
+        raise StscqError(f"snakemake cannot plan its jobs: {complaint(done.stdout + done.stderr)}")
     return [job_of(module, shlex.split(rest)) for module, rest in COMMAND.findall(done.stdout + done.stderr)]
 
 
@@ -74,6 +74,8 @@ def snakemake(arguments: Sequence[str], given: Mapping[str, Any]) -> "subprocess
         )
 
 
-def last_line(text: str) -> str:
+def complaint(text: str) -> str:
+    """What Snakemake says under the heading of an error, or else its last words."""
+    found = re.search(r"Error[^\n]*:\n(.+)", text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no message"
+    return found[1].strip() if found else lines[-1] if lines else "no message"

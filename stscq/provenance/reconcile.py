@@ -14,7 +14,7 @@ from typing import Any
 
 from stscq.errors import StscqError
 from stscq.provenance.hashes import CACHE, state_of
-from stscq.provenance.jobs import Job, current_jobs, last_line, snakemake
+from stscq.provenance.jobs import Job, complaint, current_jobs, snakemake
 from stscq.provenance.runs import ENDING
 from stscq.provenance.state import State, changed_files, read_record, states
 from stscq.training.checkpoint import write_atomically
@@ -61,7 +61,7 @@ def adopt(given: Mapping[str, Any]) -> dict[Job, State]:
         files = [file for job, record in current.items() for file in (*record["outputs"], str(job.record))]
         done = snakemake(["--touch", "--forceall", *files], given)
         if done.returncode:
-            raise StscqError(f"snakemake --touch failed: {last_line(done.stderr)}")
+            raise StscqError(f"snakemake --touch failed: {complaint(done.stdout + done.stderr)}")
         say(f"{len(current)} of {len(found)} jobs are current")
     return found
 

@@ -1,7 +1,7 @@
 """Is what a job wrote what it would write now? Told by the content of files, not by their times."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,25 +34,32 @@ def states(jobs: Sequence[Job]) -> dict[Job, State]:
         problems = ["it has not run here"] if record is None else list(differences(job, record))
         found[job] = State(record, problems)
     producer = {file: job for job, state in found.items() if state.record for file in state.record["outputs"]}
+    outs = {job.out for job in jobs}
     settled = False
     while not settled:  # a few rounds: as many as there are steps from raw faces to tables
         settled = True
         for job, state in found.items():
-            after = with_inputs(state, producer, found)
+            after = with_inputs(state, producer, found, outs)
             settled &= after == state
             found[job] = after
     return found
 
 
-def with_inputs(state: State, producer: Mapping[str, Job], found: Mapping[Job, State]) -> State:
+def with_inputs(state: State, producer: Mapping[str, Job], found: Mapping[Job, State], outs: Collection[Path]) -> State:
     """`state`, if it was current so far, after a look at the inputs. What waits may turn out to be right after all."""
     if not state.current or state.record is None:
         return state
-    files = {file: sha256 for group in state.record["inputs"].values() for file, sha256 in group.items()}
+    inputs = {file: sha256 for group in state.record["inputs"].values() for file, sha256 in group.items()}
+    files = {file: sha256 for file, sha256 in inputs.items() if not of_dropped_seed(Path(file), outs)}
     unsettled = [file for file in files if file in producer and not found[producer[file]].current]
     if unsettled:
         return state._replace(waits_for=unsettled[0])
     return state._replace(problems=list(changed_files(files)))
+
+
+def of_dropped_seed(file: Path, outs: Collection[Path]) -> bool:
+    """Tables are made of a whole folder of evaluations, where seeds that nobody asks for any more may still lie."""
+    return file.parent not in outs and any(out.parent == file.parent.parent for out in outs)
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

@@ -79,9 +79,10 @@ if workflow.is_main_process and INNER not in os.environ:
         raise WorkflowError(str(problem))
 
 
+# A Snakemake that DVC started has only seen the jobs of one stage: the next one of its own looks at all records.
 onsuccess:
-    remember(PLACES)
+    INNER in os.environ or remember(PLACES)
 
 
 onerror:
-    remember(PLACES)
+    INNER in os.environ or remember(PLACES)

@@ -24,7 +24,7 @@ rule stage2:
             {
                 "seed": int(wc.seed), "precision": config["precision"],
                 **variant_flags(wc),
-                **stscq_params.stage_settings(config, wc.backbone, "stage2"),
+                **stscq_params.stage_settings(config, wc.backbone, "stage2", wc.variant),
             }
         ),
     log:

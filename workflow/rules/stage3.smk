@@ -16,7 +16,11 @@ rule stage3:
         start=folder_of("start"),
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags(
-            {"seed": int(wc.seed), "precision": config["precision"], **stscq_params.stage_settings(config, wc.backbone, "stage3")}
+            {
+                "seed": int(wc.seed),
+                "precision": config["precision"],
+                **stscq_params.stage_settings(config, wc.backbone, "stage3", wc.variant),
+            }
         ),
     log:
         f"logs/{PROFILE}/stage3/{{backbone}}/{{variant}}/seed{{seed}}.log",
