@@ -76,6 +76,6 @@ def snakemake(arguments: Sequence[str], given: Mapping[str, Any]) -> "subprocess
 
 def complaint(text: str) -> str:
     """What Snakemake says under the heading of an error, or else its last words."""
-    found = re.search(r"Error[^\n]*:\n(.+)", text)
+    found = re.search(r"Error[^\n]*:\n((?:.+\n?){1,3})", text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return found[1].strip() if found else lines[-1] if lines else "no message"
+    return " ".join(found[1].split()) if found else lines[-1] if lines else "no message"

@@ -61,32 +61,30 @@ def test_3_a_fresh_clone_has_nothing_to_do_after_a_pull_and_sees_later_edits(clo
 
 
 @pytest.mark.parametrize(
-    ("change", "jobs", "stages"),
+    ("change", "jobs", "direct", "following"),
     [
         ({"data": {"size": 48}},
          {"prepare_faces": 1, "prepare_split": 2, "evaluate_original": 2, "train_recogniser": 2, "stage1": 2, **STAGE2,
           "evaluate": 6},
-         {"faces", "splits", "evaluation-original", "recogniser", *FROM_STAGE1}),
-        ({"data": {"folds": 11}}, None, None),
+         {"faces", "maskgit_vqgan-stage1"}, {"splits", "evaluation-original", "recogniser", *FROM_STAGE1}),
         ({"recogniser": {"lr": 0.003}}, {"train_recogniser": 2, "stage1": 2, **STAGE2, "evaluate": 6},
-         {"recogniser", *FROM_STAGE1}),
-        ({"stage1": {"lr": 0.002}}, {"stage1": 2, **STAGE2, "evaluate": 6}, FROM_STAGE1),
-        ({"backbones": {"maskgit_vqgan": {"variants": {"switchable_16x4": {"K": 2}}}}}, SWITCHABLE,
-         {f"maskgit_vqgan-stage{n}-switchable_16x4" for n in (2, 3)}
-         | {"evaluation-maskgit_vqgan-switchable_16x4", "tables", "figures"}),
+         {"recogniser"}, FROM_STAGE1),
+        ({"stage1": {"lr": 0.002}}, {"stage1": 2, **STAGE2, "evaluate": 6}, {"maskgit_vqgan-stage1"}, FROM_STAGE1),
+        ({"backbones": {"maskgit_vqgan": {"variants": {"switchable_16x4": {"stage2": {"lr": 0.01}}}}}},
+         SWITCHABLE, {"maskgit_vqgan-stage2-switchable_16x4", "tables", "figures"},
+         {"maskgit_vqgan-stage3-switchable_16x4", "evaluation-maskgit_vqgan-switchable_16x4"}),
         ({"stage3": {"lr": 0.001}}, {"stage3": 4, "evaluate": 4, "tables": 1, "figures": 1},
+         {"maskgit_vqgan-stage3-global", "maskgit_vqgan-stage3-switchable_16x4"},
          {name for name in FROM_STAGE1 if "stage1" not in name and "stage2" not in name}),
     ],
-    ids=["data", "refused", "recogniser", "stage1", "stage2 of one variant", "stage3"],
+    ids=["data", "recogniser", "stage1", "stage2 of one variant", "stage3"],
 )  # fmt: skip
-def test_3_an_edit_of_a_clone_runs_what_it_concerns_and_no_more_by_both_tools(clone, change, jobs, stages):
+def test_3_an_edit_of_a_clone_runs_what_it_concerns_and_no_more_by_both_tools(clone, change, jobs, direct, following):
     clone.params(**change)
-    if jobs is None:
-        assert "folds" in clone.fails("snakemake -n --cores 2 all")
-        assert "folds" in clone.fails("dvc repro")
-        return
     assert clone.jobs() == jobs
-    assert clone.stale_stages() == stages
+    # Of the stages that follow, DVC names those whose inputs have changed already.
+    stale = clone.stale_stages()
+    assert direct <= stale <= direct | following
 
 
 def test_3_a_dropped_seed_trains_nothing_in_snakemake(clone):
