@@ -33,7 +33,7 @@ def test_dvc_from_nothing_and_again(made, fresh, tmp_path):
 
 @pytest.mark.parametrize("command", ["snakemake --cores 2 all", "dvc repro"])
 @pytest.mark.parametrize("number", range(TIMES))
-def test_killed_and_run_again(made, fresh, tmp_path, command, number):
+def test_13_killed_and_run_again(made, fresh, tmp_path, command, number):
     if command.startswith("dvc") and number > max(0, TIMES // 3 - 1):
         pytest.skip("dvc runs one stage after another: fewer times")
     subprocess.run(["cp", "-a", fresh.folder, tmp_path / "project"], check=True)
