@@ -130,12 +130,12 @@ def test_no_package_is_a_reason(monkeypatch, tmp_path):
 
 
 def test_the_package_gets_plain_tensors_only(monkeypatch, tmp_path):
-    """A package that reads like torch-fidelity: from what it is given, with pickles allowed."""
+    """What the package is given, which it would unpickle whole, holds nothing but tensors."""
 
     class FeatureExtractorInceptionV3(nn.Linear):
         def __init__(self, name, features, feature_extractor_weights_path):
             super().__init__(2, 1)
-            self.load_state_dict(torch.load(feature_extractor_weights_path, weights_only=False))
+            self.load_state_dict(torch.load(feature_extractor_weights_path, weights_only=True))
 
     package = ModuleType("package")
     package.FeatureExtractorInceptionV3 = FeatureExtractorInceptionV3
