@@ -33,25 +33,27 @@ def states(jobs: Sequence[Job]) -> dict[Job, State]:
         record = read_record(job.record)
         problems = ["it has not run here"] if record is None else list(differences(job, record))
         found[job] = State(record, problems)
-    producer = {file: job for job, state in found.items() if state.record for file in state.record["outputs"]}
-    outs = {job.out for job in jobs}
+    owner = {job.out: job for job in jobs}
     settled = False
     while not settled:  # a few rounds: as many as there are steps from raw faces to tables
         settled = True
         for job, state in found.items():
-            after = with_inputs(state, producer, found, outs)
+            after = with_inputs(state, owner, found)
             settled &= after == state
             found[job] = after
     return found
 
 
-def with_inputs(state: State, producer: Mapping[str, Job], found: Mapping[Job, State], outs: Collection[Path]) -> State:
-    """`state`, if it was current so far, after a look at the inputs. What waits may turn out to be right after all."""
+def with_inputs(state: State, owner: Mapping[Path, Job], found: Mapping[Job, State]) -> State:
+    """`state`, if it was current so far, after a look at the inputs. What waits may turn out to be right after all.
+
+    owner: folder -> the job that writes there.
+    """
     if not state.current or state.record is None:
         return state
     inputs = {file: sha256 for group in state.record["inputs"].values() for file, sha256 in group.items()}
-    files = {file: sha256 for file, sha256 in inputs.items() if not of_dropped_seed(Path(file), outs)}
-    unsettled = [file for file in files if file in producer and not found[producer[file]].current]
+    files = {file: sha256 for file, sha256 in inputs.items() if not of_dropped_seed(Path(file), owner)}
+    unsettled = [file for file in files if (job := owner.get(Path(file).parent)) and not found[job].current]
     if unsettled:
         return state._replace(waits_for=unsettled[0])
     return state._replace(problems=list(changed_files(files)))

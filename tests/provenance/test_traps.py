@@ -143,6 +143,9 @@ def test_7_a_clone_without_models_has_work_to_do(made, tmp_path):
     made.run(f"git clone -q . {clone.folder}")
     assert (clone.folder / "results/demo/tables/main.md").is_file()
     assert clone.jobs()["stage1"] == 2
+    assert clone.run("git status --porcelain") == ""  # a look takes nothing away: after a pull nothing is to be done
+    clone.run("dvc pull -q")
+    assert clone.jobs() == {}
 
 
 @pytest.mark.parametrize("damage", ["delete", "truncate", "edit", "same size and time"])
