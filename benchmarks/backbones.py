@@ -22,7 +22,7 @@ from benchmarks.plain import PLAIN, PlainTokenizer
 from stscq.backbones import Tokenizer, build
 from stscq.cli_tools import run
 from stscq.errors import ParamsError, StscqError
-from stscq.training.checkpoint import write_atomically
+from stscq.files import write_atomically
 from stscq.training.tokenizer_io import fast_layout
 from tests.test_backbones import PUBLISHED
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from stscq.backbones import build
 from stscq.cli_tools import run
 from stscq.evaluation.cost import codebooks_mib
+from stscq.files import write_atomically
 from stscq.params import stage_settings, with_profile
 from stscq.recognition.iresnet import IResNet
-from stscq.training.checkpoint import write_atomically
 from stscq.training.losses import ImageLossWeights, image_losses
 
 GIB = 2**30

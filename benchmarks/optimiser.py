@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 
 from stscq.cli_tools import run
+from stscq.files import write_atomically
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.losses import codebook_loss
 from stscq.quantization.search import Assignment
-from stscq.training.checkpoint import write_atomically
 from stscq.training.optimiser import Optimiser
 
 T, K, D = 128, 256, 12

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import torch
 import typer
 
 from stscq.errors import StscqError
@@ -17,10 +16,12 @@ from stscq.errors import StscqError
 def run(main: Callable[..., None]) -> None:
     """Run `main` with one option for each of its arguments; a StscqError ends the process with one line and code 1.
 
-    A module of this package leaves a record of the run in the folder that its argument `out` names. Threads follow
+    A module of this package leaves a record of the run beside its outputs (stscq.provenance.runs). Threads follow
     OMP_NUM_THREADS, one when it is not set: jobs of the workflow run side by side.
     """
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch = sys.modules.get("torch")  # a job that only reads results does not import it, and need not wait for it
+    if torch is not None:
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(options_only(recorded(main)))
@@ -39,9 +40,9 @@ def recorded(main: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(main)
     def with_record(**arguments: Any) -> None:
-        from stscq.provenance.runs import one_at_a_time, write_record  # no need to wait for it with --help
+        from stscq.provenance.runs import one_at_a_time, place_of, write_record  # no need to wait for it with --help
 
-        with one_at_a_time(module, arguments["out"]):
+        with one_at_a_time(module, place_of(arguments).path):
             began = time.time()
             main(**arguments)
             write_record(module, arguments, began)

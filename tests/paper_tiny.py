@@ -24,8 +24,8 @@ from safetensors.torch import save_file
 
 from stscq.backbones import build
 from stscq.data.orl import orl_folder, read_orl
+from stscq.recognition.export import export_onnx
 from stscq.recognition.iresnet import IResNet
-from stscq.recognition.train import export_onnx
 from tests.conftest import ROOT
 from tests.test_backbones import PARITY, weight
 from tests.test_onnx_torch import lively

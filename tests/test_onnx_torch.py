@@ -8,9 +8,9 @@ import torch
 from onnx import helper
 
 from stscq.errors import DataError
+from stscq.recognition.export import export_onnx
 from stscq.recognition.iresnet import IResNet
 from stscq.recognition.onnx_torch import OnnxIResNet
-from stscq.recognition.train import export_onnx
 
 X = torch.randn(3, 3, 112, 112, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
 

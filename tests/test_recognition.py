@@ -15,8 +15,8 @@ from stscq.errors import DataError
 from stscq.recognition.arcface import ArcFaceHead
 from stscq.recognition.base import load_recogniser, unit
 from stscq.recognition.dlib_resnet import MODEL, load_network
+from stscq.recognition.frozen import load_iresnet
 from stscq.recognition.iresnet import IResNet, to_input
-from stscq.recognition.train import load_iresnet
 from stscq.training.batches import to_float
 
 
@@ -58,6 +58,12 @@ def test_torch_and_onnx_agree(recogniser, faces):
         expected = torch.nn.functional.normalize(load_iresnet(recogniser)(to_input(to_float(large))))
     assert np.abs(onnx.embed(large) - expected.numpy()).max() < 1e-4
     assert onnx.embed(images).shape == (6, 16)
+
+
+def test_the_onnx_file_holds_no_paths_of_the_machine(recogniser):
+    content = (recogniser / "recogniser.onnx").read_bytes()
+    assert b".py" not in content
+    assert str(Path(torch.__file__).parent).encode() not in content
 
 
 def test_published_iresnet_size_runs():

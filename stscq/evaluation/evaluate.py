@@ -23,10 +23,9 @@ from stscq.evaluation.quality import psnr, ssim
 from stscq.evaluation.reconstruct import BATCH, decode, encode
 from stscq.evaluation.utilisation import utilisation
 from stscq.evaluation.verification import accuracy, verify
+from stscq.files import progress_seconds, write_atomically
 from stscq.quantization.search import Assignment
 from stscq.recognition.base import Recogniser, load_recogniser, unit
-from stscq.training.checkpoint import write_atomically
-from stscq.training.loop import progress_seconds
 from stscq.training.tokenizer_io import Codec, load_codec
 
 SHOWN = 8

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from stscq.backbones.pretrained import read_weights
+from stscq.device import own_device
 from stscq.errors import DataError
-from stscq.evaluation.published_metrics import check_pairs, fastest_device, inception_package, refusing
+from stscq.evaluation.published_metrics import check_pairs, inception_package, refusing
 
 FEATURES = 2048
 BATCH = 32
@@ -78,7 +79,7 @@ class Fid:
 
     def __init__(self, weights: Path, device: torch.device | None = None):
         """weights: the FID's Inception, 2015-12-05, in PyTorch form. device: CUDA where there is one."""
-        self.device = fastest_device() if device is None else device
+        self.device = own_device() if device is None else device
         self.inception = load_inception(weights).to(self.device)
         self.originals, self.reconstructions = Gaussian(FEATURES), Gaussian(FEATURES)
 

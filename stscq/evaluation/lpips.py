@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from stscq.backbones.pretrained import read_weights
+from stscq.device import own_device
 from stscq.errors import DataError
-from stscq.evaluation.published_metrics import check_pairs, fastest_device, refusing
+from stscq.evaluation.published_metrics import check_pairs, refusing
 from stscq.training.batches import to_float
 
 LAYERS = {1: 64, 4: 192, 7: 384, 9: 256, 11: 256}
@@ -74,7 +75,7 @@ class Lpips:
 
         Raises CheckpointError, in one line, for files that are missing, damaged or other networks.
         """
-        self.device = fastest_device() if device is None else device
+        self.device = own_device() if device is None else device
         self.alexnet, self.heads = AlexNet().eval(), Heads().eval()
         tensors = read_weights(alexnet)
         with refusing(alexnet):

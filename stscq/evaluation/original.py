@@ -14,8 +14,8 @@ from stscq.data.store import open_store
 from stscq.device import own_device
 from stscq.evaluation.evaluate import batches, by_row, centred_cosine, cosine, save_array
 from stscq.evaluation.verification import accuracy, verify
+from stscq.files import write_atomically
 from stscq.recognition.base import load_recogniser
-from stscq.training.checkpoint import write_atomically
 from stscq.training.encode import sample_rows
 from stscq.training.faces import training_batches
 

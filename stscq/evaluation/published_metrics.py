@@ -74,8 +74,3 @@ def check_pairs(originals: np.ndarray, reconstructions: np.ndarray) -> None:
                 f"expected pairs of N x S x S x 3 uint8, got {originals.dtype} {originals.shape} and "
                 f"{reconstructions.dtype} {reconstructions.shape}"
             )
-
-
-def fastest_device() -> torch.device:
-    """The first CUDA device, or the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

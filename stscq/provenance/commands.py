@@ -10,12 +10,12 @@ from typing import Any
 import yaml
 
 from stscq.errors import StscqError
+from stscq.files import write_atomically
 from stscq.params import check, with_profile
 from stscq.provenance.jobs import INNER, Job, current_jobs
 from stscq.provenance.plan import PLAN, Stage, as_yaml, dvc_yaml, plan, stages
 from stscq.provenance.reconcile import adopt, records, remember
 from stscq.provenance.state import State, states
-from stscq.training.checkpoint import write_atomically
 
 DVC_YAML = "dvc.yaml"
 SHOWN = 10
@@ -29,13 +29,13 @@ def places() -> list[Path]:
     return [Path(top) / merged["profile"] for top in ("data", "models", "results")]
 
 
-def write_plan() -> None:
-    """plan.yaml, and dvc.yaml where it is not what the parameters ask for.
+def write_plan(jobs: Sequence[Job] | None = None) -> None:
+    """plan.yaml, and dvc.yaml where it is not what the parameters ask for. JOBS: the current ones, if known already.
 
     Raises StscqError in the second case: DVC has read the old one already.
     """
     places()
-    found = stages(current_jobs({}))
+    found = stages(current_jobs({}) if jobs is None else jobs)
     write_atomically(Path(PLAN), as_yaml(plan(found), "Written by `stscq plan`, for DVC. Not to be edited."))
     text = as_yaml(dvc_yaml(found), "Written by `stscq plan` from params.yaml and the workflow. Not to be edited.")
     before = Path(DVC_YAML).read_text(encoding="utf-8") if Path(DVC_YAML).is_file() else ""
@@ -50,28 +50,12 @@ def make(name: str) -> None:
     Raises StscqError when there is no such stage, or a job fails.
     """
     stage = find(name, stages(current_jobs({})))
-    rules = sorted({rule for job in stage.jobs for rule in RULES[job.module]})
+    rules = sorted({job.rule for job in stage.jobs})
     targets = [str(job.record) for job in stage.jobs]
     command = [sys.executable, "-m", "snakemake", "--cores", "all", *targets, "--allowed-rules", *rules]
     done = subprocess.run(command, env={**os.environ, INNER: "1"}, check=False)
     if done.returncode:
         raise StscqError(f"stage {name} failed; see the log that is named above")
-
-
-RULES = {
-    "stscq.data.prepare": ("prepare_faces", "prepare_set"),
-    "stscq.data.split": ("prepare_split",),
-    "stscq.recognition.train": ("train_recogniser",),
-    "stscq.training.stage1": ("stage1",),
-    "stscq.training.stage2": ("stage2",),
-    "stscq.training.stage3": ("stage3",),
-    "stscq.evaluation.original": ("evaluate_original",),
-    "stscq.evaluation.evaluate": ("evaluate",),
-    "stscq.evaluation.count_cost": ("count_cost",),
-    "stscq.report.tables": ("tables",),
-    "stscq.report.figures": ("figures",),
-}
-"""Module -> the rules that run it."""
 
 
 def find(name: str, found: Sequence[Stage]) -> Stage:
@@ -116,7 +100,7 @@ def record_all() -> None:
             f"not recorded: {left_over[0].parent} is of other parameters ({len(left_over)} such folders), and would be "
             "recorded with the rest; delete it"
         )
-    write_plan()
+    write_plan(list(found))
     dvc("commit", "--force", "--no-relink")
     print("recorded in dvc.lock; now git add dvc.lock, and dvc push to share the files")
 

@@ -12,25 +12,34 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stscq.errors import StscqError
-from stscq.provenance.runs import record_file
+from stscq.provenance.runs import Place, place_of
 
 INNER = "STSCQ_INNER"
 """In the environment of the Snakemake that is started here: it must not check records itself, for ever."""
 NO_MATTER = {"--workers", "--save-seconds"}
 """Options that change how a job runs, and not what it writes."""
-COMMAND = re.compile(r"^Shell command: \S+ -m (stscq\.[\w.]+) (.*?) &> \S+$", re.MULTILINE)
+COMMAND = re.compile(
+    r"^(?:local)?rule (\w+):$(?:(?!^(?:local)?rule \w+:$)[\s\S])*?^Shell command: \S+ -m (stscq\.[\w.]+) (.*?) &> \S+$",
+    re.MULTILINE,
+)
+"""A job in what Snakemake prints: its rule, and further down its command; jobs that run no module are passed over."""
 
 
 class Job(NamedTuple):
-    """module: stscq.training.stage2; options: its command line as (option, value); out: the folder it writes to."""
+    """rule: stage2; module: stscq.training.stage2; options: its command line as (option, value); place: its outputs."""
 
+    rule: str
     module: str
     options: tuple[tuple[str, str], ...]
-    out: Path
+    place: Place
+
+    @property
+    def out(self) -> Path:
+        return self.place.path
 
     @property
     def record(self) -> Path:
-        return record_file(self.module, self.out)
+        return self.place.record(self.module)
 
 
 def current_jobs(given: Mapping[str, Any]) -> list[Job]:
@@ -41,12 +50,13 @@ def current_jobs(given: Mapping[str, Any]) -> list[Job]:
     done = snakemake(["-n", "--forceall", "--printshellcmds", "all"], given)
     if done.returncode:
         raise StscqError(f"snakemake cannot plan its jobs: {complaint(done.stdout + done.stderr)}")
-    return [job_of(module, shlex.split(rest)) for module, rest in COMMAND.findall(done.stdout + done.stderr)]
+    found = COMMAND.findall(done.stdout + done.stderr)
+    return [job_of(rule, module, shlex.split(rest)) for rule, module, rest in found]
 
 
-def job_of(module: str, words: Sequence[str]) -> Job:
+def job_of(rule: str, module: str, words: Sequence[str]) -> Job:
     options = options_of(words)
-    return Job(module, options, Path(dict(options)["--out"]))
+    return Job(rule, module, options, place_of({option.removeprefix("--"): value for option, value in options}))
 
 
 def options_of(words: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -13,8 +13,10 @@ import yaml
 
 from stscq.provenance.code import code_fingerprint
 from stscq.provenance.jobs import Job
+from stscq.provenance.runs import KINDS
 
 PLAN = "plan.yaml"
+METRICS = "metrics.json"
 STSCQ = "python -m stscq.cli"
 """Of the checkout, whichever other one the command `stscq` may belong to."""
 CODE = ("Snakefile", "workflow", "stscq", "config")
@@ -30,7 +32,7 @@ class Stage(NamedTuple):
     @property
     def name(self) -> str:
         """data/demo/evaluation/titok_s/global -> evaluation-titok_s-global; models/demo/ibq/stage1 -> ibq-stage1."""
-        return "-".join(self.out.parts[2:])
+        return "-".join(self.out.with_suffix("").parts[2:])
 
 
 def stages(jobs: Sequence[Job]) -> list[Stage]:
@@ -42,9 +44,19 @@ def stages(jobs: Sequence[Job]) -> list[Stage]:
 
 
 def folder_of(job: Job) -> Path:
-    """Without the seed, and in evaluations without the set."""
-    out = job.out.parent if job.out.name.startswith("seed") else job.out
-    return out.parent if "evaluation" in out.parts else out
+    """Without the seed, and for what is done on a set of images without the set. A file right below the profile's
+    folder stands for itself."""
+    out = job.out
+    if job.place.kind != "out":
+        return out if len(out.parts) == 3 else out.parent
+    if out.name.startswith("seed"):
+        out = out.parent
+        return out.parent if out.parts[2] in ON_SETS else out
+    return out
+
+
+ON_SETS = ("evaluation", "peers", "int8")
+"""Folders of data/PROFILE whose jobs write to .../SET/seedN."""
 
 
 def plan(found: Sequence[Stage]) -> dict[str, Any]:
@@ -60,7 +72,7 @@ def plan(found: Sequence[Stage]) -> dict[str, Any]:
 
 def reads(stage: Stage, others: Sequence[Stage]) -> list[str]:
     """Folders of other stages and files from outside that a stage's options name."""
-    words = {value for job in stage.jobs for option, value in job.options if option != "--out"}
+    words = {value for job in stage.jobs for option, value in job.options if option.removeprefix("--") not in KINDS}
     values = {Path(word) for word in words if word and word[0] not in "{["}  # the others are JSON
     own = {
         str(other.out)
@@ -93,7 +105,7 @@ def dvc_yaml(found: Sequence[Stage]) -> dict[str, Any]:
         }
     results = [stage.out for stage in found if stage.out.parts[0] == "results"]
     figures = [str(out) for out in results if out.name == "figures"]
-    metrics = [str(out / "metrics.json") for out in results if out.name == "tables"]
+    metrics = [str(out / METRICS) for out in results if out.name == "tables"]
     return {"stages": content, "metrics": metrics, "plots": figures}
 
 

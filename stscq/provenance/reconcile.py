@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from stscq.errors import StscqError
+from stscq.files import write_atomically
 from stscq.provenance.hashes import CACHE, state_of
 from stscq.provenance.jobs import Job, complaint, current_jobs, snakemake
 from stscq.provenance.runs import ENDING
 from stscq.provenance.state import State, changed_files, read_record, states
-from stscq.training.checkpoint import write_atomically
 
 LOCKS = Path(".snakemake") / "locks"
 

@@ -1,6 +1,8 @@
 """The record of a run, beside what it wrote: arguments, inputs, code, versions, machine and time.
 
-Every module that the workflow calls writes one, OUT/MODULE.run.json, because stscq.cli_tools does it for all.
+Every module that the workflow calls writes one, because stscq.cli_tools does it for all. Where, says the argument that
+names the module's outputs: `out`, a folder of its own, gets OUT/MODULE.run.json; `stem`, the beginning of the names of
+files in a folder that jobs share (tables/main: main.csv, main.md), gets STEM.run.json; `file`, one file, the same.
 """
 
 import hashlib
@@ -14,13 +16,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from stscq.files import write_atomically
 from stscq.provenance.code import ROOT, code_fingerprint
 from stscq.provenance.hashes import CACHE, sha256_of
-from stscq.training.checkpoint import write_atomically
 
 ENDING = ".run.json"
 DECIDING = ("--", ".", ":!results", ":!dvc.lock", ":!plan.yaml")
@@ -28,9 +30,33 @@ DECIDING = ("--", ".", ":!results", ":!dvc.lock", ":!plan.yaml")
 PACKAGES = ("torch", "numpy", "pandas", "scikit-image", "onnxruntime", "onnx", "dlib-bin", "insightface", "snakemake")
 
 
-def record_file(module: str, out: Path) -> Path:
-    """Where the run of a module writes its record: models/.../stage1.run.json."""
-    return out / f"{module.rsplit('.', 1)[-1]}{ENDING}"
+KINDS = ("out", "stem", "file")
+"""Names of the argument that says where a module writes; it has one of them."""
+
+
+class Place(NamedTuple):
+    """Where a job writes: one of KINDS, and what that argument says."""
+
+    kind: str
+    path: Path
+
+    def record(self, module: str) -> Path:
+        if self.kind == "out":
+            return self.path / f"{module.rsplit('.', 1)[-1]}{ENDING}"
+        return self.path.parent / f"{self.path.name.split('.')[0]}{ENDING}"
+
+    def files(self) -> list[Path]:
+        """What is there, without the record."""
+        if self.kind == "stem":
+            found = sorted(self.path.parent.glob(f"{self.path.name}.*"))
+            return [file for file in found if not file.name.endswith(ENDING)]
+        return contents(self.path)
+
+
+def place_of(arguments: Mapping[str, Any]) -> Place:
+    """From the arguments of a module, or the options of its command line without their dashes."""
+    kind = next(kind for kind in KINDS if kind in arguments)
+    return Place(kind, Path(arguments[kind]))
 
 
 @contextmanager
@@ -52,15 +78,15 @@ def one_at_a_time(module: str, out: Path) -> Iterator[None]:
 
 
 def write_record(module: str, arguments: Mapping[str, Any], began: float) -> None:
-    """The record of a run that just ended and began at `began` (seconds since 1970). Its argument `out` says where."""
-    out = arguments["out"]
-    places = {name: value for name, value in arguments.items() if isinstance(value, Path) and name != "out"}
+    """The record of a run that just ended and began at `began` (seconds since 1970)."""
+    place = place_of(arguments)
+    read = {name: value for name, value in arguments.items() if isinstance(value, Path) and name not in KINDS}
     record = {
         "module": module,
         "command": [Path(sys.executable).name, "-m", module, *sys.argv[1:]],
         "arguments": {name: str(v) if isinstance(v, Path) else v for name, v in arguments.items()},
-        "inputs": {name: sha256_of(contents(place)) for name, place in places.items()},
-        "outputs": sha256_of(file for file in contents(out) if file.stat().st_mtime >= began - 1),
+        "inputs": {name: sha256_of(contents(path)) for name, path in read.items()},
+        "outputs": sha256_of(file for file in place.files() if file.stat().st_mtime >= began - 1),
         "code": code_fingerprint(module),
         "git": git_state(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
@@ -68,7 +94,7 @@ def write_record(module: str, arguments: Mapping[str, Any], began: float) -> Non
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
         "seconds": round(time.time() - began, 1),
     }
-    write_atomically(record_file(module, out), json.dumps(record, indent=1) + "\n")
+    write_atomically(place.record(module), json.dumps(record, indent=1) + "\n")
 
 
 def contents(place: Path) -> list[Path]:

@@ -47,21 +47,28 @@ def states(jobs: Sequence[Job]) -> dict[Job, State]:
 def with_inputs(state: State, owner: Mapping[Path, Job], found: Mapping[Job, State]) -> State:
     """`state`, if it was current so far, after a look at the inputs. What waits may turn out to be right after all.
 
-    owner: folder -> the job that writes there.
+    owner: folder, file or stem -> the job that writes there.
     """
     if not state.current or state.record is None:
         return state
     inputs = {file: sha256 for group in state.record["inputs"].values() for file, sha256 in group.items()}
     files = {file: sha256 for file, sha256 in inputs.items() if not of_dropped_seed(Path(file), owner)}
-    unsettled = [file for file in files if (job := owner.get(Path(file).parent)) and not found[job].current]
+    unsettled = [file for file in files if (job := owner_of(Path(file), owner)) and not found[job].current]
     if unsettled:
         return state._replace(waits_for=unsettled[0])
     return state._replace(problems=list(changed_files(files)))
 
 
+def owner_of(file: Path, owner: Mapping[Path, Job]) -> Job | None:
+    """The job that writes a file: into its folder, this file alone, or files of this stem."""
+    stem = file.with_name(file.name.split(".")[0])
+    return next((owner[path] for path in (file.parent, file, stem) if path in owner), None)
+
+
 def of_dropped_seed(file: Path, outs: Collection[Path]) -> bool:
     """Tables are made of a whole folder of evaluations, where seeds that nobody asks for any more may still lie."""
-    return file.parent not in outs and any(out.parent == file.parent.parent for out in outs)
+    seed = file.parent.name.startswith("seed")
+    return seed and file.parent not in outs and any(out.parent == file.parent.parent for out in outs)
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

@@ -1,13 +1,15 @@
 """The frozen recogniser of the identity and perceptual losses: the demo's own, or a published ArcFace in ONNX."""
 
+import json
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from stscq.recognition.iresnet import IResNet
 from stscq.recognition.onnx_torch import OnnxIResNet
-from stscq.recognition.train import load_iresnet
+from stscq.training.checkpoint import load_checkpoint
 
 
 class Frozen(Protocol):
@@ -22,6 +24,14 @@ def load_frozen(path: Path, device: torch.device) -> Frozen:
     """
     network = OnnxIResNet(path) if path.suffix == ".onnx" else load_iresnet(path)
     return network.eval().requires_grad_(False).to(device)
+
+
+def load_iresnet(folder: Path) -> IResNet:
+    """A trained recogniser as a frozen torch module. Raises CheckpointError when it is missing or damaged."""
+    tensors, recipe = load_checkpoint(folder)
+    network = IResNet(**json.loads(recipe["model"]))
+    network.load_state_dict(tensors)
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def weights_file(path: Path) -> Path:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from stscq.cli_tools import run
 from stscq.device import own_device
 from stscq.recognition.arcface import ArcFaceHead
-from stscq.recognition.iresnet import INPUT_SIZE, IResNet, to_input
-from stscq.training.checkpoint import load_checkpoint
+from stscq.recognition.export import export_onnx
+from stscq.recognition.iresnet import IResNet, to_input
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.loop import Schedule, train_and_save
 
@@ -62,30 +62,6 @@ def main(
         out=out,
     )
     export_onnx(network.cpu().eval(), out / "recogniser.onnx")
-
-
-def export_onnx(network: IResNet, path: Path) -> None:
-    """Input N x 3 x 112 x 112 RGB in [-1, 1], as insightface expects of an ArcFace model."""
-    example = torch.zeros(2, 3, INPUT_SIZE, INPUT_SIZE)
-    program = torch.onnx.export(
-        network,
-        (example,),
-        input_names=["data"],
-        output_names=["embedding"],
-        dynamic_shapes={"x": {0: torch.export.Dim("N", min=1)}},
-        dynamo=True,
-        verbose=False,
-    )
-    assert program is not None
-    program.save(path, external_data=False)
-
-
-def load_iresnet(folder: Path) -> IResNet:
-    """A trained recogniser as a frozen torch module. Raises CheckpointError when it is missing or damaged."""
-    tensors, recipe = load_checkpoint(folder)
-    network = IResNet(**json.loads(recipe["model"]))
-    network.load_state_dict(tensors)
-    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 if __name__ == "__main__":

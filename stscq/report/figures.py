@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 from stscq.cli_tools import run as run_command
 from stscq.data.store import open_store
 from stscq.evaluation.evaluate import SHOWN
+from stscq.files import read_log
 from stscq.report.collect import Evaluations, Run
 from stscq.report.render import summary_columns
-from stscq.training.loop import read_log
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; markers say the same in black and white.
 COLOURS = {

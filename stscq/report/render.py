@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from stscq.evaluation.statistics import Paired, summarise
-from stscq.training.checkpoint import write_atomically
+from stscq.files import write_atomically
 
 DIGITS = {"macs": 1, "lpips": 4, "fid": 2, "mean_acc": 2, "psnr": 2, "bpp": 4, "ids": 4, "ids_centred": 4, "ssim": 4}
 

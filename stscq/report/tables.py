@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from stscq.cli_tools import run as run_command
+from stscq.files import write_atomically
 from stscq.report.collect import IDENTITY, MEASURES, PICTURES, Evaluations, Run
 from stscq.report.published import published_rows
 from stscq.report.render import Table, paired_columns, summary_columns, write_table
-from stscq.training.checkpoint import write_atomically
 
 SEEDS_NOTE = "Mean ± standard deviation over seeds [95 % interval of the mean, Student's t]."
 IDS_NOTE = (

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stscq.errors import CheckpointError
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """The file has its old content or the new one, whenever the process is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+from stscq.files import write_atomically
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, note: Mapping[str, Any] | None = None) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stscq.device import Precision
+from stscq.files import progress_seconds, read_log, write_atomically
 from stscq.training.checkpoint import (
     fingerprint,
     load_tensors,
@@ -24,7 +25,6 @@ from stscq.training.checkpoint import (
     save_checkpoint,
     save_tensors,
     without_prefix,
-    write_atomically,
 )
 from stscq.training.optimiser import Optimiser
 
@@ -153,21 +153,3 @@ def resume(model: nn.Module, optimiser: Optimiser, partial: Path, recipe_hash: s
     optimiser.restore(without_prefix("optimiser", tensors))
     print(f"going on from step {note['step']} of {partial}", file=sys.stderr)
     return int(note["step"])
-
-
-def read_log(log: Path) -> list[dict[str, float]]:
-    """The lines of a log; a last line cut off by a kill is left out."""
-    if not log.exists():
-        return []
-    lines = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
-    return lines
-
-
-def progress_seconds() -> float:
-    """How often the progress bar is drawn: smoothly on a terminal, rarely in a log file."""
-    return 0.2 if sys.stderr.isatty() else 10.0

@@ -80,11 +80,11 @@ class Project:
         file.write_text(yaml.safe_dump(merge(yaml.safe_load(file.read_text()), change), sort_keys=False))
 
     def contents(self):
-        """Path -> bytes of what is computed, without records and curves (times), and ONNX (places of source files)."""
+        """Path -> bytes of what is computed, without records and curves (they hold times)."""
         found = {}
         for top in ("data", "models", "results"):
             for file in sorted((self.folder / top).rglob("*")):
-                if file.is_file() and not file.name.endswith((".run.json", "log.jsonl", ".png", ".onnx")):
+                if file.is_file() and not file.name.endswith((".run.json", "log.jsonl")):
                     found[str(file.relative_to(self.folder))] = file.read_bytes()
         return found
 
