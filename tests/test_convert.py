@@ -14,7 +14,7 @@ from stscq.data.convert import convert
 from stscq.data.images import list_images
 from stscq.data.pixels import decode, face
 from stscq.data.rfw import RfwEntry
-from stscq.data.store import open_store
+from stscq.data.store import Row, open_store
 from stscq.errors import DataError
 from tests.test_recordio import write_training_set
 from tests.test_rfw import TEMPLATE
@@ -28,7 +28,7 @@ class Memory(NamedTuple):
 
     @property
     def row(self):
-        return self.name, self.name[0], f"memory {self.name}"
+        return Row(self.name, self.name[0], f"memory {self.name}")
 
     def image(self, size):
         return face(decode(self.data), size)

@@ -10,7 +10,7 @@ from stscq.data.folder import list_photos, read_folder, read_photo
 from stscq.data.orl import orl_folder, paths
 from stscq.data.pairs import make_pairs
 from stscq.data.splits import split_people
-from stscq.data.store import Face, open_store, write_store
+from stscq.data.store import Face, Row, open_store, write_store
 from stscq.errors import DataError
 
 
@@ -99,7 +99,7 @@ def test_wrong_folders_are_named(tmp_path):
 
 
 def test_store_is_complete_or_refused(tmp_path):
-    face = Face("a/1", "a", "a/1.png", np.zeros((16, 16, 3), np.uint8))
+    face = Face(Row("a/1", "a", "a/1.png"), np.zeros((16, 16, 3), np.uint8))
     with pytest.raises(DataError, match="no faces"):
         write_store([], tmp_path)
     with pytest.raises(DataError, match="two images are called 'a/1'"):

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
+from stscq.data.pairs import make_pairs
 from stscq.data.store import open_store
 from stscq.evaluation import original
 from stscq.evaluation.evaluate import centred_cosine, cosine
+from stscq.evaluation.protocols import CHANGED, HARD, OWN, coarse_change, group_pairs, own_protocols
 from stscq.evaluation.quality import psnr, ssim
 from stscq.evaluation.statistics import paired_bootstrap, summarise
 from stscq.evaluation.utilisation import utilisation
@@ -97,7 +99,7 @@ def test_centred_similarity_worked_by_hand():
 
 
 def test_the_mean_face_and_the_centre_come_from_training_people(faces, split, tmp_path):
-    original.main(faces, split / "pairs.parquet", faces, split / "index.parquet", tmp_path, "dlib")
+    original.main(faces, split / "pairs.parquet", faces, split / "index.parquet", tmp_path, "dlib", own=True)
     images, index = open_store(faces).images, pd.read_parquet(split / "index.parquet")
     rows = np.unique(pd.read_parquet(split / "pairs.parquet")[["a", "b"]])
     judge, training = load_recogniser("dlib"), images[index.index[index.split == "train"]]
@@ -107,3 +109,61 @@ def test_the_mean_face_and_the_centre_come_from_training_people(faces, split, tm
     written = json.loads((tmp_path / "metrics.json").read_text())["mean_face"]
     assert written["ids"] == pytest.approx(float((judge.embed(images[rows]) @ mean_face.T).mean()), abs=1e-5)
     assert written["ids_centred"] < written["ids"]
+
+
+@pytest.fixture
+def four_people(faces):
+    """Images and index of the store, the pairs of four people in two folds, and random embeddings by row."""
+    images, index = open_store(faces)
+    tested = index[index.identity.isin(["s1", "s2", "s4", "s5"])]
+    embeddings = np.random.default_rng(0).standard_normal((len(images), 8))
+    return images, index, make_pairs(tested, folds=2, seed=1), unit(embeddings)
+
+
+def test_hardest_protocols_choose_from_the_same_images_of_the_same_fold(four_people):
+    images, index, pairs, embeddings = four_people
+    found = own_protocols(pairs, index.identity, embeddings, images, seed=0)
+    assert found[found.protocol == OWN].drop(columns="protocol").equals(pairs)
+    fold_of = {row: fold for fold, part in pairs.groupby("fold") for row in np.unique(part[["a", "b"]])}
+    assert (found.a.map(fold_of) == found.fold).all()
+    assert (found.b.map(fold_of) == found.fold).all()
+    truly_same = found.a.map(index.identity).to_numpy() == found.b.map(index.identity).to_numpy()
+    assert (truly_same == found.same).all()
+    alike = np.einsum("pe,pe->p", embeddings[found.a], embeddings[found.b])
+    hard = found.protocol == HARD
+    assert hard.sum() == 2 * 2 * 30  # two folds, both kinds, a third of the 90 genuine pairs of two people
+    # In a fold of two people with ten images each there are 100 impostor pairs; the 30 most alike are taken.
+    for fold, part in found[hard & ~found.same].groupby("fold"):
+        rows = [row for row in fold_of if fold_of[row] == fold]
+        everyone = [
+            embeddings[a] @ embeddings[b]
+            for a in rows
+            for b in rows
+            if a < b and index.identity[a] != index.identity[b]
+        ]
+        assert len(everyone) == 100
+        assert sorted(alike[part.index]) == pytest.approx(sorted(everyone)[-30:])
+
+
+def test_largest_change_is_that_of_pose_and_light(four_people):
+    images, index, pairs, embeddings = four_people
+    found = own_protocols(pairs, index.identity, embeddings, images, seed=0)
+    chosen = found[(found.protocol == CHANGED) & found.same]
+    change = coarse_change(pairs[pairs.same], images)
+    assert coarse_change(chosen, images).mean() > 1.5 * change.mean()
+    still = pd.DataFrame({"a": [3], "b": [3]})
+    assert coarse_change(still, images) == 0
+
+
+def test_pairs_inside_groups(four_people):
+    _, index, pairs, _ = four_people
+    found = group_pairs(pairs, index.identity, index.group, seed=0)
+    # s2 and s4 wear eyeglasses in half of the photos or more; s1 and s5 do not.
+    assert set(found.group) == {"eyeglasses", "no_eyeglasses"}
+    for name, part in found.groupby("group"):
+        people = {"s2", "s4"} if name == "eyeglasses" else {"s1", "s5"}
+        assert set(part.a.map(index.identity)) | set(part.b.map(index.identity)) == people
+        assert part.same.sum() == (~part.same).sum() == 90
+    one = index.group.where(index.group == "x", "african")
+    assert group_pairs(pairs, index.identity, one, seed=0).group.unique().tolist() == ["african"]
+    assert len(group_pairs(pairs, index.identity, index.group.where(index.group == "x", ""), seed=0)) == 0

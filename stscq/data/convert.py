@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from stscq.data.store import make_index
+from stscq.data.store import Row, make_index
 from stscq.errors import DataError
 
 CHUNK = 256
@@ -27,8 +27,8 @@ class Entry(Protocol):
     """An image and what a store says about it. Sent to worker processes; its repr tells it from those of other sets."""
 
     @property
-    def row(self) -> tuple[str, str, str]:
-        """image_id, identity, source."""
+    def row(self) -> Row:
+        """What the index says of it."""
 
     def image(self, size: int) -> np.ndarray:
         """size x size x 3 uint8 RGB. Raises DataError when it cannot be read."""
@@ -61,7 +61,7 @@ def convert(entries: Sequence[Entry], out: Path, size: int, most_corrupt: int, w
     check_corrupt(done, entries, out, most_corrupt)
     corrupt = merge(done)
     finish(entries, list(corrupt), images, journal, out)
-    return [f"{entries[number].row[2]}: {problem}" for number, problem in corrupt.items()]
+    return [f"{entries[number].row.source}: {problem}" for number, problem in corrupt.items()]
 
 
 def convert_chunk(start: int, entries: Sequence[Entry], images: Path, size: int) -> dict[str, str]:
@@ -113,7 +113,7 @@ def merge(done: dict[int, dict[str, str]]) -> dict[int, str]:
 def check_corrupt(done: dict[int, dict[str, str]], entries: Sequence[Entry], out: Path, most_corrupt: int) -> None:
     corrupt = merge(done)
     if len(corrupt) > most_corrupt:
-        first = "; ".join(f"{entries[number].row[2]}: {problem}" for number, problem in list(corrupt.items())[:3])
+        first = "; ".join(f"{entries[number].row.source}: {problem}" for number, problem in list(corrupt.items())[:3])
         raise DataError(
             f"{out}: {len(corrupt)} corrupt images, more than data.most_corrupt = {most_corrupt} "
             f"(0 for verification pairs, which must be whole). First: {first}"

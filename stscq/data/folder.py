@@ -7,7 +7,7 @@ import numpy as np
 
 from stscq.data.align import detect_and_crop
 from stscq.data.pixels import SUFFIXES, decode
-from stscq.data.store import Face
+from stscq.data.store import Face, Row
 from stscq.errors import DataError
 
 
@@ -48,4 +48,4 @@ def read_folder(folder: Path, size: int) -> Iterator[Face]:
         except DataError as problem:
             raise DataError(f"{path}: {problem}; remove it or replace it by a frontal photo") from problem
         source = path.relative_to(folder)
-        yield Face(image_id=str(source.with_suffix("")), identity=source.parts[0], source=str(source), image=face)
+        yield Face(Row(str(source.with_suffix("")), source.parts[0], str(source)), face)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stscq.data.pixels import SUFFIXES, centre, decode
+from stscq.data.store import Row
 from stscq.errors import DataError
 
 
@@ -17,9 +18,9 @@ class ImageEntry(NamedTuple):
     path: str
 
     @property
-    def row(self) -> tuple[str, str, str]:
+    def row(self) -> Row:
         folder, slash, _ = self.path.rpartition("/")
-        return self.path.rpartition(".")[0], folder if slash else "unknown", self.path
+        return Row(self.path.rpartition(".")[0], folder if slash else "unknown", self.path)
 
     def image(self, size: int) -> np.ndarray:
         return centre(decode(self.root / self.path), size)

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from stscq.data.pixels import decode, face
+from stscq.data.store import Row
 from stscq.errors import DataError
 
 MAGIC = 0xCED7230A
@@ -97,8 +98,8 @@ class RecordEntry(NamedTuple):
     label: int | None
 
     @property
-    def row(self) -> tuple[str, str, str]:
-        return f"{self.number:08d}", str(self.label), f"{self.path.name}, record {self.number}"
+    def row(self) -> Row:
+        return Row(f"{self.number:08d}", str(self.label), f"{self.path.name}, record {self.number}")
 
     def image(self, size: int) -> np.ndarray:
         with self.path.open("rb") as file:

@@ -21,6 +21,7 @@ from insightface.utils.face_align import norm_crop
 
 from stscq.data.pairs import consecutive_folds, pair_table
 from stscq.data.pixels import decode, face
+from stscq.data.store import Row
 from stscq.errors import DataError
 
 Group = Literal["African", "Asian", "Caucasian", "Indian"]
@@ -43,8 +44,10 @@ class RfwEntry(NamedTuple):
     landmarks: Points
 
     @property
-    def row(self) -> tuple[str, str, str]:
-        return self.photo.removesuffix(".jpg"), self.photo.partition("/")[0], f"{self.folder.name}/{self.photo}"
+    def row(self) -> Row:
+        group = self.folder.name
+        person = self.photo.partition("/")[0]
+        return Row(self.photo.removesuffix(".jpg"), person, f"{group}/{self.photo}", group.lower())
 
     def image(self, size: int) -> np.ndarray:
         return face(align(decode(self.folder / self.photo), self.landmarks), size)

@@ -1,7 +1,7 @@
 """Images at rest: one uint8 array and one Parquet index, so that half a million faces are two files.
 
 A store is a folder with `images.npy` (N x S x S x 3, RGB, opened memory-mapped) and `index.parquet` (one row an image,
-in the order of the array: image_id, identity, source).
+in the order of the array: image_id, identity, source, group).
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,13 +14,21 @@ from tqdm import tqdm
 
 from stscq.errors import DataError
 
-COLUMNS = ["image_id", "identity", "source"]
 
+class Row(NamedTuple):
+    """What the index says of an image. group: of people, for fairness; empty where nobody has labelled them."""
 
-class Face(NamedTuple):
     image_id: str
     identity: str
     source: str
+    group: str = ""
+
+
+COLUMNS = list(Row._fields)
+
+
+class Face(NamedTuple):
+    row: Row
     image: np.ndarray
 
 
@@ -38,7 +46,7 @@ def write_store(faces: Iterable[Face], out: Path, total: int | None = None) -> i
     """
     rows, images = [], []
     for face in tqdm(faces, total=total, desc="faces", unit="image", mininterval=1):
-        rows.append(face[:3])
+        rows.append(face.row)
         images.append(face.image)
     index = make_index(rows, out)
     out.mkdir(parents=True, exist_ok=True)
@@ -52,7 +60,7 @@ def write_store(faces: Iterable[Face], out: Path, total: int | None = None) -> i
     return len(index)
 
 
-def make_index(rows: Sequence[tuple[str, str, str]], out: Path) -> pd.DataFrame:
+def make_index(rows: Sequence[Row], out: Path) -> pd.DataFrame:
     """The index of a store. Raises DataError when it is empty, or when two images have the same image_id."""
     if not rows:
         raise DataError(f"{out}: no faces to store")

@@ -15,6 +15,7 @@ import pandas as pd
 
 from stscq.data.pairs import consecutive_folds, pair_table
 from stscq.data.pixels import decode, face
+from stscq.data.store import Row
 from stscq.errors import DataError
 
 
@@ -36,8 +37,8 @@ class PackEntry(NamedTuple):
     encoded: bytes
 
     @property
-    def row(self) -> tuple[str, str, str]:
-        return f"{self.number:06d}", f"pair {self.number // 2:06d}", f"{self.name}, image {self.number}"
+    def row(self) -> Row:
+        return Row(f"{self.number:06d}", f"pair {self.number // 2:06d}", f"{self.name}, image {self.number}")
 
     def image(self, size: int) -> np.ndarray:
         return face(decode(self.encoded), size)

@@ -22,7 +22,7 @@ from stscq.evaluation.published_metrics import missing
 from stscq.evaluation.quality import psnr, ssim
 from stscq.evaluation.reconstruct import BATCH, decode, encode
 from stscq.evaluation.utilisation import utilisation
-from stscq.evaluation.verification import accuracy, verify
+from stscq.evaluation.verification import accuracies, judge_pairs, similarity
 from stscq.files import progress_seconds, write_atomically
 from stscq.quantization.search import Assignment
 from stscq.recognition.base import Recogniser, load_recogniser, unit
@@ -40,19 +40,18 @@ class Judge(NamedTuple):
     centre: np.ndarray
 
 
-def main(
-    store: Path, pairs: Path, codec: Path, out: Path, judge: str, metrics: str, original: Path | None = None
-) -> None:
-    """Writes OUT/metrics.json, images.parquet (a row an image), pairs.parquet and sheet.npy (some reconstructions).
+def main(store: Path, codec: Path, out: Path, judge: str, metrics: str, original: Path | None = None) -> None:
+    """Writes OUT/metrics.json, images.parquet (a row an image), pairs.parquet, groups.parquet and sheet.npy (some
+    reconstructions).
 
     A codec with a router is evaluated with NN and with CR selection, any other with NN. ORIGINAL is the evaluation of
-    the uncompressed images of the same pairs; without it the pictures are no faces, and all images of the store are
-    compared by quality alone, FID included. METRICS names the weights files of LPIPS and FID (JSON); where they are
-    absent, metrics.json says so.
+    the uncompressed images, which says which pairs are compared; without it the pictures are no faces, and all images
+    of the store are compared by quality alone, FID included. METRICS names the weights files of LPIPS and FID (JSON);
+    where they are absent, metrics.json says so.
     """
     images, index = open_store(store)
-    test_pairs = pd.read_parquet(pairs)
-    rows = np.unique(test_pairs[["a", "b"]]) if len(test_pairs) else np.arange(len(images))
+    test_pairs, inside = pairs_of(original)
+    rows = np.arange(len(images)) if original is None else np.unique(test_pairs[["a", "b"]])
     trained, _ = load_codec(codec, own_device())
     weights = {name: Path(path) for name, path in json.loads(metrics).items()}
     absent = missing(json.loads(metrics))
@@ -61,17 +60,20 @@ def main(
     identity = index.identity[rows].reset_index(drop=True)
     shown = identity.drop_duplicates().index[:SHOWN].to_numpy()
     summary: dict[str, Any] = {"images": len(rows), "pixels": images.shape[1] ** 2, "missing": absent, "selections": {}}
-    per_image, per_pair = [], []
+    per_image, per_pair, per_group = [], [test_pairs.iloc[:0]], [inside.iloc[:0]]
     for selection in ("nn", "cr") if trained.router is not None else ("nn",):
         assignment, payloads = encode(trained, images, rows, selection)
         fid = Fid(weights["fid_inception"], own_device()) if by is None and "fid" not in absent else None
         frame, embeddings = compare(trained, images, rows, payloads, by, lpips, fid)
         frame = frame.assign(selection=selection, row=rows, identity=identity, group=assignment.group.numpy())
-        measured = {name: float(frame[name].mean()) for name in PER_IMAGE if name in frame}
+        measured: dict[str, Any] = {name: float(frame[name].mean()) for name in PER_IMAGE if name in frame}
         if by is not None:
-            judged = verify(by_row(embeddings, rows, len(images)), test_pairs)
-            measured["mean_acc"] = 100 * accuracy(judged)
+            table = by_row(embeddings, rows, len(images))
+            judged = judge_pairs(table, test_pairs)
+            measured["protocols"] = by_protocol(judged, frame)
+            measured["mean_acc"] = measured["protocols"][test_pairs.protocol.iloc[0]]["mean_acc"]
             per_pair.append(judged.assign(selection=selection))
+            per_group.append(inside.assign(similarity=similarity(table, inside), selection=selection))
         if fid is not None:
             measured["fid"] = fid.value()
         summary["selections"][selection] = {
@@ -86,8 +88,33 @@ def main(
         same = per_image[0].group.to_numpy() == per_image[1].group.to_numpy()
         summary["nn_cr_agreement"] = float(same.mean())
     pd.concat(per_image).to_parquet(out / "images.parquet")
-    pd.concat(per_pair or [test_pairs]).to_parquet(out / "pairs.parquet")
+    pd.concat(per_pair).to_parquet(out / "pairs.parquet")
+    pd.concat(per_group).to_parquet(out / "groups.parquet")
     write_atomically(out / "metrics.json", json.dumps(summary, indent=2) + "\n")
+
+
+def pairs_of(original: Path | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The pairs of all protocols, and those inside groups of people, without what the uncompressed images gave."""
+    if original is None:
+        return pd.DataFrame(), pd.DataFrame()
+    pairs, inside = (pd.read_parquet(original / f"{name}.parquet") for name in ("pairs", "groups"))
+    return pairs[["a", "b", "same", "fold", "protocol"]], inside[["a", "b", "same", "group"]]
+
+
+def by_protocol(judged: pd.DataFrame, frame: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Accuracy in % of each protocol, and IDS and centred IDS of the images on its pairs. frame: a row an image."""
+    found = {}
+    for protocol, value in accuracies(judged).items():
+        pairs = judged[judged.protocol == protocol]
+        chosen = frame[frame.row.isin(np.unique(pairs[["a", "b"]]))]
+        found[protocol] = {
+            "mean_acc": value,
+            "ids": float(chosen.ids.mean()),
+            "ids_centred": float(chosen.ids_centred.mean()),
+            "pairs": len(pairs),
+            "images": len(chosen),
+        }
+    return found
 
 
 PER_IMAGE = ("ids", "ids_centred", "psnr", "ssim", "lpips")
@@ -162,6 +189,7 @@ def measured_utilisation(codec: Codec, assignment: Assignment) -> Mapping[str, A
     return {
         "utilisation_per_token": [round(float(share), 6) for share in used.per_token],
         "utilisation_token_mean": float(used.per_token.mean()),
+        "utilisation_per_group": [round(float(share), 6) for share in used.per_group],
         "utilisation_all_entries": used.all_entries,
         "utilisation_merged": used.merged,
         "utilisation_bound": used.bound_all_entries,

@@ -13,20 +13,23 @@ from stscq.cli_tools import run
 from stscq.data.store import open_store
 from stscq.device import own_device
 from stscq.evaluation.evaluate import batches, by_row, centred_cosine, cosine, save_array
-from stscq.evaluation.verification import accuracy, verify
+from stscq.evaluation.protocols import PUBLISHED, group_pairs, own_protocols
+from stscq.evaluation.verification import accuracies, judge_pairs, similarity
 from stscq.files import write_atomically
 from stscq.recognition.base import load_recogniser
 from stscq.training.encode import sample_rows
 from stscq.training.faces import training_batches
 
 
-def main(store: Path, pairs: Path, faces: Path, split: Path, out: Path, judge: str) -> None:
-    """Writes OUT/embeddings.npy (a row a test image, in order of the store), centre.npy, pairs.parquet, metrics.json.
+def main(store: Path, pairs: Path, faces: Path, split: Path, out: Path, judge: str, own: bool) -> None:
+    """Writes OUT/embeddings.npy (a row a test image, in order of the store), centre.npy, pairs.parquet (the pairs of
+    every protocol, judged), groups.parquet (pairs inside groups of people) and metrics.json.
 
-    FACES and SPLIT are those of the training. centre: the mean embedding of the training people's images, which the
-    centred IDS takes as its origin.
+    OWN: the pairs were drawn from our own test people, and harder protocols are chosen from the same images. FACES and
+    SPLIT are those of the training. centre: the mean embedding of the training people's images, which the centred IDS
+    takes as its origin.
     """
-    images, _ = open_store(store)
+    images, index = open_store(store)
     test_pairs = pd.read_parquet(pairs)
     rows = np.unique(test_pairs[["a", "b"]])
     recogniser = load_recogniser(judge)
@@ -36,13 +39,22 @@ def main(store: Path, pairs: Path, faces: Path, split: Path, out: Path, judge: s
     centre = recogniser.embed(training).mean(0)
     mean_face = recogniser.embed(training.mean(0, keepdims=True).round().astype(np.uint8))
     mean_faces = np.broadcast_to(mean_face, embeddings.shape)
-    judged = verify(by_row(embeddings, rows, len(images)), test_pairs)
+    table = by_row(embeddings, rows, len(images))
+    protocols = (
+        own_protocols(test_pairs, index.identity, table, images, seed=0)
+        if own
+        else test_pairs.assign(protocol=PUBLISHED)
+    )
+    judged = judge_pairs(table, protocols)
     save_array(embeddings, out / "embeddings.npy")
     save_array(centre, out / "centre.npy")
     judged.to_parquet(out / "pairs.parquet")
+    inside = group_pairs(test_pairs, index.identity, index.group, seed=0)
+    inside.assign(similarity=similarity(table, inside)).to_parquet(out / "groups.parquet")
     metrics = {
         "images": len(rows),
-        "mean_acc": 100 * accuracy(judged),
+        "mean_acc": accuracies(judged)[protocols.protocol.iloc[0]],
+        "protocols": {name: {"mean_acc": value} for name, value in accuracies(judged).items()},
         # The same face for everybody, from no bits at all: what either IDS is worth.
         "mean_face": {
             "ids": float(cosine(embeddings, mean_faces).mean()),

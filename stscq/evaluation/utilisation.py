@@ -15,12 +15,14 @@ class Utilisation(NamedTuple):
 
     per_token: for each token j, the share of its M K entries used at least once (T numbers).
     all_entries: the share of all M T K (group, token, entry) used.
+    per_group: for each group i, the share of its T K (token, entry) used (M numbers).
     merged: the share of the M K (group, entry) used by any token.
     bound_all_entries: what N images can reach at most of all_entries: N / (M K).
     groups: the share of the M groups used.
     """
 
     per_token: np.ndarray
+    per_group: np.ndarray
     all_entries: float
     merged: float
     bound_all_entries: float
@@ -35,6 +37,7 @@ def utilisation(assignment: Assignment, M: int, K: int) -> Utilisation:
     used[group[:, None], np.arange(T), index] = True
     return Utilisation(
         per_token=used.mean((0, 2)),
+        per_group=used.mean((1, 2)),
         all_entries=float(used.mean()),
         merged=float(used.any(1).mean()),
         bound_all_entries=min(1.0, N / (M * K)),

@@ -19,20 +19,36 @@ def best_threshold(similarity: np.ndarray, same: np.ndarray) -> float:
     return float(edges[best[len(best) // 2]])
 
 
+def similarity(embeddings: np.ndarray, pairs: pd.DataFrame) -> np.ndarray:
+    """Cosine of both images of each pair (columns a, b); embeddings by row of the store, of length 1."""
+    return np.einsum("pe,pe->p", embeddings[pairs.a], embeddings[pairs.b])
+
+
 def verify(embeddings: np.ndarray, pairs: pd.DataFrame) -> pd.DataFrame:
     """k-fold verification: each fold is judged with the threshold that is best on the others.
 
     embeddings: one row of length 1 for each row number that `pairs` (columns a, b, same, fold) mentions.
     Returns the pairs with the columns similarity, threshold and correct.
     """
-    similarity = np.einsum("pe,pe->p", embeddings[pairs.a], embeddings[pairs.b])
+    found = similarity(embeddings, pairs)
     same, fold = pairs.same.to_numpy(bool), pairs.fold.to_numpy()
     threshold = np.empty(len(pairs))
     for k in np.unique(fold):
-        threshold[fold == k] = best_threshold(similarity[fold != k], same[fold != k])
-    return pairs.assign(similarity=similarity, threshold=threshold, correct=(similarity > threshold) == same)
+        threshold[fold == k] = best_threshold(found[fold != k], same[fold != k])
+    return pairs.assign(similarity=found, threshold=threshold, correct=(found > threshold) == same)
 
 
 def accuracy(judged: pd.DataFrame) -> float:
     """Mean over the folds of the share of correct pairs, in [0, 1]."""
     return float(judged.groupby("fold").correct.mean().mean())
+
+
+def judge_pairs(embeddings: np.ndarray, pairs: pd.DataFrame) -> pd.DataFrame:
+    """`verify` for each protocol (column `protocol`) by itself."""
+    parts = [verify(embeddings, part) for _, part in pairs.groupby("protocol", sort=False)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def accuracies(judged: pd.DataFrame) -> dict[str, float]:
+    """Protocol -> accuracy in %."""
+    return {str(name): 100 * accuracy(part) for name, part in judged.groupby("protocol", sort=False)}

@@ -45,17 +45,33 @@ def write_plan(jobs: Sequence[Job] | None = None) -> None:
 
 
 def make(name: str) -> None:
-    """Run the jobs of one stage, whose inputs are there: what DVC calls.
+    """Run those jobs of one stage that are not current, whose inputs are there: what DVC calls.
 
+    DVC leaves the folder of a stage as it is (persist), so that a new seed does not train the others again; what lies
+    in it of seeds that nobody asks for any more is deleted, since DVC is about to record the folder.
     Raises StscqError when there is no such stage, or a job fails.
     """
-    stage = find(name, stages(current_jobs({})))
-    rules = sorted({job.rule for job in stage.jobs})
-    targets = [str(job.record) for job in stage.jobs]
+    jobs = current_jobs({})
+    stage = find(name, stages(jobs))
+    delete_left_over(stage)
+    stale = [job for job, state in states(jobs).items() if job in stage.jobs and not state.current]
+    for job in stale:
+        job.record.unlink(missing_ok=True)  # an output like others: its job runs again
+    if not stale:
+        return
+    rules = sorted({job.rule for job in stale})
+    targets = [str(job.record) for job in stale]
     command = [sys.executable, "-m", "snakemake", "--cores", "all", *targets, "--allowed-rules", *rules]
     done = subprocess.run(command, env={**os.environ, INNER: "1"}, check=False)
     if done.returncode:
         raise StscqError(f"stage {name} failed; see the log that is named above")
+
+
+def delete_left_over(stage: Stage) -> None:
+    """Files of a stage that none of its jobs writes: DVC would delete them, were it not for persist."""
+    for file in [path for path in stage.out.rglob("*") if path.is_file()]:
+        if not any(job.place.holds(file) for job in stage.jobs):
+            file.unlink()
 
 
 def find(name: str, found: Sequence[Stage]) -> Stage:

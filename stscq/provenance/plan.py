@@ -96,12 +96,13 @@ def dvc_yaml(found: Sequence[Stage]) -> dict[str, Any]:
         }
     }
     for stage in found:
-        out: Any = {str(stage.out): {"cache": False}} if stage.out.parts[0] == "results" else str(stage.out)
+        # persist: what is current in it stays; `stscq make` runs the rest again, by their records.
+        cache = {"cache": False} if stage.out.parts[0] == "results" else {}
         content[stage.name] = {
             "cmd": f"{STSCQ} make {stage.name}",
             "deps": reads(stage, found),
             "params": [{PLAN: [stage.name]}],
-            "outs": [out],
+            "outs": [{str(stage.out): {**cache, "persist": True}}],
         }
     results = [stage.out for stage in found if stage.out.parts[0] == "results"]
     figures = [str(out) for out in results if out.name == "figures"]

@@ -52,6 +52,14 @@ class Place(NamedTuple):
             return [file for file in found if not file.name.endswith(ENDING)]
         return contents(self.path)
 
+    def holds(self, file: Path) -> bool:
+        """Is it one of the job's outputs, its record, or what an unfinished run left?"""
+        if self.kind == "out":
+            return any(
+                file.is_relative_to(folder) for folder in (self.path, self.path.with_name(f"{self.path.name}.partial"))
+            )
+        return file.parent == self.path.parent and file.name.split(".")[0] == self.path.name.split(".")[0]
+
 
 def place_of(arguments: Mapping[str, Any]) -> Place:
     """From the arguments of a module, or the options of its command line without their dashes."""

@@ -103,7 +103,7 @@ def test_adopt_may_be_run_twice_and_names_what_is_not_current(clone):
 
 
 def test_4_an_edit_before_anything_else_really_runs_in_dvc(clone):
-    assert "persist" not in (clone.folder / "dvc.yaml").read_text()
+    assert "persist: true" in (clone.folder / "dvc.yaml").read_text()  # `stscq make` goes by the records
     before = clone.contents()
     clone.params(stage3={"lr": 0.001})
     said = clone.run("dvc repro")
@@ -173,6 +173,18 @@ def test_9_a_dropped_seed_is_not_recorded(project):
     project.run("find data models -name seed2 -prune -exec rm -r {} +")
     project.run("python -m stscq.cli record")
     assert project.jobs() == {}
+
+
+def test_9_dvc_trains_no_seed_again_when_another_is_dropped(clone):
+    clone.params(seeds=[1])
+    records = sorted((clone.folder / "models").rglob("seed1/*.run.json"))
+    before = {file: file.read_text() for file in records}
+    said = clone.run("dvc repro")
+    assert "Running stage 'maskgit_vqgan-stage1'" in said
+    assert {file: file.read_text() for file in records} == before
+    assert not list((clone.folder / "models").rglob("seed2/*"))
+    assert clone.stale_stages() == set()
+    assert clone.jobs() == {}
 
 
 def test_12_an_edit_of_a_rule_is_noticed_by_dvc(project):

@@ -1,8 +1,8 @@
 # Every codec on every set; the uncompressed images first, as the ceiling.
 
 EVALUATIONS = stscq_params.evaluations(config)
-ORIGINAL = ["metrics.json", "embeddings.npy", "centre.npy", "pairs.parquet"]
-EVALUATION = ["metrics.json", "images.parquet", "pairs.parquet", "sheet.npy"]
+ORIGINAL = ["metrics.json", "embeddings.npy", "centre.npy", "pairs.parquet", "groups.parquet"]
+EVALUATION = ["metrics.json", "images.parquet", "pairs.parquet", "groups.parquet", "sheet.npy"]
 FACE_SETS = [*config["evaluate_on"], *config["fairness_on"]]
 
 
@@ -27,11 +27,12 @@ rule evaluate_original:
         faces=FACES,
         out=subpath(output[0], parent=True),
         judge=config["judge"],
+        own=lambda wc: flags({"own": wc.set == "test"}),
     log:
         f"logs/{PROFILE}/evaluate_original/{{set}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.evaluation.original --store {params.store} --pairs {input.pairs} --faces {params.faces}"
-        " --split {input.split} --judge {params.judge} --out {params.out} &> {log}"
+        " --split {input.split} --judge {params.judge} {params.own} --out {params.out} &> {log}"
 
 
 def original(wc):
@@ -42,7 +43,6 @@ def original(wc):
 rule evaluate:
     input:
         store=lambda wc: store_of(wc.set),
-        pairs=pairs_of,
         original=original,
         codec=trained,
         weights=[path for file in config["metrics"].values() for path in verified(file)],
@@ -59,7 +59,7 @@ rule evaluate:
     log:
         f"logs/{PROFILE}/evaluate/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}.log",
     shell:
-        "{PYTHON} -m stscq.evaluation.evaluate --store {params.store} --pairs {input.pairs} {params.original}"
+        "{PYTHON} -m stscq.evaluation.evaluate --store {params.store} {params.original}"
         " --codec {params.codec} {params.flags} --out {params.out} &> {log}"
 
 
