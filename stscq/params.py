@@ -167,7 +167,8 @@ def evaluations(params: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def tested_on(params: Mapping[str, Any], backbone: str) -> list[str]:
     """The sets on which a backbone is evaluated: its own, or those of all."""
-    return params["backbones"][backbone].get("evaluate_on", [*params["evaluate_on"], *params["fairness_on"]])  # type: ignore[no-any-return]
+    everybody = list(dict.fromkeys([*params["evaluate_on"], *params["fairness_on"]]))
+    return list(params["backbones"][backbone].get("evaluate_on", everybody))
 
 
 def sets_in_use(params: Mapping[str, Any]) -> list[str]:

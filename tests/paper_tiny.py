@@ -52,7 +52,10 @@ TITOK_S = {
         **dict.fromkeys(["maskgit_vqgan", "titok_l", "ibq", "titok_s_imagenet"]),
         "titok_s": {
             "published_weights": "made/titok_s128.safetensors",
-            "variants": dict.fromkeys(["token_specific", "switchable_16x1024", "switchable_16x1024_nn"]),
+            "variants": dict.fromkeys(
+                ["token_specific", "switchable_16x1024", "switchable_16x1024_nn"]
+                + [f"groups_{M}x256" for M in (1, 4, 16, 64)]
+            ),
         },
     },
 }

@@ -94,7 +94,7 @@ def test_a_flat_folder_has_no_classes(imagenet, tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "._9.jpg").write_text("what macOS leaves about")
     entries = list_images(tmp_path)
-    assert [entry.row for entry in entries[:2]] == [("5", "unknown", "5.jpg"), ("6", "unknown", "6.jpg")]
+    assert [entry.row for entry in entries[:2]] == [("5", "unknown", "5.jpg", ""), ("6", "unknown", "6.jpg", "")]
     assert len(entries) == 5
 
 

@@ -25,7 +25,7 @@ def test_dlib_tells_people_apart():
     embeddings = load_recogniser("dlib").embed(np.stack([face.image for face in faces[::2]]))
     assert embeddings.dtype == np.float32
     assert np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
-    person = np.array([face.identity for face in faces[::2]])
+    person = np.array([face.row.identity for face in faces[::2]])
     similarity = embeddings @ embeddings.T
     same = person[:, None] == person
     off_diagonal = ~np.eye(len(person), dtype=bool)

@@ -49,7 +49,7 @@ def count(models: Mapping[str, Any], image_size: int, rank: int) -> pd.DataFrame
 
 
 def main(models: str, image_size: int, rank: int, out: Path) -> None:
-    """Writes OUT/cost.csv, from which stscq.report.tables makes the table. MODELS is JSON; RANK the router's."""
+    """Writes OUT/cost.csv, from which stscq.report.tables.costs makes the table. MODELS is JSON; RANK the router's."""
     write_atomically(out / "cost.csv", count(json.loads(models), image_size, rank).to_csv(index=False))
 
 

@@ -6,16 +6,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from stscq.evaluation.statistics import Paired, paired_bootstrap
 
-IDENTITY = ["mean_acc", "ids", "ids_centred"]
+IDENTITY = ("mean_acc", "ids", "ids_centred")
 """Is the person kept? The rest of MEASURES asks about the picture."""
-MEASURES = [*IDENTITY, "psnr", "ssim"]
-PICTURES = ["ssim", "psnr", "lpips", "fid"]
-"""Of a picture alone, in the order of the paper's tables; the last two only where their weights were present."""
+MEASURES = (*IDENTITY, "psnr", "ssim")
 
 
 class Run(NamedTuple):
@@ -52,15 +49,6 @@ class Evaluations(NamedTuple):
                 found += [Run(backbone, variant, s) for s in (("nn", "cr") if v["training"] == "router" else ("nn",))]
         return found
 
-    def describe(self, run: Run) -> dict[str, Any]:
-        """What a reader needs to know of a run: method, M, K, how groups were selected in training."""
-        first = self.metrics(run, self.seeds[0], self.sets[0])
-        if run.variant == "stage1":
-            return {"method": "global_plain", "M": 1, "training": "nn", "published": None, "bpp": first["bpp"]}
-        v = self.variants[run.backbone][run.variant]
-        chosen = {key: v[key] for key in ("M", "K", "training", "published")}
-        return {"method": method(v), **chosen, "bpp": first["bpp"]}
-
     def everything(self, run: Run, seed: int, image_set: str) -> dict[str, Any]:
         """One metrics.json."""
         path = self.path(run, seed, image_set, "metrics.json")
@@ -70,12 +58,6 @@ class Evaluations(NamedTuple):
     def metrics(self, run: Run, seed: int, image_set: str) -> dict[str, Any]:
         found: dict[str, Any] = self.everything(run, seed, image_set)["selections"][run.selection]
         return found
-
-    def values(self, run: Run, measure: str) -> list[float]:
-        """One number a seed, the mean over the sets; none where a set was evaluated without this measure."""
-        found = [[self.metrics(run, seed, s).get(measure, np.nan) for s in self.sets] for seed in self.seeds]
-        means = [float(np.mean(values)) for values in found]
-        return [] if np.isnan(means).any() else means
 
     def missing(self, run: Run) -> dict[str, str]:
         """Measures that could not be had in some evaluation of a run, and why."""
@@ -91,23 +73,21 @@ class Evaluations(NamedTuple):
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
 
-    def original_accuracy(self) -> list[float]:
-        return [float(np.mean([self.original(seed, s)["mean_acc"] for s in self.sets])) for seed in self.seeds]
-
-    def mean_face(self, measure: str) -> list[float]:
-        """IDS or centred IDS of one mean face for everybody."""
-        found = [[self.original(seed, s)["mean_face"][measure] for s in self.sets] for seed in self.seeds]
-        return [float(np.mean(values)) for values in found]
-
     def selected(self, run: Run, seed: int, image_set: str, name: str) -> pd.DataFrame:
+        """Rows of a Parquet file of an evaluation that belong to the selection of `run`."""
         frame = pd.read_parquet(self.path(run, seed, image_set, name))
         return frame[frame.selection == run.selection].reset_index(drop=True)
+
+    def pairs(self, run: Run, seed: int, image_set: str) -> pd.DataFrame:
+        """The judged pairs of the protocol that counts for MeanAcc: the drawn or the published ones."""
+        frame = self.selected(run, seed, image_set, "pairs.parquet")
+        return frame[frame.protocol == frame.protocol.iloc[0]]
 
     def compare_accuracy(self, run: Run, baseline: Run) -> Paired:
         """Difference in the share of correct pairs, in points."""
         frames = []
         for seed, s in product(self.seeds, self.sets):
-            ours, theirs = (self.selected(r, seed, s, "pairs.parquet") for r in (run, baseline))
+            ours, theirs = (self.pairs(r, seed, s) for r in (run, baseline))
             person = self.selected(run, seed, s, "images.parquet").set_index("row").identity
             both = ours.merge(theirs, on=["a", "b", "fold"], validate="one_to_one", suffixes=("", "_theirs"))
             value = 100.0 * (both.correct.astype(float) - both.correct_theirs.astype(float))
@@ -135,9 +115,3 @@ def differences(image_set: str, value: pd.Series, first: pd.Series, second: pd.S
             "weight": 1.0 / len(value),
         }
     )
-
-
-def method(variant: Mapping[str, Any]) -> str:
-    if variant["shared"]:
-        return "global"
-    return "token_specific" if variant["M"] == 1 else "switchable"

@@ -33,6 +33,8 @@ wildcard_constraints:
     variant=r"[A-Za-z0-9_]+",
     name="|".join(re.escape(weight.name) for weight in manifest().values()),
     set="|".join(["test", *config["sets"]]),
+    table=r"[a-z0-9_]+",
+    figure=r"[a-z0-9_]+",
 
 
 def flags(numbers):

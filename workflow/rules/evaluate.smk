@@ -3,7 +3,7 @@
 EVALUATIONS = stscq_params.evaluations(config)
 ORIGINAL = ["metrics.json", "embeddings.npy", "centre.npy", "pairs.parquet", "groups.parquet"]
 EVALUATION = ["metrics.json", "images.parquet", "pairs.parquet", "groups.parquet", "sheet.npy"]
-FACE_SETS = [*config["evaluate_on"], *config["fairness_on"]]
+FACE_SETS = list(dict.fromkeys([*config["evaluate_on"], *config["fairness_on"]]))
 
 
 def trained(wc):

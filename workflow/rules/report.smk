@@ -1,21 +1,21 @@
-# Tables and figures: they only read what the evaluations and the training logs wrote.
+# Tables, figures and the page. One rule reads the evaluations; all others read its summary.
 
 OWN_SETS = {name: b["evaluate_on"] for name, b in BACKBONES.items() if "evaluate_on" in b}
 TABLES = [
-    *("headline", "main", "variants", "seeds", "selection_at_inference", "selection_in_training", "image_quality", "cost"),
-    *(("per_dataset_accuracy", "per_dataset_ids") if len(config["evaluate_on"]) > 1 else ()),
-    *(("fairness",) if config["fairness_on"] else ()),
-    *(("imagenet",) if OWN_SETS else ()),
+    *("headline", "main", "per_dataset_accuracy", "per_dataset_ids", "seeds", "selection_at_inference"),
+    *("selection_in_training", "groups_sweep", "token_utilisation", "dataset_utilisation", "group_use", "fairness"),
+    *("ibq", "image_quality", "imagenet", "other_face_codecs", "cost", "training_cost", "variants", "claims"),
 ]
 FIGURES = [
-    *("rate_accuracy", "rate_ids", "training_curves"),
+    *("rate_accuracy", "rate_ids", "utilisation_tokens", "utilisation_groups", "router_choices", "router_people"),
+    *("selection_agreement", "groups_sweep", "seed_spread", "training_curves"),
     *(f"reconstructions_{name}" for name in BACKBONES if name not in OWN_SETS),
 ]
-REPORT_FLAGS = {
-    "seeds": SEEDS,
-    "sets": {"faces": config["evaluate_on"], "fairness": config["fairness_on"], **OWN_SETS},
-    "variants": {name: b["variants"] for name, b in BACKBONES.items()},
-}
+SUMMARY = [
+    *("about.json", "runs.csv", "values.parquet", "comparisons.csv", "tokens.parquet", "groups.parquet"),
+    *("people.parquet", "fairness.csv", "curves.parquet", "cost.csv"),
+    *(f"sheets/{name}.npz" for name in BACKBONES if name not in OWN_SETS),
+]
 
 
 def evaluated():
@@ -42,48 +42,80 @@ def training_logs():
     return sorted({f"{MODELS}/{folder}/seed{seed}/log.jsonl" for folder in folders for seed in SEEDS})
 
 
-rule tables:
-    input:
-        original=originals(),
-        evaluations=evaluated(),
-        cost=files(f"{DATA}/cost", ["cost.csv"]),
-    output:
-        [f"{RESULTS}/tables/{name}.{kind}" for name in TABLES for kind in ("csv", "md")],
-        files(f"{RESULTS}/tables", ["metrics.json", "tables.run.json"]),
-    params:
-        code=code("report.tables"),
-        evaluation=f"{DATA}/evaluation",
-        cost=folder_of("cost"),
-        out=subpath(output[0], parent=True),
-        flags=flags({"profile": PROFILE, **REPORT_FLAGS}),
-    log:
-        f"logs/{PROFILE}/tables.log",
-    shell:
-        "{PYTHON} -m stscq.report.tables --evaluation {params.evaluation} --cost {params.cost} {params.flags}"
-        " --out {params.out} &> {log}"
-
-
-rule figures:
+rule summarise:
     input:
         store=store_of(config["evaluate_on"][0]),
         original=originals(),
         evaluations=evaluated(),
         logs=training_logs(),
+        cost=files(f"{DATA}/cost", ["cost.csv"]),
     output:
-        [f"{RESULTS}/figures/{name}.png" for name in FIGURES],
-        f"{RESULTS}/figures/figures.run.json",
+        files(f"{DATA}/summary", [*SUMMARY, "summarise.run.json"]),
     params:
-        code=code("report.figures"),
+        code=code("report.summarise"),
         evaluation=f"{DATA}/evaluation",
         models=MODELS,
         store=folder_of("store"),
+        cost=folder_of("cost"),
         out=subpath(output[0], parent=True),
-        flags=flags(REPORT_FLAGS),
+        flags=flags(
+            {
+                "profile": PROFILE,
+                "seeds": SEEDS,
+                "sets": {"faces": config["evaluate_on"], "fairness": config["fairness_on"], **OWN_SETS},
+                "variants": {name: b["variants"] for name, b in BACKBONES.items()},
+            }
+        ),
     log:
-        f"logs/{PROFILE}/figures.log",
+        f"logs/{PROFILE}/summarise.log",
     shell:
-        "{PYTHON} -m stscq.report.figures --evaluation {params.evaluation} --models {params.models}"
-        " --store {params.store} {params.flags} --out {params.out} &> {log}"
+        "{PYTHON} -m stscq.report.summarise --evaluation {params.evaluation} --models {params.models}"
+        " --store {params.store} --cost {params.cost} {params.flags} --out {params.out} &> {log}"
+
+
+rule table:
+    input:
+        rules.summarise.output,
+    output:
+        multiext(f"{RESULTS}/tables/{{table}}", ".csv", ".md", ".tex", ".run.json"),
+    params:
+        code=code("report.table"),
+        summary=f"{DATA}/summary",
+        stem=subpath(output[0], strip_suffix=".csv"),
+    log:
+        f"logs/{PROFILE}/table/{{table}}.log",
+    shell:
+        "{PYTHON} -m stscq.report.table --summary {params.summary} --name {wildcards.table} --stem {params.stem} &> {log}"
+
+
+rule figure:
+    input:
+        rules.summarise.output,
+    output:
+        multiext(f"{RESULTS}/figures/{{figure}}", ".png", ".svg", ".run.json"),
+    params:
+        code=code("report.figure"),
+        summary=f"{DATA}/summary",
+        stem=subpath(output[0], strip_suffix=".png"),
+    log:
+        f"logs/{PROFILE}/figure/{{figure}}.log",
+    shell:
+        "{PYTHON} -m stscq.report.figure --summary {params.summary} --name {wildcards.figure} --stem {params.stem}"
+        " &> {log}"
+
+
+rule metrics:
+    input:
+        rules.summarise.output,
+    output:
+        files(f"{RESULTS}/tables", ["metrics.json", "metrics.run.json"]),
+    params:
+        code=code("report.metrics"),
+        summary=f"{DATA}/summary",
+    log:
+        f"logs/{PROFILE}/metrics.log",
+    shell:
+        "{PYTHON} -m stscq.report.metrics --summary {params.summary} --file {output[0]} &> {log}"
 
 
 def every_output():
@@ -102,7 +134,9 @@ def every_output():
         ),
         *expand(rules.evaluate_original.output, set=FACE_SETS, seed=SEEDS),
         *(path for name, v in EVALUATIONS for path in expand(rules.evaluate.output, variant=v, **runs[name])),
-        *rules.tables.output,
         *rules.count_cost.output,
-        *rules.figures.output,
+        *rules.summarise.output,
+        *rules.metrics.output,
+        *expand(rules.table.output, table=TABLES),
+        *expand(rules.figure.output, figure=FIGURES),
     ]

@@ -1,0 +1,183 @@
+"""Do groups of people fare alike? Rates at one threshold for all, their spread, and which codebooks serve whom.
+
+Axes: P pairs, R bootstrap draws, G groups.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from stscq.evaluation.statistics import person_weights
+from stscq.report.collect import Evaluations, Run
+
+DRAWS = 1000
+ORIGINAL = Run("none", "original", "")
+RATES = ("mean_acc", "fmr", "fnmr")
+"""In %: balanced accuracy, false match rate (impostors taken for the same person), false non-match rate."""
+
+
+def fairness(e: Evaluations) -> pd.DataFrame:
+    """Rows of run, seed, group, measure, value; and for each run, with group `spread`, what is the same for all seeds.
+
+    e: on the sets whose images carry labels of groups. Spread: the population standard deviation over the groups of a
+    measure, mean over seeds, with its 95 % bootstrap interval over people (low, high); with measure `mean_acc_change`
+    the change of the accuracies' spread against the uncompressed images, paired, with its p-value; with
+    `mean_acc_change_by_groups` that of several codebook groups against one.
+    """
+    if not e.sets:
+        return pd.DataFrame()
+    judged = {run: [judged_pairs(e, run, seed) for seed in e.seeds] for run in (ORIGINAL, *e.runs())}
+    rows = []
+    for run, frames in judged.items():
+        for seed, frame in zip(e.seeds, frames, strict=True):
+            for group, part in frame.groupby("group"):
+                rows += [
+                    {**run._asdict(), "seed": seed, "group": group, "measure": m, "value": v}
+                    for m, v in rates(part).items()
+                ]
+    rows += [row for run in e.runs() for row in ids_by_group(e, run)]
+    people = np.unique(np.concatenate([f[["first", "second"]].to_numpy().ravel() for f in judged[ORIGINAL]]))
+    drawn = person_weights(people, DRAWS, seed=0)
+    for run, frames in judged.items():
+        spread = spread_of(frames, drawn)
+        rows.append({**run._asdict(), "group": "spread", "measure": "mean_acc", **spread.interval()._asdict()})
+        for measure, reference in (("mean_acc_change", ORIGINAL), ("mean_acc_change_by_groups", one_group(e, run))):
+            if reference is not None and reference != run:
+                other = spread_of(judged[reference], drawn)
+                change = Spread(spread.value - other.value, spread.draws - other.draws)
+                rows.append({**run._asdict(), "group": "spread", "measure": measure, **change.interval()._asdict()})
+    return pd.DataFrame(rows)
+
+
+def one_group(e: Evaluations, run: Run) -> Run | None:
+    """Of a switchable codec the token-specific one, with one group, of the same published size; None for others."""
+    variants = e.variants.get(run.backbone, {})
+    if run.variant not in variants or variants[run.variant]["M"] == 1:
+        return None
+    names = [name for name, v in variants.items() if v["M"] == 1 and not v["shared"] and v["published"]]
+    return Run(run.backbone, names[0], "nn") if names else None
+
+
+def judged_pairs(e: Evaluations, run: Run, seed: int) -> pd.DataFrame:
+    """Pairs inside groups: same, group, correct, first and second (people), at one threshold for all groups."""
+    frames = []
+    for image_set in e.sets:
+        if run == ORIGINAL:
+            found = pd.read_parquet(e.folder / "original" / image_set / f"seed{seed}" / "groups.parquet")
+        else:
+            found = e.selected(run, seed, image_set, "groups.parquet")
+        someone = e.runs()[0]
+        person = e.selected(someone, seed, image_set, "images.parquet").set_index("row").identity
+        first, second = (image_set + "/" + found[side].map(person) for side in ("a", "b"))
+        frames.append(found.assign(first=first, second=second))
+    pairs = pd.concat(frames, ignore_index=True)
+    threshold = common_threshold(pairs)
+    return pairs.assign(correct=(pairs.similarity > threshold) == pairs.same)
+
+
+def common_threshold(pairs: pd.DataFrame) -> float:
+    """The threshold with the highest balanced accuracy, every group and both kinds of pairs weighing the same."""
+    weight = 1 / pairs.groupby(["group", "same"]).similarity.transform("size").to_numpy()
+    order = np.argsort(pairs.similarity.to_numpy(), kind="stable")
+    scores, same, weight = pairs.similarity.to_numpy()[order], pairs.same.to_numpy()[order], weight[order]
+    # Threshold below score k: pairs k, k + 1, ... are called the same person.
+    right = np.concatenate([[0], np.cumsum(weight * ~same)]) + np.concatenate(
+        [np.cumsum((weight * same)[::-1])[::-1], [0]]
+    )
+    best = int(np.argmax(right))
+    edges = np.concatenate([[scores[0] - 1e-3], (scores[1:] + scores[:-1]) / 2, [scores[-1] + 1e-3]])
+    return float(edges[best])
+
+
+def rates(pairs: pd.DataFrame) -> dict[str, float]:
+    """RATES of judged pairs, in %."""
+    right = pairs.groupby("same").correct.mean()
+    fmr, fnmr = 100 * (1 - right[False]), 100 * (1 - right[True])
+    return {"mean_acc": 100 - (fmr + fnmr) / 2, "fmr": fmr, "fnmr": fnmr}
+
+
+def ids_by_group(e: Evaluations, run: Run) -> Iterator[dict[str, Any]]:
+    for seed in e.seeds:
+        images = pd.concat([with_labels(e, run, seed, image_set) for image_set in e.sets])
+        for group, part in images.groupby("label"):
+            yield {**run._asdict(), "seed": seed, "group": group, "measure": "ids", "value": float(part.ids.mean())}
+
+
+def with_labels(e: Evaluations, run: Run, seed: int, image_set: str) -> pd.DataFrame:
+    """The images of a set with the label of their group of people, as their pairs have it."""
+    pairs = pd.read_parquet(e.folder / "original" / image_set / f"seed{seed}" / "groups.parquet")
+    label = pd.concat([pairs.set_index(side).group for side in ("a", "b")])
+    label = label[~label.index.duplicated()]
+    images = e.selected(run, seed, image_set, "images.parquet")
+    return images.assign(label=images.row.map(label)).dropna(subset=["label"])
+
+
+class Interval(NamedTuple):
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+class Spread(NamedTuple):
+    """A statistic and its values in R resamples of the people."""
+
+    value: float
+    draws: np.ndarray
+
+    def interval(self) -> Interval:
+        """95 %; p of "no difference", two-sided, means something for differences alone."""
+        low, high = np.nanquantile(self.draws, [0.025, 0.975])
+        tail = min((self.draws <= 0).sum(), (self.draws >= 0).sum())
+        return Interval(self.value, float(low), float(high), min(1.0, 2 * (tail + 1) / (len(self.draws) + 1)))
+
+
+def spread_of(frames: Sequence[pd.DataFrame], drawn: pd.DataFrame) -> Spread:
+    """Population standard deviation of the groups' accuracies, in points, mean over seeds (a frame each).
+
+    drawn: R x people, how often each occurs in a resample. Thresholds stay where all people put them.
+    """
+    value = float(np.mean([np.std([rates(part)["mean_acc"] for _, part in f.groupby("group")]) for f in frames]))
+    draws = [np.std(group_accuracies(f, drawn), axis=1) for f in frames]
+    return Spread(value, np.mean(draws, axis=0))
+
+
+def group_accuracies(pairs: pd.DataFrame, drawn: pd.DataFrame) -> np.ndarray:
+    """R x G balanced accuracies in %; NaN where a resample has no pair of some kind."""
+    weights, position = drawn.to_numpy(), {person: i for i, person in enumerate(drawn.columns)}
+    columns = []
+    for _, part in pairs.groupby("group"):
+        shares = []
+        for kind in (True, False):
+            cells = part[part.same == kind].groupby(["first", "second"]).correct.agg(["sum", "size"]).reset_index()
+            a, b = (cells[side].map(position).to_numpy() for side in ("first", "second"))
+            times = np.where(a == b, weights[:, a], weights[:, a] * weights[:, b])
+            with np.errstate(invalid="ignore"):
+                shares.append((times @ cells["sum"].to_numpy()) / (times @ cells["size"].to_numpy()))
+        columns.append(100 * (shares[0] + shares[1]) / 2)
+    return np.stack(columns, axis=1)
+
+
+def router_choices(e: Evaluations) -> pd.DataFrame:
+    """Which codebook groups serve which people: rows of run, seed, person, label, codebook_group, images.
+
+    Of the first set, for codecs with several groups.
+    """
+    rows = []
+    for run, seed in product(e.runs(), e.seeds):
+        images = with_labels_or_none(e, run, seed, e.sets[0])
+        if images.group.max() > 0 or run.selection == "cr":
+            counts = images.groupby(["identity", "label", "group"], dropna=False).size().rename("images").reset_index()
+            counts = counts.rename(columns={"identity": "person", "group": "codebook_group"})
+            rows.append(counts.assign(**run._asdict(), seed=seed))
+    return pd.concat(rows, ignore_index=True)
+
+
+def with_labels_or_none(e: Evaluations, run: Run, seed: int, image_set: str) -> pd.DataFrame:
+    """Like `with_labels`, but images without a label stay, with an empty one."""
+    images = e.selected(run, seed, image_set, "images.parquet")
+    labelled = with_labels(e, run, seed, image_set).set_index("row").label
+    return images.assign(label=images.row.map(labelled).fillna(""))

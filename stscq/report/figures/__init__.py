@@ -1,0 +1,30 @@
+"""Figures of a run: name of the file -> what draws it. `reconstructions_BACKBONE` there is for every backbone."""
+
+from collections.abc import Callable
+from functools import partial
+
+from matplotlib.figure import Figure
+
+from stscq.report.figures import codebooks, faces, rates, training
+from stscq.report.summary import Summary
+
+SHEETS = "reconstructions_"
+FIGURES: dict[str, Callable[[Summary], Figure]] = {
+    "rate_accuracy": partial(rates.rate, measure="mean_acc"),
+    "rate_ids": partial(rates.rate, measure="ids"),
+    "utilisation_tokens": codebooks.utilisation_tokens,
+    "utilisation_groups": codebooks.utilisation_groups,
+    "router_choices": codebooks.router_choices,
+    "router_people": codebooks.router_people,
+    "selection_agreement": codebooks.selection_agreement,
+    "groups_sweep": rates.groups_sweep,
+    "seed_spread": rates.seed_spread,
+    "training_curves": training.training_curves,
+}
+
+
+def draw(s: Summary, name: str) -> Figure:
+    """Raises KeyError for an unknown name."""
+    if name.startswith(SHEETS):
+        return faces.reconstructions(s, name.removeprefix(SHEETS))
+    return FIGURES[name](s)

@@ -1,0 +1,205 @@
+"""Everything that tables, figures and claims are made of, in a few small files: the one step that reads evaluations.
+
+python -m stscq.report.summarise --evaluation data/demo/evaluation --models models/demo ... --out data/demo/summary
+
+runs.csv: what was run. values.parquet: every measured number, by run, set, protocol and seed. comparisons.csv: paired
+differences between runs. tokens, groups, people, curves.parquet: utilisation a token and a codebook group, whose images
+went to which group, training curves. fairness.csv: rates of groups of people. sheets/BACKBONE.npz: reconstructions.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stscq.cli_tools import run as run_command
+from stscq.data.store import open_store
+from stscq.files import read_log, write_atomically
+from stscq.report.collect import IDENTITY, MEASURES, Evaluations, Run
+from stscq.report.fairness import fairness, router_choices
+
+
+def main(
+    evaluation: Path,
+    models: Path,
+    store: Path,
+    cost: Path,
+    profile: str,
+    seeds: str,
+    sets: str,
+    variants: str,
+    out: Path,
+) -> None:
+    """Writes the files named above, and about.json: profile, seeds, sets, and why measures are missing.
+
+    SEEDS, SETS and VARIANTS are JSON, from params.yaml; SETS: `faces` (evaluate_on), `fairness`, and the own sets of
+    backbones by name. STORE: the images of the first set of faces. COST: the folder of stscq.evaluation.count_cost.
+    """
+    of = json.loads(sets)
+    everybody = Evaluations(evaluation, json.loads(seeds), of["faces"], json.loads(variants))
+    faces = everybody._replace(variants={b: v for b, v in everybody.variants.items() if b not in of})
+    pictures = [
+        everybody._replace(sets=of[b], variants={b: everybody.variants[b]}) for b in everybody.variants if b in of
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    parts = [faces, *pictures]
+    runs = pd.concat([describe(e) for e in parts], ignore_index=True)
+    measured = [*parts, faces._replace(sets=[s for s in of["fairness"] if s not in of["faces"]])]
+    values = pd.DataFrame([row for e in measured for row in all_values(e)])
+    runs.to_csv(out / "runs.csv", index=False)
+    values.to_parquet(out / "values.parquet")
+    pd.DataFrame([row for e in parts for row in comparisons(e)]).to_csv(out / "comparisons.csv", index=False)
+    for name, column in (("tokens", "utilisation_per_token"), ("groups", "utilisation_per_group")):
+        pd.DataFrame(listed(faces, column, name.removesuffix("s"))).to_parquet(out / f"{name}.parquet")
+    router_choices(faces).to_parquet(out / "people.parquet")
+    fairness(faces._replace(sets=of["fairness"])).to_csv(out / "fairness.csv", index=False)
+    pd.DataFrame(curves(everybody, models)).to_parquet(out / "curves.parquet")
+    (out / "sheets").mkdir(exist_ok=True)
+    for backbone in faces.variants:
+        np.savez_compressed(out / "sheets" / f"{backbone}.npz", **sheet(faces, backbone, store))  # type: ignore[arg-type]
+    write_atomically(out / "cost.csv", (cost / "cost.csv").read_text(encoding="utf-8"))
+    about = {"profile": profile, "seeds": faces.seeds, "sets": of, "missing": missing(everybody, of)}
+    write_atomically(out / "about.json", json.dumps(about, indent=1) + "\n")
+
+
+def describe(e: Evaluations) -> pd.DataFrame:
+    """A row a run: method, M, K, how groups were chosen in training, M and K of the published row it stands for."""
+    rows = []
+    for run in e.runs():
+        first = e.metrics(run, e.seeds[0], e.sets[0])
+        v = e.variants[run.backbone].get(run.variant)
+        row: dict[str, Any] = {**run._asdict(), "method": "global_plain", "M": 1, "training": "nn"}
+        if v is not None:
+            row |= {"method": method(v), "M": v["M"], "K": v["K"], "training": v["training"]}
+            row |= dict(zip(("published_M", "published_K"), v["published"] or (None, None), strict=True))
+        else:
+            row["K"] = next(v["K"] for v in e.variants[run.backbone].values() if v["shared"])
+        tokens = len(first["utilisation_per_token"])
+        rows.append({**row, "tokens": tokens, "bits": first["bits"], "bpp": first["bpp"]})
+    return pd.DataFrame(rows).astype({"published_M": "Int64", "published_K": "Int64"})
+
+
+def method(variant: Mapping[str, Any]) -> str:
+    if variant["shared"]:
+        return "global"
+    return "token_specific" if variant["M"] == 1 else "switchable"
+
+
+def all_values(e: Evaluations) -> Iterator[dict[str, Any]]:
+    """A row a number, of every run and of the uncompressed images."""
+    for image_set, seed in product(e.sets, e.seeds):
+        for run in e.runs():
+            whole = e.everything(run, seed, image_set)
+            found = whole["selections"][run.selection]
+            if run.selection == "cr":
+                found |= {"nn_cr_agreement": whole["nn_cr_agreement"]}
+            yield from number_rows(run, seed, image_set, found)
+        if "protocols" in found:  # otherwise pictures that are no faces
+            original = e.original(seed, image_set)
+            yield from number_rows(Run("none", "original", ""), seed, image_set, original)
+            yield from number_rows(Run("none", "mean_face", ""), seed, image_set, original["mean_face"])
+
+
+def number_rows(run: Run, seed: int, image_set: str, measures: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """protocol: empty for the measures of a whole set."""
+    for protocol, part in {"": measures, **measures.get("protocols", {})}.items():
+        where = {**run._asdict(), "set": image_set, "protocol": protocol, "seed": seed}
+        for measure, value in part.items():
+            if isinstance(value, int | float):
+                yield {**where, "measure": measure, "value": float(value)}
+
+
+def comparisons(e: Evaluations) -> Iterator[dict[str, Any]]:
+    """Paired differences of each run to its references, over all seeds and sets of e."""
+    identity = "ids" in e.metrics(e.runs()[0], e.seeds[0], e.sets[0])
+    for run in e.runs():
+        for name, baseline in references(e, run).items():
+            for measure in MEASURES if identity else MEASURES[len(IDENTITY) :]:
+                by_pairs = measure == "mean_acc"
+                paired = e.compare_accuracy(run, baseline) if by_pairs else e.compare_images(run, baseline, measure)
+                yield {**run._asdict(), "versus": name, "measure": measure, **paired._asdict()}
+
+
+def references(e: Evaluations, run: Run) -> dict[str, Run]:
+    """What a run is compared with. global: the compute-matched baseline. nn: CR with NN of the same codec.
+    nn_trained: router training with NN training at the same M and K. one_group, most_groups: M groups with one group,
+    and with the largest M, of the same K.
+    """
+    variants = e.variants[run.backbone]
+    baseline = Run(run.backbone, next(name for name, v in variants.items() if v["shared"]), "nn")
+    found = {"global": baseline} if run != baseline else {}
+    if run.selection == "cr":
+        found["nn"] = run._replace(selection="nn")
+    v = variants.get(run.variant)
+    if v is None or run.selection != "nn":
+        return found
+    for name, other in variants.items():
+        same_size = other["K"] == v["K"] and not other["shared"] and not v["shared"]
+        if same_size and other["M"] == v["M"] and (v["training"], other["training"]) == ("router", "nn"):
+            found["nn_trained"] = Run(run.backbone, name, "nn")
+        if same_size and other["M"] == 1 < v["M"]:
+            found["one_group"] = Run(run.backbone, name, "nn")
+    alike = {
+        name: o for name, o in variants.items() if o["K"] == v["K"] and not o["shared"] and o["training"] == "router"
+    }
+    most = max(alike, key=lambda name: alike[name]["M"], default=run.variant)
+    if not v["shared"] and most in alike and alike[most]["M"] > v["M"]:
+        found["most_groups"] = Run(run.backbone, most, "nn")
+    return found
+
+
+def listed(e: Evaluations, column: str, name: str) -> list[dict[str, Any]]:
+    """A row a token (or group): its share of used entries, on every set and seed."""
+    rows = []
+    for run in e.runs():
+        for image_set in e.sets:
+            for seed in e.seeds:
+                for number, share in enumerate(e.metrics(run, seed, image_set)[column]):
+                    rows.append({**run._asdict(), "set": image_set, "seed": seed, name: number, "share": share})
+    return rows
+
+
+TERMS = {"stage1": "loss", "stage2": "codebook", "stage3": "loss"}
+"""What the curve of a stage shows: its loss, but in stage 2, where the router's terms change with M, the codebooks'."""
+
+
+def curves(e: Evaluations, models: Path) -> list[dict[str, Any]]:
+    """The training curves: rows of backbone, stage, variant, seed, step, value."""
+    rows = []
+    for backbone, variants in e.variants.items():
+        for stage, term in TERMS.items():
+            for variant in ["stage1"] if stage == "stage1" else variants:
+                for seed in e.seeds:
+                    folder = models / backbone / stage / ("" if stage == "stage1" else variant) / f"seed{seed}"
+                    where = {"backbone": backbone, "stage": stage, "variant": variant, "seed": seed}
+                    rows += [
+                        {**where, "step": line["step"], "value": line[term]} for line in read_log(folder / "log.jsonl")
+                    ]
+    return rows
+
+
+def sheet(e: Evaluations, backbone: str, store: Path) -> dict[str, np.ndarray]:
+    """Variant -> its reconstructions of the same test faces of the first seed; `original` comes first."""
+    seed, image_set = e.seeds[0], e.sets[0]
+    runs = [run for run in e.runs() if run.backbone == backbone and run.selection == "nn"]
+    sheets = {run.variant: np.load(e.path(run, seed, image_set, "sheet.npy"), allow_pickle=False) for run in runs}
+    index = e.selected(runs[0], seed, image_set, "images.parquet")
+    # As stscq.evaluation.evaluate chose them: the first image of as many people.
+    shown = index.drop_duplicates("identity").row[: len(sheets[runs[0].variant])]
+    return {"original": np.asarray(open_store(store).images[shown]), **sheets}
+
+
+def missing(e: Evaluations, of: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Measures that could not be had in some evaluation, and why."""
+    reasons: dict[str, str] = {}
+    for run in e.runs():
+        reasons |= e.on(of.get(run.backbone, of["faces"])).missing(run)
+    return reasons
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,104 @@
+"""What stscq.report.summarise wrote, for tables, figures and claims: runs, numbers, and differences between runs."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from stscq.errors import DataError
+from stscq.report.collect import Run
+
+OWN_SET = "test"
+"""The test people of our own split, among the sets."""
+
+
+class Summary(NamedTuple):
+    """folder: of the files; runs: a row a run (of faces and of pictures); values, comparisons: see `summarise`."""
+
+    folder: Path
+    about: dict[str, Any]
+    runs: pd.DataFrame
+    values: pd.DataFrame
+    comparisons: pd.DataFrame
+
+    @property
+    def seeds(self) -> list[int]:
+        return list(self.about["seeds"])
+
+    @property
+    def sets(self) -> list[str]:
+        """The sets of faces that MeanAcc is a mean over."""
+        return list(self.about["sets"]["faces"])
+
+    @property
+    def paper(self) -> bool:
+        """Is this the paper's own experiment, so that a difference to a published number means something?"""
+        return str(self.about["profile"]).startswith("paper")
+
+    def own_sets(self, backbone: str) -> list[str]:
+        """The sets that a backbone is evaluated on."""
+        return list(self.about["sets"].get(backbone, self.sets))
+
+    def faces(self) -> pd.DataFrame:
+        """The runs on faces."""
+        return self.runs[~self.runs.backbone.isin(self.about["sets"])]
+
+    def pictures(self) -> pd.DataFrame:
+        """The runs of backbones that train on pictures of anything."""
+        return self.runs[self.runs.backbone.isin(self.about["sets"])]
+
+    def measured(self, run: Run, measure: str, sets: Sequence[str] | None = None, protocol: str = "") -> list[float]:
+        """One number a seed, the mean over the sets; none where some set was evaluated without this measure."""
+        sets = self.own_sets(run.backbone) if sets is None else sets
+        v = self.values
+        chosen = v[
+            (v.backbone == run.backbone) & (v.variant == run.variant) & (v.selection == run.selection)
+            & (v.measure == measure) & (v.protocol == protocol) & v["set"].isin(sets)
+        ]  # fmt: skip
+        table = chosen.pivot_table(index="seed", columns="set", values="value")
+        if table.shape != (len(self.seeds), len(sets)) or table.isna().to_numpy().any():
+            return []
+        return [float(mean) for mean in table.mean(axis=1)]
+
+    def compared(self, run: Run, versus: str, measure: str) -> dict[str, float] | None:
+        """difference, low, high, p of a run against one of its references; None where it has none."""
+        c = self.comparisons
+        found = c[
+            (c.backbone == run.backbone) & (c.variant == run.variant) & (c.selection == run.selection)
+            & (c.versus == versus) & (c.measure == measure)
+        ]  # fmt: skip
+        return (
+            None if found.empty else {name: float(found[name].iloc[0]) for name in ("difference", "low", "high", "p")}
+        )
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """One of the further files, such as tokens.parquet. Raises DataError when it is missing."""
+        path = self.folder / name
+        if not path.is_file():
+            raise DataError(f"{path}: missing; run the rule summarise")
+        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+
+
+def run_of(row: Any) -> Run:
+    """From a row of `runs` (itertuples)."""
+    return Run(row.backbone, row.variant, row.selection)
+
+
+def read_summary(folder: Path) -> Summary:
+    """Raises DataError when the folder is not what stscq.report.summarise writes."""
+    try:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        runs = pd.read_csv(folder / "runs.csv").astype({"published_M": "Int64", "published_K": "Int64"})
+        comparisons = pd.read_csv(folder / "comparisons.csv")
+        values = pd.read_parquet(folder / "values.parquet")
+    except (OSError, ValueError, KeyError) as problem:
+        raise DataError(f"{folder}: not a summary ({problem}); run the rule summarise") from problem
+    return Summary(folder, about, runs, values, comparisons)
+
+
+def spread_over(values: np.ndarray) -> float:
+    """Population standard deviation, as the paper takes over tokens and over groups of people."""
+    return float(np.std(values))

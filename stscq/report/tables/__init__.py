@@ -1,0 +1,32 @@
+"""Tables of a run beside the published numbers: name of the file -> what makes it.
+
+A name that is a block of published.yaml is that table of the paper; headline, variants and group_use are ours.
+"""
+
+from collections.abc import Callable
+
+from stscq.report.render import Table
+from stscq.report.summary import Summary
+from stscq.report.tables import codebooks, costs, identity, people, pictures
+
+TABLES: dict[str, Callable[[Summary], Table]] = {
+    "headline": identity.headline,
+    "main": identity.main,
+    "per_dataset_accuracy": identity.per_dataset_accuracy,
+    "per_dataset_ids": identity.per_dataset_ids,
+    "seeds": identity.seeds,
+    "selection_at_inference": codebooks.selection_at_inference,
+    "selection_in_training": codebooks.selection_in_training,
+    "groups_sweep": codebooks.groups_sweep,
+    "token_utilisation": codebooks.token_utilisation,
+    "dataset_utilisation": codebooks.dataset_utilisation,
+    "group_use": codebooks.group_use,
+    "fairness": people.fairness,
+    "ibq": identity.ibq,
+    "image_quality": pictures.image_quality,
+    "imagenet": pictures.imagenet,
+    "other_face_codecs": identity.other_face_codecs,
+    "cost": costs.cost,
+    "training_cost": costs.training_cost,
+    "variants": identity.variants,
+}

@@ -1,0 +1,79 @@
+"""What several tables share: cells of a run, of its differences, and notes."""
+
+from collections.abc import Iterator, Sequence
+from math import nan
+from typing import Any
+
+import pandas as pd
+
+from stscq.report.collect import IDENTITY, Run
+from stscq.report.render import summary_columns
+from stscq.report.summary import Summary, run_of
+
+SEEDS_NOTE = "Mean ± standard deviation over seeds [95 % interval of the mean, Student's t]."
+IDS_NOTE = (
+    "ids: mean cosine between the judge's embeddings of an image and its reconstruction. ids_centred: the same after "
+    "subtracting the mean embedding of the training people, so that 0 is anybody. mean_face: the mean image of the "
+    "training people for every face, no bits at all; where its ids is near the codecs', ids says little."
+)
+PAIRED_NOTE = (
+    "`_vs_`: paired difference to the compute-matched global baseline over the same test pairs or images of all seeds "
+    "[95 % bootstrap interval over people], p two-sided."
+)
+BASELINE_NOTE = (
+    "global_plain is the model after stage 1. global had the same further training as the rows below it: stage 2 on "
+    "its one codebook, stage 3 on its decoder."
+)
+
+
+def rows_of(runs: pd.DataFrame) -> Iterator[tuple[Run, Any]]:
+    """Each run with its row of `Summary.runs`."""
+    for row in runs.itertuples():
+        yield run_of(row), row
+
+
+def measured(s: Summary, run: Run, measures: Sequence[str], **where: Any) -> dict[str, float]:
+    """Mean over seeds and its interval, as MEASURE, _std, _low, _high; empty cells for what was not measured."""
+    columns: dict[str, float] = {}
+    for measure in measures:
+        columns |= summary_columns(measure, s.measured(run, measure, **where) or [nan])
+    return columns
+
+
+def mean(s: Summary, run: Run, measure: str) -> float | None:
+    """Mean over seeds alone."""
+    values = s.measured(run, measure)
+    return sum(values) / len(values) if values else None
+
+
+def versus(s: Summary, run: Run, reference: str, measures: Sequence[str] = IDENTITY) -> dict[str, Any]:
+    """Paired differences, as MEASURE_vs_REFERENCE, _low, _high, _p; empty for the reference itself."""
+    columns: dict[str, Any] = {}
+    for measure in measures:
+        found = s.compared(run, reference, measure) or {}
+        column = f"{measure}_vs_{reference}"
+        columns[column] = found.get("difference")
+        columns |= {f"{column}_{ending}": found.get(ending) for ending in ("low", "high", "p")}
+    return columns
+
+
+def reference_rows(s: Summary) -> list[dict[str, Any]]:
+    """The ceiling, and the floor: the uncompressed images, and one mean face for everybody."""
+    ceiling = measured(s, Run("none", "original", ""), ["mean_acc"])
+    floor = measured(s, Run("none", "mean_face", ""), ["ids", "ids_centred"])
+    return [
+        {"backbone": "none", "method": "original", **ceiling},
+        {"backbone": "none", "method": "mean_face", **floor},
+    ]
+
+
+def missing_notes(s: Summary, measures: Sequence[str]) -> list[str]:
+    """Why some cells are empty: measures that need published weights which this run did not have."""
+    return [
+        f"{name}: empty, because {reason}." for name, reason in sorted(s.about["missing"].items()) if name in measures
+    ]
+
+
+def routed_or_single(row: Any) -> bool:
+    """Of a switchable codec trained with a router the router's choice (CR); every other codec as it is."""
+    return bool(row.selection == "cr" or row.M == 1 or row.training == "nn")

@@ -1,0 +1,208 @@
+"""Tables about the main question: is the person still recognised?"""
+
+from math import nan
+from typing import Any
+
+import pandas as pd
+
+from stscq.report.collect import IDENTITY, MEASURES, Run
+from stscq.report.published import beside, errata, published_rows
+from stscq.report.render import Table, summary_columns
+from stscq.report.summary import OWN_SET, Summary
+from stscq.report.tables.cells import (
+    BASELINE_NOTE,
+    IDS_NOTE,
+    PAIRED_NOTE,
+    SEEDS_NOTE,
+    mean,
+    measured,
+    reference_rows,
+    rows_of,
+    versus,
+)
+
+
+def headline(s: Summary) -> Table:
+    """What the README shows: the compute-matched baseline, token-specific, and switchable as the router chooses."""
+    rows = reference_rows(s)
+    for run, row in rows_of(s.faces()):
+        routed = row.method == "switchable" and row.selection == "cr" and not pd.isna(row.published_M)
+        full_size = row.method == "token_specific" and not pd.isna(row.published_M)
+        if row.method == "global" or full_size or routed:
+            rows.append(
+                {
+                    "backbone": run.backbone, "method": row.method, "codebooks": f"{row.M} x {row.K}", "bpp": row.bpp,
+                    **measured(s, run, IDENTITY), **versus(s, run, "global"),
+                }
+            )  # fmt: skip
+    notes = [
+        SEEDS_NOTE,
+        PAIRED_NOTE,
+        IDS_NOTE,
+        "codebooks: groups x entries a codebook. switchable: the router's choice (CR).",
+    ]
+    return Table("headline", "Face verification after compression", pd.DataFrame(rows), notes)
+
+
+def main(s: Summary) -> Table:
+    rows = reference_rows(s)
+    for run, row in rows_of(s.faces()):
+        if row.M == 1 and not run.variant.startswith("groups_"):
+            ours = measured(s, run, MEASURES)
+            theirs = beside(ours, "main", ("mean_acc", "ids"), s.paper, backbone=run.backbone, method=row.method)
+            rows.append(
+                {
+                    "backbone": run.backbone, "method": row.method, "tokens": row.tokens, "codebooks": row.M,
+                    "codebook_size": row.K, "bpp": row.bpp, **ours, **versus(s, run, "global"), **theirs,
+                }
+            )  # fmt: skip
+    notes = [SEEDS_NOTE, PAIRED_NOTE, IDS_NOTE, BASELINE_NOTE, "original: the uncompressed test images, the ceiling."]
+    return Table(
+        "main", "Token-specific against globally shared codebooks at equal bits per pixel", pd.DataFrame(rows), notes
+    )
+
+
+def ibq(s: Summary) -> Table:
+    """The block of the paper for IBQ alone, which its main table leaves out."""
+    rows = []
+    for run, row in rows_of(s.faces()):
+        if run.backbone == "ibq" and row.M == 1:
+            ours = measured(s, run, MEASURES)
+            theirs = beside(ours, "ibq", ("mean_acc", "ids", "bpp"), s.paper, backbone="ibq", method=row.method)
+            rows.append(
+                {
+                    "backbone": run.backbone, "method": row.method, "tokens": row.tokens, "codebook_size": row.K,
+                    "bpp": row.bpp, **ours, **versus(s, run, "global"), **theirs,
+                }
+            )  # fmt: skip
+    return Table("ibq", "Token-specific codebooks on IBQ", pd.DataFrame(rows), [SEEDS_NOTE, PAIRED_NOTE, BASELINE_NOTE])
+
+
+USED = ("utilisation_token_mean", "utilisation_all_entries", "utilisation_merged", "utilisation_bound", "groups_used")
+UTILISATION_NOTE = (
+    "Utilisation in % of what the test images used: mean over tokens of each token's M K entries; of all M T K entries "
+    "(the same number, by arithmetic); of the M K (group, entry) with tokens merged; and the bound N / (M K) that N "
+    "images can reach at most in the first two."
+)
+
+
+def percent(s: Summary, run: Run, measures: tuple[str, ...]) -> dict[str, float | None]:
+    """Means over seeds of shares, in %."""
+    shares = {name: mean(s, run, name) for name in measures}
+    return {name: None if share is None else 100 * share for name, share in shares.items()}
+
+
+def variants(s: Summary) -> Table:
+    rows = reference_rows(s)
+    for run, row in rows_of(s.faces()):
+        rows.append(
+            {
+                "backbone": run.backbone, "variant": run.variant, "method": row.method, "codebooks": row.M,
+                "codebook_size": row.K, "training": row.training, "selection": run.selection, "bits": row.bits,
+                "bpp": row.bpp, **measured(s, run, MEASURES), **percent(s, run, USED), **versus(s, run, "global"),
+            }
+        )  # fmt: skip
+    notes = [SEEDS_NOTE, PAIRED_NOTE, IDS_NOTE, "bits: T log2 K + log2 M.", UTILISATION_NOTE]
+    return Table("variants", "Every variant and every selection that was evaluated", pd.DataFrame(rows), notes)
+
+
+def seeds(s: Summary) -> Table:
+    rows = []
+    for run, row in rows_of(s.faces()):
+        if row.method in ("global", "global_plain") or run.selection == "cr":
+            continue
+        ours = measured(s, run, IDENTITY)
+        theirs = beside(
+            ours, "seeds", ("mean_acc", "mean_acc_std", "ids", "ids_std"), s.paper,
+            backbone=run.backbone, codebooks=row.published_M, codebook_size=row.published_K,
+        )  # fmt: skip
+        by_seed = {f"mean_acc_seed{seed}": v for seed, v in zip(s.seeds, s.measured(run, "mean_acc"), strict=False)}
+        rows.append(
+            {
+                "backbone": run.backbone, "tokens": row.tokens, "training": row.training, "codebooks": row.M,
+                "codebook_size": row.K, **ours, **by_seed, "storage_bits": row.bits, "bpp": row.bpp, **theirs,
+            }
+        )  # fmt: skip
+    notes = [SEEDS_NOTE, "Seeds change the split of the people, the recogniser and all training.", *errata("seeds")]
+    return Table("seeds", "Spread over seeds", pd.DataFrame(rows), notes)
+
+
+PROTOCOLS = {
+    "random_impostors": "all genuine pairs, impostor pairs drawn at random",
+    "hardest_impostors": "the impostor pairs whose uncompressed images the judge finds most alike, and as many genuine",
+    "largest_change": "the genuine pairs that differ most in pose or light (at 16 x 16 pixels), and as many impostor "
+    "pairs",
+}
+
+
+def per_dataset(s: Summary, name: str, measure: str, title: str) -> Table:
+    """One column a set, or where our own people are the only set, one a protocol; the published columns beside them."""
+    own = s.sets == [OWN_SET]
+    columns: list[dict[str, Any]] = [{"protocol": p} for p in PROTOCOLS] if own else [{"sets": [one]} for one in s.sets]
+    labels = list(PROTOCOLS) if own else s.sets
+    printed = list(published_rows(name).columns[3:])
+    rows: list[dict[str, Any]] = []
+    if measure == "mean_acc":
+        rows.append(
+            {
+                "backbone": "none",
+                "method": "original",
+                **cells_of(s, Run("none", "original", ""), labels, columns, measure),
+            }
+        )
+    for run, row in rows_of(s.faces()):
+        if pd.isna(row.published_M) or (row.method == "switchable" and run.selection == "nn"):
+            continue
+        ours = cells_of(s, run, labels, columns, measure)
+        where = {"backbone": run.backbone, "method": row.method if row.M == 1 else None}
+        named = {p: ours.get(next((label for label in labels if label.startswith(p)), p)) for p in printed}
+        rows.append({"backbone": run.backbone, "method": row.method, "bpp": row.bpp, **ours,
+                     **beside(named, name, printed, s.paper, **where)})  # fmt: skip
+    notes = [SEEDS_NOTE]
+    if own:
+        notes += ["This profile has no five benchmarks. Its columns are protocols of its own, on the same test images; "
+                  "published columns stand beside them for orientation only."]  # fmt: skip
+        notes += [f"{label}: {what}." for label, what in PROTOCOLS.items()]
+        notes += ["mean: over the three."]
+    return Table(name, title, pd.DataFrame(rows), notes, digits=4 if measure == "ids" else 2)
+
+
+def cells_of(s: Summary, run: Run, labels: list[str], columns: list[dict[str, Any]], measure: str) -> dict[str, float]:
+    """The columns of a run, and their mean, each as mean, _std, _low, _high over seeds."""
+    values = [s.measured(run, measure, **where) for where in columns]
+    cells: dict[str, float] = {}
+    for label, found in zip(labels, values, strict=True):
+        cells |= summary_columns(label, found or [nan])
+    complete = all(values)
+    means = [sum(seed) / len(seed) for seed in zip(*values, strict=True)] if complete else [nan]
+    return cells | summary_columns("mean", means)
+
+
+def per_dataset_accuracy(s: Summary) -> Table:
+    return per_dataset(s, "per_dataset_accuracy", "mean_acc", "Verification accuracy (%) on each set")
+
+
+def per_dataset_ids(s: Summary) -> Table:
+    return per_dataset(s, "per_dataset_ids", "ids", "IDS on each set")
+
+
+def other_face_codecs(s: Summary) -> Table:
+    rows: list[dict[str, Any]] = []
+    for printed in published_rows("other_face_codecs").to_dict("records"):
+        if "ours" not in printed["method"]:
+            rows.append({"method": printed["method"], "published_bpp": printed["bpp"], "published_ids": printed["ids"]})
+    for run, row in rows_of(s.faces()):
+        if row.method == "global_plain" or pd.isna(row.published_M) or (row.M > 1 and run.selection == "nn"):
+            continue
+        bpp = {1: 0.0234, 256: 0.0157}.get(row.published_M)
+        ours = measured(s, run, ["ids"])
+        theirs = {}
+        if run.backbone == "titok_s" and row.method != "global":
+            theirs = beside(ours, "other_face_codecs", ("bpp", "ids"), s.paper, method="titok_s (ours)", bpp=bpp)
+        rows.append({"method": f"{run.backbone}, {row.method}", "bpp": row.bpp, **ours, **theirs})
+    notes = [
+        SEEDS_NOTE,
+        "MPDFIC: values that the authors measured on screenshots of that paper's figure; its code is not public, so "
+        "it was not run here. JPEG and its successors on the same faces: the table peers.",
+    ]
+    return Table("other_face_codecs", "Other codecs for faces", pd.DataFrame(rows), notes)
