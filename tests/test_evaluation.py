@@ -75,16 +75,27 @@ def test_summary_over_seeds():
 def test_bootstrap_resamples_people():
     # 100 images of one person cannot stand in for many people: the interval stays wide.
     people = pd.DataFrame({"value": np.repeat([1.0, -1.0, 1.0, -1.0], 100), "first": np.repeat(list("abcd"), 100)})
-    result = paired_bootstrap(people.assign(second=people["first"], weight=1.0))
+    result = paired_bootstrap(people.assign(second=people["first"], stratum="all", weight=1.0))
     assert result.low < -0.9
     assert result.high > 0.9
     assert result.p > 0.5
 
 
+def test_a_stratum_keeps_its_share_in_every_resample():
+    # Everybody's genuine pair is right by 1, every impostor pair by 0: half and half whoever is drawn.
+    people = list("abcdef")
+    genuine = pd.DataFrame({"value": 1.0, "first": people, "second": people, "stratum": "same", "weight": 1.0})
+    pairs = [(a, b) for a in people for b in people if a < b]
+    impostors = pd.DataFrame(pairs, columns=["first", "second"])
+    impostors = impostors.assign(value=0.0, stratum="different", weight=6 / len(pairs))
+    result = paired_bootstrap(pd.concat([genuine, impostors]))
+    assert (result.difference, result.low, result.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
 def test_bootstrap_finds_a_difference_that_everybody_shows():
     random = np.random.default_rng(0)
     people = pd.DataFrame({"value": random.normal(1, 0.2, 300), "first": np.repeat(np.arange(30), 10)})
-    result = paired_bootstrap(people.assign(second=people["first"], weight=1.0))
+    result = paired_bootstrap(people.assign(second=people["first"], stratum="all", weight=1.0))
     assert result.low > 0.9
     assert result.p < 0.01
     assert result.difference == pytest.approx(people.value.mean())

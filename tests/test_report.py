@@ -1,118 +1,267 @@
-"""Tables: what a reader sees comes from the numbers, and published values stand beside their own rows."""
+"""Tables, claims and figures: readers see what the numbers say; published values stand beside their own rows."""
 
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from PIL import Image
 
-from stscq.report.collect import Evaluations, Run
-from stscq.report.render import Table, to_markdown
-from stscq.report.tables import FACE_TABLES as TABLES
-from stscq.report.tables import published
+from stscq.errors import DataError, ParamsError
+from stscq.report import claims, figure, table
+from stscq.report.collect import Run
+from stscq.report.fairness import common_threshold, group_accuracies, rates
+from stscq.report.figures import FIGURES
+from stscq.report.metrics import metrics
+from stscq.report.published import blocks, published_row
+from stscq.report.render import Table, to_latex, to_markdown
+from stscq.report.summary import read_summary
+from stscq.report.table import MAKERS
+from stscq.report.tables import TABLES
 from tests.conftest import ROOT
-
-VARIANTS = {
-    "titok_s": {
-        "global": {"shared": True, "M": 1, "K": 8, "training": "nn", "published": [1, 4096]},
-        "token_specific": {"shared": False, "M": 1, "K": 8, "training": "nn", "published": [1, 4096]},
-        "switchable": {"shared": False, "M": 4, "K": 4, "training": "router", "published": [256, 256]},
-        "by_nn": {"shared": False, "M": 4, "K": 4, "training": "nn", "published": [16, 1024]},
-    }
-}
-GAIN = {"stage1": -0.1, "global": 0.0, "token_specific": 0.1, "switchable": 0.05, "by_nn": 0.0}
-SHARE = {
-    "utilisation_token_mean": 0.5,
-    "utilisation_all_entries": 0.5,
-    "utilisation_merged": 0.9,
-    "utilisation_bound": 1.0,
-}
+from tests.report_fixtures import SEEDS, make_summary
 
 
-@pytest.fixture
-def evaluations(tmp_path):
-    """Evaluations of six people, in which token_specific is better by 0.1 in IDS on every image."""
-    random = np.random.default_rng(0)
-    for seed in (1, 2, 3):
-        base = random.uniform(0.6, 0.7, 12)
-        original = tmp_path / "original" / "test" / f"seed{seed}"
-        original.mkdir(parents=True)
-        (original / "metrics.json").write_text(
-            json.dumps({"mean_acc": 99.0, "mean_face": {"ids": 0.5, "ids_centred": 0.0}})
-        )
-        for variant, gain in GAIN.items():
-            folder = tmp_path / "titok_s" / variant / "test" / f"seed{seed}"
-            folder.mkdir(parents=True)
-            selections = ["nn", "cr"] if variant == "switchable" else ["nn"]
-            images = pd.DataFrame({"row": range(12), "identity": [f"p{i // 2}" for i in range(12)], "ids": base + gain})
-            images["ids_centred"] = 2 * images.ids
-            pairs = pd.DataFrame(
-                {
-                    "a": range(0, 12, 2),
-                    "b": range(1, 12, 2),
-                    "fold": 0,
-                    "correct": [variant != "global"] * 3 + [True] * 3,
-                }
-            )
-            pd.concat([images.assign(selection=s) for s in selections]).to_parquet(folder / "images.parquet")
-            pd.concat([pairs.assign(selection=s) for s in selections]).to_parquet(folder / "pairs.parquet")
-            measured = {
-                "mean_acc": 100 * pairs.correct.mean() + seed, "ids": float((base + gain).mean()), "ids_centred": 0.5,
-                "psnr": 20.0, "ssim": 0.6, "bits": 96, "bytes_written": 12.0, "bpp": 0.0234,
-                "groups_used": 0.75, **SHARE,
-            }  # fmt: skip
-            everything = {"missing": {"lpips": "no weights"}, "selections": dict.fromkeys(selections, measured)}
-            (folder / "metrics.json").write_text(json.dumps(everything))
-    return Evaluations(tmp_path, [1, 2, 3], ["test"], VARIANTS)
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory):
+    return make_summary(tmp_path_factory.mktemp("run"))
 
 
-def test_main_table(evaluations):
-    frame = TABLES["main"](evaluations).frame.set_index("method")
+def rows_by(summary, name, *columns):
+    return TABLES[name](summary).frame.set_index(list(columns))
+
+
+def test_every_published_block_has_a_table():
+    assert set(blocks()) <= set(MAKERS)
+    committed = {path.stem for path in (ROOT / "results/demo/tables").glob("*.csv")}
+    assert set(MAKERS) <= committed
+
+
+def test_published_numbers_are_those_of_the_paper():
+    """Copied whole: the same blocks, rows and errata as where they were collected, if that is at hand."""
+    collected = ROOT.parent / "shared" / "paper" / "tables.yaml"
+    if not collected.is_file():
+        pytest.skip("the collection of the paper's numbers is not beside this checkout")
+    assert yaml.safe_load(collected.read_text()) == blocks()
+
+
+def test_main_table(summary):
+    frame = rows_by(summary, "main", "method")
     assert frame.loc["original", "mean_acc"] == 99.0
     assert frame.loc["mean_face", "ids"] == 0.5
-    assert frame.loc["global", "mean_acc"] == 52.0  # 50 + seed
-    assert frame.loc["global", "mean_acc_std"] == 1.0
+    assert frame.loc["global", "ids"] == pytest.approx(0.652)  # 0.65 + seed / 1000
+    assert frame.loc["global", "ids_std"] == pytest.approx(0.001)
     assert frame.loc["token_specific", "ids_vs_global"] == pytest.approx(0.1)
     assert frame.loc["token_specific", "ids_vs_global_p"] < 0.01
     assert frame.loc["token_specific", "ids_centred_vs_global"] == pytest.approx(0.2)
-    assert frame.loc["token_specific", "mean_acc_vs_global"] == 50.0
     assert frame.loc["token_specific", "published_mean_acc"] == 91.66
     assert frame.loc["global", "published_ids"] == 0.5764
     assert pd.isna(frame.loc["global_plain", "published_ids"])
+    assert "difference_ids" not in frame  # the demo is not the paper's experiment
 
 
-def test_published_values_stand_beside_their_own_rows(evaluations):
-    seeds = TABLES["seeds"](evaluations).frame.set_index(["codebooks", "training"])
-    assert seeds.loc[(1, "nn"), "published_mean_acc"] == 91.65
-    assert seeds.loc[(4, "router"), "published_mean_acc"] == 87.63
-    inference = TABLES["selection_at_inference"](evaluations).frame.set_index("selection")
-    assert inference.loc["NN", "published_ids"] == 0.5180
-    assert inference.loc["CR", "published_ids"] == 0.5125
-    assert inference.loc["CR", "ids_vs_nn"] == 0.0
-    training = TABLES["selection_in_training"](evaluations).frame.set_index("training")
-    assert training.loc["routing", "published_utilisation"] == 89.34
-    assert training.loc["NN", "published_utilisation"] == 19.89
+def test_the_papers_own_profile_shows_differences(summary):
+    frame = TABLES["main"](summary._replace(about={**summary.about, "profile": "paper"})).frame.set_index("method")
+    assert frame.loc["token_specific", "difference_ids"] == pytest.approx(0.752 - 0.6120)
 
 
-def test_a_missing_published_row_is_an_empty_cell():
-    assert published("main", backbone="ibq", method="global") == {"published_mean_acc": None, "published_ids": None}
+def test_published_values_stand_beside_their_own_rows(summary):
+    seeds = rows_by(summary, "seeds", "codebooks", "codebook_size", "training")
+    assert seeds.loc[(1, 8, "nn"), "published_mean_acc"] == 91.65
+    assert seeds.loc[(4, 4, "router"), "published_mean_acc"] == 87.63
+    assert seeds.loc[(4, 4, "router"), "published_ids_std"] == 0.0002
+    inference = rows_by(summary, "selection_at_inference", "codebooks", "selection")
+    assert inference.loc[(4, "NN"), "published_ids"] == 0.5180
+    assert inference.loc[(4, "CR"), "published_ids"] == 0.5125
+    assert inference.loc[(4, "CR"), "ids_vs_nn"] == 0.0
+    assert inference.loc[(4, "CR"), "same_group_as_nn"] == 75.0
+    tokens = rows_by(summary, "token_utilisation", "method")
+    assert tokens.loc["token_specific", "published_std"] == 9.14
 
 
-def test_markdown_joins_what_belongs_together():
-    row = {"backbone": "x", "mean_acc": 90.126, "mean_acc_std": 1.0, "mean_acc_low": 88.0, "mean_acc_high": 92.0,
+def test_utilisation_worked_by_hand(summary):
+    row = rows_by(summary, "token_utilisation", "method").loc["token_specific"]
+    shares = [90 * j / 6 for j in range(1, 7)]  # 15, 30, .., 90 %
+    assert (row["min"], row["max"], row["mean"]) == pytest.approx((15, 90, 52.5))
+    assert row["std"] == pytest.approx(np.std(shares))
+    used = rows_by(summary, "dataset_utilisation", "codebooks", "training").loc[(4, "router")]
+    assert used["test"] == pytest.approx(92)  # 90 + seed
+    assert used["test_bound"] == pytest.approx(75)  # 12 images, 16 entries
+    assert used["published_lfw"] == 93.15
+
+
+def test_protocols_stand_in_for_the_benchmarks(summary):
+    frame = rows_by(summary, "per_dataset_accuracy", "method")
+    assert frame.loc["original", "hardest_impostors"] == 98.0
+    row = frame.loc["token_specific"]
+    assert row["mean"] == pytest.approx((row.random_impostors + row.hardest_impostors + row.largest_change) / 3)
+    assert row.random_impostors > row.largest_change  # made that way
+    assert row.published_lfw == 98.68
+    assert any("no five benchmarks" in note for note in TABLES["per_dataset_accuracy"](summary).notes)
+
+
+def test_sweep_of_groups(summary):
+    frame = rows_by(summary, "groups_sweep", "codebooks")
+    assert list(frame.index) == [1, 2, 4]
+    assert frame.loc[2, "ids_vs_one_group"] == pytest.approx(0.2)
+    assert pd.isna(frame.loc[1, "ids_vs_one_group"])
+
+
+def test_groups_of_people_and_their_codebooks(summary):
+    frame = rows_by(summary, "fairness", "method", "codebooks")
+    row = frame.loc[("token_specific", 1)]
+    assert row.eyeglasses_mean_acc == pytest.approx(100 - (row.eyeglasses_fmr + row.eyeglasses_fnmr) / 2)
+    assert row.spread_low <= row.spread <= row.spread_high
+    use = TABLES["group_use"](summary).frame
+    mine = use[use.variant == "switchable"]
+    assert mine.share_of_eyeglasses.sum() == pytest.approx(100)
+    assert mine.share_of_no_eyeglasses.sum() == pytest.approx(100)
+    # Images 0 to 5 wear eyeglasses and go to groups 0, 1, 2, 3, 0, 1.
+    assert mine.set_index("codebook_group").share_of_eyeglasses[0] == pytest.approx(100 / 3)
+
+
+def test_rates_at_one_threshold_worked_by_hand():
+    pairs = pd.DataFrame(
+        {
+            "group": ["a"] * 4 + ["b"] * 4,
+            "same": [True, True, False, False] * 2,
+            "similarity": [0.9, 0.8, 0.1, 0.2, 0.9, 0.3, 0.1, 0.85],
+            "first": list("ppppqqqq"), "second": list("ppppqqqq"),
+        }
+    )  # fmt: skip
+    threshold = common_threshold(pairs)
+    assert 0.2 < threshold < 0.3  # all but the impostor pair at 0.85
+    judged = pairs.assign(correct=(pairs.similarity > threshold) == pairs.same)
+    assert rates(judged[judged.group == "a"]) == {"mean_acc": 100, "fmr": 0, "fnmr": 0}
+    assert rates(judged[judged.group == "b"]) == {"mean_acc": 75, "fmr": 50, "fnmr": 0}
+    drawn = pd.DataFrame({"p": [1, 2, 0], "q": [1, 1, 1]})
+    found = group_accuracies(judged, drawn)
+    assert found[:2].tolist() == [[100, 75], [100, 75]]
+    assert np.isnan(found[2, 0])
+    assert found[2, 1] == 75
+
+
+def test_empty_cells_say_why(summary):
+    imagenet = table.without_runs(TABLES["imagenet"](summary))
+    assert imagenet.frame.published_fid.tolist() == [3.91, 2.27]
+    assert imagenet.notes[0] == "No run of this profile belongs in this table."
+    assert "the two columns are swapped" in imagenet.notes[1]
+    quality = TABLES["image_quality"](summary)
+    assert quality.frame.lpips.isna().all()
+    assert "lpips: empty, because no weights." in quality.notes
+
+
+def verdicts(summary):
+    frame = claims.claims(summary).frame
+    return frame[frame.claim != ""].set_index("number").verdict.to_dict(), frame
+
+
+def test_claims(summary):
+    overall, frame = verdicts(summary)
+    assert overall[1] == "holds"  # token_specific has more IDS and more right pairs, on everybody
+    assert overall[2] == "not testable here"  # it is about MaskGIT-VQGAN
+    assert overall[3] == "holds"
+    # Seeds are apart by far more than 0.14 points; two groups are better than one and than four.
+    assert overall[6] == "does not hold"
+    assert overall[7] == "holds"
+    assert overall[8] == "not testable here"  # eyeglasses are no ethnic groups
+    parts = frame[frame.claim == ""]
+    assert (parts[parts.number == 1].low > 0).all()
+
+
+def test_a_claim_without_its_effect_does_not_hold(summary):
+    c = summary.comparisons
+    turned = c.assign(low=-c.high.abs(), difference=-c.difference.abs(), high=c.low.abs())
+    overall, frame = verdicts(summary._replace(comparisons=turned))
+    assert overall[1] == "does not hold"
+    assert frame[(frame.number == 1) & (frame.claim == "")].why.str.contains("contains 0").all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(-0.3, 0.3, "holds"), (-0.3, 0.5, "does not hold"), (1, 2, "does not hold")]
+)
+def test_likeness_needs_the_whole_interval(low, high, verdict):
+    part = claims.within("x", "y", {"difference": 0.0, "low": low, "high": high, "p": 1.0}, 0.4)
+    assert part.verdict == verdict
+
+
+def test_paired_over_seeds_worked_by_hand():
+    found = claims.over_seeds([3, 5, 7], [1, 2, 3])  # differences 2, 3, 4: mean 3, standard error 1 / sqrt(3)
+    assert found["difference"] == 3
+    assert found["high"] - 3 == pytest.approx(4.302653 / 3**0.5, rel=1e-5)
+    assert claims.over_seeds([1], [2]) is None
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_tables_are_written_in_three_forms(summary, tmp_path, name):
+    table.main(summary.folder, name, tmp_path / name)
+    frame = pd.read_csv(tmp_path / f"{name}.csv")
+    assert len(frame) > 0
+    markdown = (tmp_path / f"{name}.md").read_text()
+    assert markdown.startswith("# ")
+    assert "nan" not in markdown.lower().split()
+    assert "Profile demo, 3 seed(s)" in markdown
+    latex = (tmp_path / f"{name}.tex").read_text()
+    assert "\\toprule" in latex
+    assert latex.count("{") - latex.count("\\{") == latex.count("}") - latex.count("\\}")
+
+
+@pytest.mark.parametrize("name", [*FIGURES, "reconstructions_titok_s"])
+def test_figures_are_the_same_for_the_same_numbers(summary, tmp_path, name):
+    for folder in "ab":
+        figure.main(summary.folder, name, tmp_path / folder / name)
+    for ending in (".png", ".svg"):
+        content = (tmp_path / "a" / name).with_suffix(ending).read_bytes()
+        assert content == (tmp_path / "b" / name).with_suffix(ending).read_bytes()
+        assert len(content) > 2000
+    assert Image.open(tmp_path / "a" / f"{name}.png").size[0] > 300
+
+
+def test_unknown_names_are_refused(summary, tmp_path):
+    with pytest.raises(ParamsError, match="mainn: no such table; there are headline"):
+        table.main(summary.folder, "mainn", tmp_path / "x")
+    with pytest.raises(ParamsError, match="rate: no such figure; there are rate_accuracy"):
+        figure.main(summary.folder, "rate", tmp_path / "x")
+    with pytest.raises(DataError, match="not a summary"):
+        read_summary(tmp_path)
+
+
+def test_metrics_for_dvc(summary):
+    found = metrics(summary)["titok_s"]["token_specific"]["nn"]
+    assert found["ids"] == pytest.approx(0.752)
+    assert set(found) == {"mean_acc", "ids", "ids_centred", "psnr", "ssim"}
+
+
+def test_a_choice_of_published_rows_is_none():
+    assert published_row("main", backbone="titok_s") == {}
+    assert published_row("main", backbone="ibq", method="global") == {}
+
+
+def test_readers_see_what_belongs_together():
+    row = {"backbone": "x_1", "mean_acc": 90.126, "mean_acc_std": 1.0, "mean_acc_low": 88.0, "mean_acc_high": 92.0,
            "ids_vs_global": 0.01234, "ids_vs_global_low": -0.01, "ids_vs_global_high": 0.03, "ids_vs_global_p": 0.2,
-           "published_ids": None}  # fmt: skip
-    text = to_markdown(Table("t", "Title", pd.DataFrame([row]), ["A note."]))
+           "published_ids": None, "codebooks": 16}  # fmt: skip
+    none = {**dict.fromkeys(row), "backbone": "y"}
+    shown = Table("t", "Title", pd.DataFrame([row, none]), ["A note, 100 %."])
+    text = to_markdown(shown)
     assert "90.13 ± 1.00 [88.00, 92.00]" in text
     assert "+0.0123 [-0.0100, +0.0300] p=0.200" in text
+    assert "| 16 " in text
     assert "_std" not in text
-    assert text.endswith("- A note.\n")
+    assert text.endswith("- A note, 100 %.\n")
+    latex = to_latex(shown)
+    assert "x\\_1" in latex
+    assert "90.13 $\\pm$ 1.00" in latex
+    assert "100 \\%" in latex
 
 
-def test_runs_are_in_the_order_of_params(evaluations):
-    assert evaluations.runs()[:2] == [Run("titok_s", "stage1", "nn"), Run("titok_s", "global", "nn")]
-    assert Run("titok_s", "switchable", "cr") in evaluations.runs()
-    assert Run("titok_s", "by_nn", "cr") not in evaluations.runs()
+def test_runs_are_in_the_order_of_params(summary):
+    runs = [Run(*row) for row in summary.runs[["backbone", "variant", "selection"]].itertuples(index=False)]
+    assert runs[:2] == [Run("titok_s", "stage1", "nn"), Run("titok_s", "global", "nn")]
+    assert Run("titok_s", "switchable", "cr") in runs
+    assert Run("titok_s", "by_nn", "cr") not in runs
+    assert json.loads((summary.folder / "about.json").read_text())["seeds"] == SEEDS
 
 
 def test_readme_shows_the_committed_numbers():

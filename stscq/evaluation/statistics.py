@@ -1,6 +1,7 @@
 """Means over seeds, and paired comparisons over people. Axes: n seeds, P people, R bootstrap draws."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -47,31 +48,35 @@ def paired_bootstrap(difference: pd.DataFrame, draws: int = 2000, seed: int = 0)
     """Resample people, not images: a person's images, in all seeds, come and go together.
 
     difference: columns value (method minus baseline on one image or pair), first and second (the people on it; the
-    same one twice for an image or a genuine pair), weight. An impostor pair counts as often as the product of its two
-    people. The mean is weighted.
+    same one twice for an image or a genuine pair), stratum, and weight. An impostor pair counts as often as the product
+    of its two people. The mean is weighted; every stratum (such as the impostor pairs of a set) keeps its share of it
+    in every resample, since a person drawn twice makes no impostor pair with himself.
     The p-value is the doubled share of draws on the far side of zero, never below 1 / (R + 1).
     """
     people = np.unique(difference[["first", "second"]].to_numpy().ravel())
     weights = person_weights(people, draws, seed).to_numpy()
     position = {person: i for i, person in enumerate(people)}
-    first = difference["first"].map(position).to_numpy()
-    second = difference["second"].map(position).to_numpy()
-    # Only sums a pair of people matter: cells of a P x P table instead of thousands of rows.
-    weight = difference.weight.to_numpy(float)
-    cells = pd.DataFrame({"a": first, "b": second, "sum": weight * difference.value.to_numpy(float), "weight": weight})
-    table = cells.groupby(["a", "b"]).sum().reset_index()
-    a, b = table.a.to_numpy(), table.b.to_numpy()
-    means = np.concatenate(
-        [
-            weighted_means(drawn, a, b, table["sum"].to_numpy(), table["weight"].to_numpy())
-            for drawn in np.array_split(weights, max(1, weights.shape[0] * len(a) // CELLS))
-        ]
-    )
+    means = np.zeros(draws)
+    for _, part in difference.groupby("stratum"):
+        share = part.weight.sum() / difference.weight.sum()
+        means += share * resampled_means(part, position, weights)
     low, high = np.quantile(means, [0.025, 0.975])
     tail = min((means <= 0).sum(), (means >= 0).sum())
     p = min(1.0, 2 * (tail + 1) / (draws + 1))
-    mean = float(np.average(difference.value.to_numpy(float), weights=weight))
+    mean = float(np.average(difference.value.to_numpy(float), weights=difference.weight.to_numpy(float)))
     return Paired(mean, float(low), float(high), float(p))
+
+
+def resampled_means(part: pd.DataFrame, position: Mapping[Any, int], weights: np.ndarray) -> np.ndarray:
+    """Of the rows of `part` in each resample (weights: R x P). position: the column of each person."""
+    # Only sums a pair of people matter: cells of a P x P table instead of thousands of rows.
+    weight = part.weight.to_numpy(float)
+    a, b = (part[side].map(position).to_numpy() for side in ("first", "second"))
+    cells = pd.DataFrame({"a": a, "b": b, "sum": weight * part.value.to_numpy(float), "weight": weight})
+    table = cells.groupby(["a", "b"]).sum().reset_index()
+    columns = [table[name].to_numpy() for name in ("a", "b", "sum", "weight")]
+    blocks = np.array_split(weights, max(1, weights.shape[0] * len(table) // CELLS))
+    return np.concatenate([weighted_means(drawn, *columns) for drawn in blocks])
 
 
 CELLS = 1 << 24

@@ -237,6 +237,8 @@ def groups_stay_alike(s: Summary) -> list[Part]:
     if not s.about["sets"]["fairness"]:
         return []
     found = s.frame("fairness.csv")
+    if found.empty:
+        return []
     ethnic = "african" in set(found.group)
     parts = []
     for run, row in rows_of(full_size(s, "switchable")):

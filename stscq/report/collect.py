@@ -106,12 +106,15 @@ class Evaluations(NamedTuple):
 
 
 def differences(image_set: str, value: pd.Series, first: pd.Series, second: pd.Series) -> pd.DataFrame:
-    """For `paired_bootstrap`: every set weighs the same, and people of different sets are different people."""
+    """For `paired_bootstrap`: every set weighs the same, and people of different sets are different people.
+
+    A stratum is a set's images, or its genuine, or its impostor pairs."""
     return pd.DataFrame(
         {
             "value": value,
             "first": image_set + "/" + first.astype(str),
             "second": image_set + "/" + second.astype(str),
+            "stratum": np.where(first.to_numpy() == second.to_numpy(), f"{image_set}/same", f"{image_set}/different"),
             "weight": 1.0 / len(value),
         }
     )

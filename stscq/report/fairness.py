@@ -27,8 +27,8 @@ def fairness(e: Evaluations) -> pd.DataFrame:
     the change of the accuracies' spread against the uncompressed images, paired, with its p-value; with
     `mean_acc_change_by_groups` that of several codebook groups against one.
     """
-    if not e.sets:
-        return pd.DataFrame()
+    if not e.sets or not labelled(e):
+        return pd.DataFrame(columns=COLUMNS)
     judged = {run: [judged_pairs(e, run, seed) for seed in e.seeds] for run in (ORIGINAL, *e.runs())}
     rows = []
     for run, frames in judged.items():
@@ -50,6 +50,15 @@ def fairness(e: Evaluations) -> pd.DataFrame:
                 change = Spread(spread.value - other.value, spread.draws - other.draws)
                 rows.append({**run._asdict(), "group": "spread", "measure": measure, **change.interval()._asdict()})
     return pd.DataFrame(rows)
+
+
+COLUMNS = [*Run._fields, "seed", "group", "measure", "value", "low", "high", "p"]
+
+
+def labelled(e: Evaluations) -> bool:
+    """Does anybody on the sets carry a label?"""
+    paths = [e.folder / "original" / s / f"seed{seed}" / "groups.parquet" for s in e.sets for seed in e.seeds]
+    return all(len(pd.read_parquet(path, columns=["a"])) > 0 for path in paths)
 
 
 def one_group(e: Evaluations, run: Run) -> Run | None:

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from stscq.report.fairness import RATES
-from stscq.report.published import beside, errata, published_rows
+from stscq.report.published import beside, errata
 from stscq.report.render import Table, summary_columns
 from stscq.report.summary import Summary
 from stscq.report.tables.cells import SEEDS_NOTE, rows_of
@@ -18,19 +18,9 @@ GROUPS_NOTE = {
 
 
 def fairness(s: Summary) -> Table:
-    found = s.frame("fairness.csv") if s.about["sets"]["fairness"] else pd.DataFrame()
-    if found.empty:
-        rows = [
-            {
-                "backbone": row.backbone,
-                "codebooks": row.codebooks,
-                "published_mean_acc": row.mean_acc,
-                "published_std": row.std,
-            }
-            for row in published_rows("fairness").itertuples()
-        ]
-        note = "Cells of this profile are empty: fairness_on in params.yaml names no set with labels of groups."
-        return Table("fairness", "Groups of people", pd.DataFrame(rows), [note, *errata("fairness")])
+    found = s.frame("fairness.csv")
+    if found.empty:  # fairness_on in params.yaml names no set whose people carry labels
+        return Table("fairness", "Groups of people before and after compression", pd.DataFrame(), [])
     found = found.fillna({"selection": ""})
     groups = sorted(set(found.group) - {"spread"})
     rows = [fairness_row(s, found, "none", "original", "", groups, {"method": "original"})]

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from stscq.report.published import beside, errata, published_rows
+from stscq.report.published import beside, errata
 from stscq.report.render import Table
 from stscq.report.summary import Summary
 from stscq.report.tables.cells import SEEDS_NOTE, measured, missing_notes, rows_of, versus
@@ -34,27 +34,13 @@ def image_quality(s: Summary) -> Table:
 def imagenet(s: Summary) -> Table:
     measures = ("fid", "lpips", "psnr", "ssim")
     runs = s.pictures()
-    notes = [*errata("imagenet")]
     rows = []
     for run, row in rows_of(runs[runs.method != "global_plain"]):
         family = run.backbone.removesuffix("_imagenet")
         ours = measured(s, run, measures)
         theirs = beside(ours, "imagenet", measures, s.paper, backbone=family, method=row.method)
         rows.append({"backbone": family, "method": row.method, "bpp": row.bpp, **ours, **theirs})
-    if rows:
-        sets = ", ".join(sorted({name for backbone in runs.backbone for name in s.own_sets(backbone)}))
-        notes += [
-            SEEDS_NOTE,
-            f"Pictures of {sets}. FID against the same pictures uncompressed.",
-            *missing_notes(s, measures),
-        ]
-    else:
-        rows = [
-            {"backbone": row.backbone, "method": row.method, "bpp": None, **dict.fromkeys(measures),
-             **{f"published_{m}": getattr(row, m) for m in measures}}
-            for row in published_rows("imagenet").itertuples()
-        ]  # fmt: skip
-        notes.append(
-            "Cells of this profile are empty: it has no set of pictures that are no faces (config/paper.yaml has)."
-        )
+    sets = ", ".join(sorted({name for backbone in runs.backbone for name in s.own_sets(backbone)}))
+    notes = [SEEDS_NOTE, f"Pictures of {sets}. FID against the same pictures uncompressed.", *errata("imagenet")]
+    notes += missing_notes(s, measures)
     return Table("imagenet", "Beyond faces", pd.DataFrame(rows), notes)

@@ -1,0 +1,135 @@
+"""A run made up for tests of the report: six people, three seeds, one backbone, differences known in advance."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from stscq.data.store import Face, Row, write_store
+from stscq.report import summarise
+from stscq.report.summary import read_summary
+
+VARIANTS = {
+    "titok_s": {
+        "global": {"shared": True, "M": 1, "K": 8, "training": "nn", "published": [1, 4096]},
+        "token_specific": {"shared": False, "M": 1, "K": 8, "training": "nn", "published": [1, 4096]},
+        "switchable": {"shared": False, "M": 4, "K": 4, "training": "router", "published": [256, 256]},
+        "by_nn": {"shared": False, "M": 4, "K": 4, "training": "nn", "published": [16, 1024]},
+        "groups_1x4": {"shared": False, "M": 1, "K": 4, "training": "nn", "published": None},
+        "groups_2x4": {"shared": False, "M": 2, "K": 4, "training": "router", "published": None},
+    }
+}
+GAIN = {"stage1": -0.1, "global": 0.0, "token_specific": 0.1, "switchable": 0.05, "by_nn": 0.0, "groups_1x4": 0.0,
+        "groups_2x4": 0.2}  # fmt: skip
+"""Of IDS on every image, against the compute-matched baseline."""
+SEEDS = [1, 2, 3]
+PROTOCOLS = ("random_impostors", "hardest_impostors", "largest_change")
+T = 6
+
+
+def pairs_frame():
+    """Twelve images of six people: a genuine pair each, and impostor pairs inside both groups of people."""
+    genuine = pd.DataFrame({"a": range(0, 12, 2), "b": range(1, 12, 2), "same": True})
+    impostors = pd.DataFrame(
+        [(a, b) for a in range(12) for b in range(a + 1, 12) if a // 2 != b // 2], columns=["a", "b"]
+    )
+    return pd.concat([genuine, impostors.assign(same=False)], ignore_index=True)
+
+
+def label(row):
+    return "eyeglasses" if row < 6 else "no_eyeglasses"
+
+
+def judged(gain, seed):
+    """Pairs of all protocols; impostors of the harder ones are nearer. Everybody's genuine pair is right in one seed of
+    three at a gain of 0, in two at 0.05 and 0.1, in all at 0.2. In seed 3 some more impostors are taken for the same."""
+    random = np.random.default_rng(seed)
+    pairs = pairs_frame()
+    noise = random.uniform(0, 0.3, len(pairs))
+    frames = []
+    for hard, protocol in enumerate(PROTOCOLS):
+        genuine = 0.501 + gain + (pairs.a // 2 + seed) % 3 / 10 - 0.002 * (gain == 0)
+        alike = np.where(pairs.same, genuine, 0.3 + 0.15 * hard + 0.05 * (seed == 3) + noise)
+        frames.append(
+            pairs.assign(
+                fold=pairs.a % 2,
+                protocol=protocol,
+                similarity=alike,
+                threshold=0.6,
+                correct=(alike > 0.6) == pairs.same,
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def inside(gain, seed):
+    found = judged(gain, seed)
+    found = found[(found.protocol == PROTOCOLS[0]) & (found.a.map(label) == found.b.map(label))]
+    return found[["a", "b", "same", "similarity"]].assign(group=found.a.map(label))
+
+
+def measures(gain, seed, M, K):
+    pairs = judged(gain, seed)
+    accuracy = {p: 100 * part.correct.mean() for p, part in pairs.groupby("protocol")}
+    used = 0.9 if gain else 0.5
+    return {
+        "mean_acc": accuracy[PROTOCOLS[0]], "ids": 0.65 + gain + seed / 1000, "ids_centred": 0.5 + gain,
+        "protocols": {p: {"mean_acc": a, "ids": 0.6 + gain, "ids_centred": 0.5, "pairs": 66, "images": 12}
+                      for p, a in accuracy.items()},
+        "psnr": 20.0 + seed, "ssim": 0.6, "bits": 96, "bytes_written": 12.0, "bpp": 0.0234, "groups_used": used,
+        "utilisation_per_token": [used * (j + 1) / T for j in range(T)], "utilisation_per_group": [used] * M,
+        "utilisation_token_mean": used, "utilisation_all_entries": used, "utilisation_merged": used + seed / 100,
+        "utilisation_bound": min(1.0, 12 / (M * K)),
+    }  # fmt: skip
+
+
+def write_evaluation(folder, variant, v, seed):
+    folder.mkdir(parents=True)
+    gain, M = GAIN[variant], v["M"]
+    selections = ["nn", "cr"] if v["training"] == "router" else ["nn"]
+    base = np.random.default_rng(seed).uniform(0.6, 0.7, 12)
+    images = pd.DataFrame({"row": range(12), "identity": [f"p{i // 2}" for i in range(12)], "ids": base + gain})
+    images = images.assign(ids_centred=2 * images.ids, psnr=20 + images.ids, ssim=images.ids, group=images.row % M)
+    for name, frame in (("images", images), ("pairs", judged(gain, seed)), ("groups", inside(gain, seed))):
+        pd.concat([frame.assign(selection=s) for s in selections]).to_parquet(folder / f"{name}.parquet")
+    everything = {"missing": {"lpips": "no weights", "fid": "no weights"},
+                  "selections": {s: measures(gain, seed, M, v["K"]) for s in selections}}  # fmt: skip
+    if len(selections) == 2:
+        everything["nn_cr_agreement"] = 0.75
+    (folder / "metrics.json").write_text(json.dumps(everything))
+    np.save(folder / "sheet.npy", np.zeros((6, 16, 16, 3), np.uint8))
+
+
+def write_original(folder, seed):
+    folder.mkdir(parents=True)
+    protocols = {p: {"mean_acc": 99.0 - i} for i, p in enumerate(PROTOCOLS)}
+    metrics = {"mean_acc": 99.0, "protocols": protocols, "mean_face": {"ids": 0.5, "ids_centred": 0.0}}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    judged(0.3, seed).to_parquet(folder / "pairs.parquet")
+    inside(0.3, seed).to_parquet(folder / "groups.parquet")
+
+
+def make_summary(folder):
+    """Write evaluations, logs and a store below `folder`, and summarise them."""
+    random = np.random.default_rng(0)
+    faces = [Face(Row(f"{i}", f"p{i // 2}", "made up", label(i)), random.integers(0, 255, (16, 16, 3)).astype(np.uint8))
+             for i in range(12)]  # fmt: skip
+    write_store(iter(faces), folder / "faces")
+    plain = {"M": 1, "K": 8, "training": "nn"}
+    for seed in SEEDS:
+        write_original(folder / "evaluation" / "original" / "test" / f"seed{seed}", seed)
+        for variant, v in {"stage1": plain, **VARIANTS["titok_s"]}.items():
+            write_evaluation(folder / "evaluation" / "titok_s" / variant / "test" / f"seed{seed}", variant, v, seed)
+            for stage in ["stage1/"] if variant == "stage1" else [f"stage2/{variant}/", f"stage3/{variant}/"]:
+                log = folder / "models" / "titok_s" / stage / f"seed{seed}" / "log.jsonl"
+                log.parent.mkdir(parents=True)
+                lines = [{"step": n, "loss": 1 / (n + 1), "codebook": 0.5 / (n + 1)} for n in range(0, 60, 20)]
+                log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "cost").mkdir()
+    (folder / "cost" / "cost.csv").write_text("backbone,method,storage_mib\ntitok_s,NN,482.5\n")
+    sets = {"faces": ["test"], "fairness": ["test"]}
+    summarise.main(
+        folder / "evaluation", folder / "models", folder / "faces", folder / "cost", "demo", json.dumps(SEEDS),
+        json.dumps(sets), json.dumps(VARIANTS), folder / "summary",
+    )  # fmt: skip
+    return read_summary(folder / "summary")
