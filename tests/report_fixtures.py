@@ -42,7 +42,7 @@ def label(row):
 
 def judged(gain, seed):
     """Pairs of all protocols; impostors of the harder ones are nearer. Everybody's genuine pair is right in one seed of
-    three at a gain of 0, in two at 0.05 and 0.1, in all at 0.2. In seed 3 some more impostors are taken for the same."""
+    three at a gain of 0, in two at 0.05 and 0.1, in all at 0.2. In seed 3 more impostors are mistaken."""
     random = np.random.default_rng(seed)
     pairs = pairs_frame()
     noise = random.uniform(0, 0.3, len(pairs))

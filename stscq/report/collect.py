@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from stscq.evaluation.statistics import Paired, paired_bootstrap
