@@ -125,9 +125,9 @@ def test_calibrate_and_evaluate(faces, split, tmp_path):
     (splits / "seed1").symlink_to(split)
     calibrate.main(faces, splits, "[1]", "webp", tmp_path / "webp" / "calibration")
     pairs = split / "pairs.parquet"
-    original.main(faces, pairs, faces, split / "index.parquet", tmp_path / "original", "dlib")
+    original.main(faces, pairs, faces, split / "index.parquet", tmp_path / "original", "dlib", own=True)
     out = tmp_path / "webp" / "test" / "seed1"
-    peer.main(faces, pairs, tmp_path / "original", "dlib", "webp", tmp_path / "webp" / "calibration", out)
+    peer.main(faces, tmp_path / "original", "dlib", "webp", tmp_path / "webp" / "calibration", out)
     metrics = json.loads((out / "metrics.json").read_text())
     images, judged = pd.read_parquet(out / "images.parquet"), pd.read_parquet(out / "pairs.parquet")
     names = [point["name"] for point in metrics["points"]]
@@ -144,7 +144,7 @@ def test_calibrate_and_evaluate(faces, split, tmp_path):
     assert table.name.tolist() == names
     assert (table.bytes >= table.smallest_bytes).all()
     with pytest.raises(DataError, match="not of jpeg"):
-        peer.main(faces, pairs, tmp_path / "original", "dlib", "jpeg", tmp_path / "webp" / "calibration", out)
+        peer.main(faces, tmp_path / "original", "dlib", "jpeg", tmp_path / "webp" / "calibration", out)
 
 
 POINTS = pd.DataFrame(

@@ -27,7 +27,6 @@ rule calibrate_peer:
 rule evaluate_peer:
     input:
         store=lambda wc: store_of(wc.set),
-        pairs=pairs_of,
         original=original,
         points=files(f"{DATA}/peers/{{codec}}/calibration", PEER_POINTS),
         judge=verified(config["judge"]),
@@ -43,7 +42,7 @@ rule evaluate_peer:
     log:
         f"logs/{PROFILE}/evaluate_peer/{{codec}}/{{set}}/seed{{seed}}.log",
     shell:
-        "{PYTHON} -m stscq.evaluation.peer --store {params.store} --pairs {input.pairs} --original {params.original}"
+        "{PYTHON} -m stscq.evaluation.peer --store {params.store} --original {params.original}"
         " {params.flags} --points {params.points} --out {params.out} &> {log}"
 
 
