@@ -15,3 +15,7 @@ class ParamsError(StscqError):
 
 class CheckpointError(StscqError):
     """A checkpoint is damaged, or does not belong to this run."""
+
+
+class PeerError(StscqError):
+    """A classic codec is missing, or cannot encode a picture of this size."""

@@ -4,7 +4,8 @@ python -m stscq.evaluation.evaluate --codec models/demo/titok_s/stage3/token_spe
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,7 +65,7 @@ def main(store: Path, codec: Path, out: Path, judge: str, metrics: str, original
     for selection in ("nn", "cr") if trained.router is not None else ("nn",):
         assignment, payloads = encode(trained, images, rows, selection)
         fid = Fid(weights["fid_inception"], own_device()) if by is None and "fid" not in absent else None
-        frame, embeddings = compare(trained, images, rows, payloads, by, lpips, fid)
+        frame, embeddings = compare(partial(decode, trained), images, rows, payloads, by, lpips, fid)
         frame = frame.assign(selection=selection, row=rows, identity=identity, group=assignment.group.numpy())
         measured: dict[str, Any] = {name: float(frame[name].mean()) for name in PER_IMAGE if name in frame}
         if by is not None:
@@ -126,7 +127,7 @@ def load_judge(name: str, original: Path) -> Judge:
 
 
 def compare(
-    codec: Codec,
+    decoded: Callable[[Sequence[bytes]], np.ndarray],
     images: np.ndarray,
     rows: np.ndarray,
     payloads: Sequence[bytes],
@@ -136,11 +137,12 @@ def compare(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Decode, and compare each image with its original, a batch at a time. Measures (a row an image); N x E embeddings.
 
+    decoded: from a batch of payloads to N x S x S x 3 uint8, of any codec.
     Columns ids and ids_centred only with a judge, lpips only with its weights. `fid` takes all pairs in.
     """
     frames, embeddings = [], [np.zeros((0, 1), np.float32)] if judge is None else []
     for part in batches(len(rows)):
-        originals, reconstructions = images[rows[part]], decode(codec, payloads[part])
+        originals, reconstructions = images[rows[part]], decoded(payloads[part])
         columns = {"psnr": psnr(originals, reconstructions), "ssim": ssim(originals, reconstructions)}
         if lpips is not None:
             columns["lpips"] = lpips(originals, reconstructions)
