@@ -104,5 +104,6 @@ def every_output():
         *(path for name, v in EVALUATIONS for path in expand(rules.evaluate.output, variant=v, **runs[name])),
         *rules.tables.output,
         *rules.count_cost.output,
+        *rules.measure_cost.output,
         *rules.figures.output,
     ]
