@@ -20,8 +20,9 @@ import torch
 from tqdm import tqdm
 
 from stscq.cli_tools import run
+from stscq.evaluation.cost import Way
 from stscq.evaluation.count_cost import key_columns, published_way
-from stscq.evaluation.measured_row import Measured, Way, measure
+from stscq.evaluation.measured_row import Measured, measure
 from stscq.report.published import published_rows
 from stscq.training.checkpoint import write_atomically
 from stscq.training.loop import progress_seconds
@@ -113,7 +114,7 @@ COLUMNS = (
 
 
 def main(models: str, backbones: str, image_size: int, rank: int, out: Path) -> None:
-    """Writes OUT/measured.csv. MODELS (published sizes) and BACKBONES (which to measure) are JSON; RANK: the router's."""
+    """Writes OUT/measured.csv. MODELS (published sizes) and BACKBONES (those to measure): JSON. RANK: the router's."""
     frame = measure_rows(json.loads(models), json.loads(backbones), image_size, rank)
     write_atomically(out / "measured.csv", frame.to_csv(index=False, float_format="%.6g"))
 
