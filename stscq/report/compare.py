@@ -1,8 +1,8 @@
 """Which numbers of two results folders differ by more than their intervals: `stscq compare A B`.
 
-Only tables/*.csv are read. Rows are matched by what they describe: the text columns and the sizes in DESIGN. Two numbers
-with intervals (NAME_low, NAME_high) differ when these do not overlap. A number without one may differ by a share of
-itself, a published one not at all. What is missing on one side is a difference.
+Only tables/*.csv are read. Rows are matched by what they describe: the text columns and the sizes in DESIGN. Two
+numbers with intervals (NAME_low, NAME_high) differ when these do not overlap. A number without one may differ by a
+share of itself, a published one not at all. What is missing on one side is a difference.
 """
 
 import json
@@ -163,12 +163,12 @@ class Pair:
             names = ("low", "high")
         if not set(names) <= self.numeric:
             return None
-        low, high = (number(rows.at[row, name]) for name in names)
+        low, high = (number(str(rows.at[row, name])) for name in names)
         return None if math.isnan(low) or math.isnan(high) else (low, high)
 
     def cell_differences(self, column: str, tolerance: float) -> Iterator[Difference]:
         for row in self.a.index:
-            ours, theirs = self.a.at[row, column], self.b.at[row, column]
+            ours, theirs = (str(rows.at[row, column]) for rows in (self.a, self.b))
             intervals = self.interval(self.a, row, column), self.interval(self.b, row, column)
             if ours == theirs and not (column in self.numeric and (intervals[0] is None) != (intervals[1] is None)):
                 continue
