@@ -59,6 +59,26 @@ def params(
 
 
 @app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="A results folder, such as results/demo", exists=True, file_okay=False)],
+    b: Annotated[Path, typer.Argument(help="Another one", exists=True, file_okay=False)],
+    tolerance: Annotated[float, typer.Option(min=0, help="Relative, of numbers without an interval")] = 0.01,
+    measured: Annotated[bool, typer.Option("--measured", help="Times, memory and machines as well")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+) -> None:
+    """Which numbers of two results folders differ by more than their intervals. Code 1 if any does, 2 for wrong use."""
+    from stscq.report.compare import compare as compare_folders
+
+    try:
+        found = compare_folders(a, b, tolerance, measured)
+    except StscqError as problem:
+        typer.echo(f"error: {problem}", err=True)
+        raise typer.Exit(2) from problem
+    typer.echo(found.as_json() if as_json else "\n".join([*map(str, found.differences), found.summary()]))
+    raise typer.Exit(1 if found.differences else 0)
+
+
+@app.command()
 def plan() -> None:
     """Write what DVC goes by: plan.yaml (numbers and code of every stage), and dvc.yaml where it is not current."""
     from stscq.provenance.commands import write_plan

@@ -43,6 +43,7 @@ TITOK_S = {
     "fairness_on": [],
     "judge": "dlib",
     "metrics": NOT_HERE,
+    "measure_cost": [],
     "precision": "fp32",
     "recogniser": {"published_weights": "made/r50.onnx"},
     "stage1": {"steps": 2, "batch": 1, "accumulate": 2},

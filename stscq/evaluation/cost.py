@@ -22,6 +22,30 @@ class Macs(NamedTuple):
     decoder: int
 
 
+class Way(NamedTuple):
+    """A way of coding: M groups of codebooks of K entries each, one for all tokens when `shared`.
+
+    model: sizes of the tokenizer, image_size among them. selection: nn searches all groups; cr holds and searches one,
+    the router's. rank: features of the router.
+    """
+
+    model: Mapping[str, Any]
+    M: int
+    K: int
+    shared: bool
+    selection: str
+    rank: int
+
+
+class Parameters(NamedTuple):
+    """How many numbers each part holds; codebooks and router as they are trained, all groups."""
+
+    encoder: int
+    decoder: int
+    codebooks: int
+    router: int
+
+
 def on_meta(model: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer of these sizes, without weights."""
     with torch.device("meta"):
@@ -40,6 +64,19 @@ def count_macs(tokenizer: Tokenizer, image_size: int) -> Macs:
     return Macs(encoder.get_total_flops() // 2, decoder.get_total_flops() // 2)
 
 
+def count_parameters(tokenizer: Tokenizer, way: Way) -> Parameters:
+    """Of the encoder, of what decodes, of all codebooks, and of the router; one group needs no router."""
+    decoder = sum(p.numel() for part in tokenizer.decoder_parts() for p in part.parameters())
+    encoder = sum(p.numel() for p in tokenizer.encoder_parameters())
+    books = 1 if way.shared else tokenizer.T
+    codebooks = way.M * books * way.K * tokenizer.d
+    router = 0
+    if way.M > 1:
+        with torch.device("meta"):
+            router = sum(p.numel() for p in Router(way.M, tokenizer.T, tokenizer.d, way.rank).parameters())
+    return Parameters(encoder, decoder, codebooks, router)
+
+
 def encoder_mib(tokenizer: Tokenizer) -> float:
     """float32 size of what turns images into latents."""
     return 4 * sum(p.numel() for p in tokenizer.encoder_parameters()) / MIB
@@ -50,20 +87,7 @@ def codebooks_mib(groups: int, books: int, K: int, d: int) -> float:
     return 4 * groups * books * K * d / MIB
 
 
-def router_mib(M: int, T: int, d: int, rank: int) -> float:
-    """float32 size of the router; 0 with one group, which needs none."""
-    if M == 1:
-        return 0.0
-    with torch.device("meta"):
-        return 4 * sum(p.numel() for p in Router(M, T, d, rank).parameters()) / MIB
-
-
-def edge_mib(tokenizer: Tokenizer, M: int, K: int, shared: bool, selection: str, rank: int) -> float:
-    """float32 size of what a sender must hold: the encoder, the codebooks it searches, and the router.
-
-    selection: nn searches all M groups, cr the one that the router picked.
-    """
-    groups = M if selection == "nn" else 1
-    books = 1 if shared else tokenizer.T
-    codebooks = codebooks_mib(groups, books, K, tokenizer.d)
-    return encoder_mib(tokenizer) + codebooks + router_mib(M, tokenizer.T, tokenizer.d, rank)
+def edge_mib(parameters: Parameters, way: Way) -> float:
+    """float32 size of what a sender must hold: the encoder, the codebooks that it searches, and the router."""
+    held = parameters.codebooks if way.selection == "nn" else parameters.codebooks // way.M
+    return 4 * (parameters.encoder + held + parameters.router) / MIB

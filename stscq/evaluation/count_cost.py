@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from stscq.cli_tools import run
-from stscq.evaluation.cost import count_macs, edge_mib, on_meta
+from stscq.evaluation.cost import Way, count_macs, count_parameters, edge_mib, on_meta
 from stscq.files import write_atomically
 from stscq.report.published import published_rows
 
@@ -21,17 +21,25 @@ ENTRIES = {1: 4096, 16: 1024, 256: 256}
 """Entries a codebook of the published rows, by their number of groups."""
 
 
-def cost_row(published: Mapping[Any, Any], model: Mapping[str, Any], image_size: int, rank: int) -> dict[str, Any]:
-    shared = published["method"] == "global"
+def published_way(published: Mapping[Any, Any], model: Mapping[str, Any], rank: int) -> Way:
+    """What a published row does, with a tokenizer of these sizes."""
     M, selection = published["codebooks"], "cr" if published["method"] == "CR" else "nn"
-    tokenizer = on_meta({**model, "image_size": image_size})
-    macs = count_macs(tokenizer, image_size)
-    storage = edge_mib(tokenizer, M, ENTRIES[M], shared, selection, rank)
-    erratum = ERRATUM if published["backbone"] == "maskgit_vqgan" and not shared else 0.0
+    return Way(model, M, ENTRIES[M], published["method"] == "global", selection, rank)
+
+
+def key_columns(published: Mapping[Any, Any]) -> dict[str, Any]:
+    """What tells one row from another, in counted and in measured costs."""
+    M = published["codebooks"]
+    return {"backbone": published["backbone"], "method": published["method"], "codebooks": f"{M} x {ENTRIES[M]}"}
+
+
+def cost_row(published: Mapping[Any, Any], way: Way) -> dict[str, Any]:
+    tokenizer = on_meta(way.model)
+    macs, parameters = count_macs(tokenizer, way.model["image_size"]), count_parameters(tokenizer, way)
+    storage = edge_mib(parameters, way)
+    erratum = ERRATUM if published["backbone"] == "maskgit_vqgan" and not way.shared else 0.0
     return {
-        "backbone": published["backbone"],
-        "method": published["method"],
-        "codebooks": f"{M} x {ENTRIES[M]}",
+        **key_columns(published),
         "storage_mib": storage,
         "published_storage_mib": published["storage_mib"],
         "corrected_storage_mib": published["storage_mib"] - erratum,
@@ -39,13 +47,17 @@ def cost_row(published: Mapping[Any, Any], model: Mapping[str, Any], image_size:
         "encoder_giga_macs": macs.encoder / 1e9,
         "giga_macs": (macs.encoder + macs.decoder) / 1e9,
         "published_giga_macs": published["giga_macs"],
+        **{f"{part}_parameters": number for part, number in parameters._asdict().items()},
     }
 
 
 def count(models: Mapping[str, Any], image_size: int, rank: int) -> pd.DataFrame:
     """A row for each published one. MODELS: the published sizes of each backbone (the `model` of config/paper.yaml)."""
     rows = published_rows("cost").to_dict("records")
-    return pd.DataFrame([cost_row(row, models[row["backbone"]], image_size, rank) for row in rows])
+    sized = [{**models[row["backbone"]], "image_size": image_size} for row in rows]
+    return pd.DataFrame(
+        [cost_row(row, published_way(row, model, rank)) for row, model in zip(rows, sized, strict=True)]
+    )
 
 
 def main(models: str, image_size: int, rank: int, out: Path) -> None:

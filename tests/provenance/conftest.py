@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 
 OVERLAY = {
     "seeds": [1, 2],
+    "measure_cost": [],
     "data": {"size": 32, "test_people": 4, "folds": 2},
     "recogniser": {"steps": 2},
     "stage1": {"steps": 2, "continuous_steps": 1},

@@ -63,20 +63,36 @@ rule evaluate:
         " --codec {params.codec} {params.flags} --out {params.out} &> {log}"
 
 
+PUBLISHED_SIZES = {
+    "models": {name: backbone["model"] for name, backbone in PUBLISHED["backbones"].items()},
+    "image_size": PUBLISHED["data"]["size"],
+    "rank": PUBLISHED["stage2"]["rank"],
+}
+
+
 rule count_cost:
     output:
         files(f"{DATA}/cost", ["cost.csv", "count_cost.run.json"]),
     params:
         code=code("evaluation.count_cost"),
         out=subpath(output[0], parent=True),
-        flags=flags(
-            {
-                "models": {name: backbone["model"] for name, backbone in PUBLISHED["backbones"].items()},
-                "image_size": PUBLISHED["data"]["size"],
-                "rank": PUBLISHED["stage2"]["rank"],
-            }
-        ),
+        flags=flags(PUBLISHED_SIZES),
     log:
         f"logs/{PROFILE}/count_cost.log",
     shell:
         "{PYTHON} -m stscq.evaluation.count_cost {params.flags} --out {params.out} &> {log}"
+
+
+# Alone on the machine, so that times are the job's own; one row holds codebooks of 4 GiB.
+rule measure_cost:
+    output:
+        files(f"{DATA}/measured_cost", ["measured.csv", "measure_cost.run.json"]),
+    params:
+        code=code("evaluation.measure_cost"),
+        out=subpath(output[0], parent=True),
+        flags=flags({"backbones": config["measure_cost"], **PUBLISHED_SIZES}),
+    threads: workflow.cores
+    log:
+        f"logs/{PROFILE}/measure_cost.log",
+    shell:
+        "{PYTHON} -m stscq.evaluation.measure_cost {params.flags} --out {params.out} &> {log}"

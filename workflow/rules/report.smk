@@ -135,6 +135,7 @@ def every_output():
         *expand(rules.evaluate_original.output, set=FACE_SETS, seed=SEEDS),
         *(path for name, v in EVALUATIONS for path in expand(rules.evaluate.output, variant=v, **runs[name])),
         *rules.count_cost.output,
+        *rules.measure_cost.output,
         *rules.summarise.output,
         *rules.metrics.output,
         *expand(rules.table.output, table=TABLES),

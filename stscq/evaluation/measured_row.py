@@ -1,0 +1,144 @@
+"""Seconds and memory of one way of coding, on random weights: what stscq.evaluation.measure_cost runs for each row.
+
+A peak is the highest use of memory since just before the model was built. On a CPU: resident memory of the process
+(Linux), so that libraries loaded before do not count, and scratch space of kernels does. On CUDA: what torch allocated.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from stscq.backbones import Tokenizer
+from stscq.device import own_device
+from stscq.evaluation.cost import MIB, Way, on_meta
+from stscq.provenance.runs import machine
+from stscq.quantization.codebooks import Codebooks
+from stscq.quantization.router import Router
+from stscq.quantization.search import Assignment, search_cr, search_nn
+from stscq.training.tokenizer_io import fast_layout
+
+REPEATS = {"cpu": 2, "cuda": 20}
+"""Timed searches after one to warm up; half as many passes of encoder and decoder."""
+T = TypeVar("T")
+
+
+class Measured(NamedTuple):
+    """Seconds of every timed pass of one image; peaks in MiB, of the sender alone and with the receiver added."""
+
+    encoder_seconds: list[float]
+    search_seconds: list[float]
+    decoder_seconds: list[float]
+    sender_peak_mib: float
+    peak_mib: float
+    device: str
+
+
+class Sender(NamedTuple):
+    """What turns an image into indices; router is None with one group, or where NN selects."""
+
+    tokenizer: Tokenizer
+    codebooks: Codebooks
+    router: Router | None
+
+
+@torch.inference_mode()
+def measure(way: Way, threads: int, repeats: int | None = None) -> Measured:
+    """Codes one random image on `own_device()`; `threads` of the CPU, `repeats` as REPEATS."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    device = own_device()
+    repeats = repeats or REPEATS[device.type]
+    memory = Peak(device)
+    sender = build_sender(way, device)
+    image = torch.rand(1, 3, way.model["image_size"], way.model["image_size"], device=device)
+    image = image.contiguous(memory_format=torch.channels_last)
+
+    passes = max(1, repeats // 2)
+    encoding, z_e = timed(lambda: sender.tokenizer.encode(image), passes, device)
+    searching, assignment = timed(lambda: search(sender, z_e), repeats, device)
+    sender_peak = memory.mib()
+    for part in sender.tokenizer.decoder_parts():
+        fill(part.to_empty(device=device), recurse=True)
+    decoding, _ = timed(lambda: sender.tokenizer.decode(sender.codebooks.lookup(assignment)), passes, device)
+    return Measured(encoding, searching, decoding, sender_peak, memory.mib(), name_of(device))
+
+
+def build_sender(way: Way, device: torch.device) -> Sender:
+    """Random weights; the tokenizer's decoder stays on the meta device, where it takes no memory."""
+    tokenizer = fast_layout(on_meta(way.model))
+    tokenizer.take_codebook()
+    receiver = {module for part in tokenizer.decoder_parts() for module in part.modules()}
+    for module in tokenizer.modules():
+        if module not in receiver:
+            fill(module.to_empty(device=device, recurse=False), recurse=False)
+    held = 1 if way.selection == "cr" else way.M
+    books = 1 if way.shared else tokenizer.T
+    weight = torch.empty(held, books, way.K, tokenizer.d, device=device).uniform_(-1, 1)
+    routed = way.selection == "cr"
+    router = Router(way.M, tokenizer.T, tokenizer.d, way.rank).to(device) if routed else None
+    return Sender(tokenizer, Codebooks(weight, tokenizer.metric), router)
+
+
+def fill(module: nn.Module, recurse: bool) -> None:
+    """Small random weights: no number grows beyond bounds, and none is so small that arithmetic slows down."""
+    for parameter in module.parameters(recurse=recurse):
+        parameter.uniform_(-0.1, 0.1)
+
+
+def search(sender: Sender, z_e: Tensor) -> Assignment:
+    """As at inference: in all groups, or in the one that the router chose, which is the one in memory."""
+    codebooks = sender.codebooks
+    if sender.router is None:
+        return search_nn(z_e, codebooks.weight, codebooks.metric)
+    chosen = sender.router(z_e).argmax(1)
+    return search_cr(z_e, codebooks.weight, torch.zeros_like(chosen), codebooks.metric)
+
+
+def timed(call: Callable[[], T], repeats: int, device: torch.device) -> tuple[list[float], T]:
+    """Seconds of each call after one to warm up, the GPU's work included; and what the last one gave."""
+    seconds = []
+    result = call()
+    for _ in range(repeats):
+        wait_for(device)
+        began = time.perf_counter()
+        result = call()
+        wait_for(device)
+        seconds.append(time.perf_counter() - began)
+    return seconds, result
+
+
+def wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class Peak:
+    """Highest use of memory since it was made, see the head of this file; nan where the system does not tell."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self.before = torch.cuda.memory_allocated(device) / MIB
+        else:
+            self.before = resident_mib("VmRSS")
+
+    def mib(self) -> float:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / MIB - self.before
+        return resident_mib("VmHWM") - self.before
+
+
+def resident_mib(field: str) -> float:
+    """VmRSS, the process's resident memory, or VmHWM, the highest it ever was."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:")), float("nan"))
+
+
+def name_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(machine()["cpu"])
