@@ -15,3 +15,15 @@ class ParamsError(StscqError):
 
 class CheckpointError(StscqError):
     """A checkpoint is damaged, or does not belong to this run."""
+
+
+class BundleError(StscqError):
+    """A model bundle is missing or damaged."""
+
+
+class BitstreamError(StscqError):
+    """A compressed file is damaged, cut off, or none of ours."""
+
+
+class WrongModelError(BitstreamError):
+    """A compressed file was written with another model bundle than the one given."""
