@@ -24,7 +24,8 @@ from torch import Tensor
 from stscq.backbones import Tokenizer
 from stscq.codec import bitstream, payload
 from stscq.codec.assign import Quantiser, same_in_any_batch
-from stscq.codec.bundle import Bundle, Selection
+from stscq.codec.bundle import Bundle
+from stscq.codec.description import Selection
 from stscq.codec.packing import pack
 from stscq.errors import BitstreamError, StscqError
 from stscq.quantization.router import Router
@@ -66,7 +67,7 @@ class Codec:
     def encode(self, images: np.ndarray, selection: Selection | None = None) -> list[bytes]:
         """Faces, aligned (N x S x S x 3 uint8 RGB), to one file each.
 
-        selection: nn tries all groups, cr asks the router; None is what the bundle prefers. The bytes of an image do not
+        selection: nn tries all groups, cr asks the router; None is what the bundle prefers. An image's bytes do not
         depend on the others. Raises StscqError for images of another size or type, or cr without a router.
         """
         return [self.file_of(p) for p in self.payloads(self.assign(images, selection))]
@@ -113,7 +114,7 @@ class Codec:
         return np.concatenate(parts)
 
     def payloads(self, assignment: Assignment) -> list[bytes]:
-        """Group (N) and indices (N x T) to the payload of each image: coded, or fixed-length where that is no longer."""
+        """Group (N) and indices (N x T) to a payload each: coded, or fixed-length where that is no longer."""
         return [payload.write(g, i, self.alphabet) for g, i in by_image(assignment)]
 
     def parse(self, payloads: Sequence[bytes]) -> Assignment:
@@ -148,9 +149,7 @@ class Codec:
             raise StscqError(f"selection {chosen!r} is neither nn nor cr")
         if chosen == "cr" and self.router is None:
             raise StscqError(f"{self.bundle.folder}: selection cr needs a router, and this model has none; use nn")
-        return Quantiser(
-            self.encoder.metric, self.bundle.sizes.M, self.books, self.router if chosen == "cr" else None
-        )
+        return Quantiser(self.encoder.metric, self.bundle.sizes.M, self.books, self.router if chosen == "cr" else None)
 
     def books(self, groups: Sequence[int]) -> Tensor:
         """m x S x K x d, the codebooks of these groups; reads those that are not in memory."""

@@ -1,9 +1,9 @@
 """Images to symbols, the same whatever batch an image is in.
 
-A convolution or a matrix product rounds differently in another batch size. That moves latents by about 1e-6 of their size,
-and changes an index only where the two nearest entries (or, with NN, the two best groups; with CR, the router's two
-highest scores) are closer than that. So an image in which two of them are closer than TIE is encoded once more, alone: what
-it gets alone is what it gets.
+A convolution or a matrix product rounds differently in another batch size. That moves latents by about 1e-6 of their
+size, and changes an index only where the two nearest entries (or, with NN, the two best groups; with CR, the router's
+two highest scores) are closer than that. So an image in which two of them are closer than TIE is encoded once more,
+alone: what it gets alone is what it gets.
 
 Axes: B images, M groups, T tokens, K entries, d channels.
 """
@@ -17,8 +17,8 @@ from torch import Tensor
 from stscq.backbones.base import Metric
 from stscq.quantization.search import Assignment, distances, group_errors, normalise, search_cr, search_nn
 
-TIE = 1e-4
-"""Of the scale of a distance (|z|² + |entry|²), of a group's error, or of the router's scores: some hundred times what
+TIE = 1e-5
+"""Of the scale of a distance (|z|² + |entry|²), of a group's error, or of the router's scores: some thirty times what
 rounding does in float32."""
 SCORES = 1 << 22
 """Distances held at once."""
@@ -71,7 +71,7 @@ def relative_gap(values: Tensor) -> Tensor:
 
 
 def token_margin(z_e: Tensor, books: Tensor, group: Tensor, metric: Metric) -> Tensor:
-    """The smallest of an image's T gaps between the two nearest entries, of |z|² + |entry|²: B. books: m x S x K x d."""
+    """The smallest of an image's T `token_gaps`: B. books: m x S x K x d."""
     margin = z_e.new_full((len(z_e),), 1.0)
     if books.shape[2] == 1:
         return margin
@@ -82,7 +82,10 @@ def token_margin(z_e: Tensor, books: Tensor, group: Tensor, metric: Metric) -> T
 
 
 def token_gaps(z_e: Tensor, book: Tensor, metric: Metric) -> Tensor:
-    """B x T: distance to the second nearest entry less that to the nearest, of |z|² + |nearest entry|². book: S x K x d."""
+    """Distance to the second nearest entry less that to the nearest, of |z|² + |nearest entry|²: B x T.
+
+    book: S x K x d.
+    """
     z, entries = normalise(z_e, metric), normalise(book, metric)
     lengths = (entries**2).sum(-1)
     gaps = []

@@ -1,10 +1,10 @@
 """One compressed image: a header of 8 bytes, then the payload. Byte by byte in docs/bitstream.md.
 
-    0     SINGLE: kind of file and version
-    1     flags, all 0 in this version
-    2-5   the first four bytes of the model's fingerprint
-    6-7   CRC-16 of bytes 0 to 5 and the payload, most significant byte first
-    8-    the payload
+0     SINGLE: kind of file and version
+1     flags, all 0 in this version
+2-5   the first four bytes of the model's fingerprint
+6-7   CRC-16 of bytes 0 to 5 and the payload, most significant byte first
+8-    the payload
 """
 
 import binascii
@@ -29,7 +29,7 @@ class Single(NamedTuple):
 
 
 def crc16(*parts: bytes) -> int:
-    """CRC-16/CCITT-FALSE (polynomial 0x1021, start 0xFFFF): notices every change of one bit, or of up to 16 in a row."""
+    """CRC-16/CCITT-FALSE (polynomial 0x1021, start 0xFFFF): notices a change of one bit, or of up to 16 in a row."""
     value = 0xFFFF
     for part in parts:
         value = binascii.crc_hqx(part, value)

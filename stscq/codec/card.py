@@ -1,4 +1,4 @@
-"""The card of a model bundle: where it comes from, what it can do, and what it cannot. JSON for programs, Markdown for people."""
+"""The card of a model bundle: where it comes from, what it can do, and what it cannot; as JSON and as Markdown."""
 
 import json
 from collections.abc import Mapping
@@ -8,9 +8,9 @@ from typing import Any
 from stscq.training.checkpoint import write_atomically
 
 LIMITS = (
-    "For aligned faces of one size. It shrinks anything to the nearest faces it knows: other pictures come back as faces.",
+    "For aligned faces of one size. Any picture becomes the nearest face it knows: other things come back as faces.",
     "Made for recognising people after decompression, not for looking at, and not for evidence: details are invented.",
-    "People who are unlike those of the training set are reproduced worse; see the tables by group where there are any.",
+    "People unlike those of the training set are reproduced worse; see the tables by group where there are any.",
     "Files can be read only with this very bundle: keep it as long as the files.",
 )
 

@@ -1,8 +1,8 @@
 """Range coding of an image's symbols with integer tables, by the library `constriction`.
 
 The coder works on 64-bit integers and probabilities of 1/2^24; a table that sums to 2^16 is handed over so that no
-floating-point number is ever rounded (see `as_model`), so that every machine codes alike. docs/bitstream.md describes the
-arithmetic. Axes: T tokens, K entries, M groups.
+floating-point number is ever rounded (see `as_model`), so that every machine codes alike. docs/bitstream.md describes
+the arithmetic. Axes: T tokens, K entries, M groups.
 """
 
 from typing import Any

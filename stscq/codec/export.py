@@ -14,10 +14,11 @@ import pandas as pd
 from stscq import __version__
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
-from stscq.codec.bundle import Bundle, write_bundle, write_tables
+from stscq.codec.bundle import Bundle
 from stscq.codec.card import write_card
 from stscq.codec.packing import payload_bits
 from stscq.codec.statistics import fit
+from stscq.codec.write_bundle import write_bundle, write_tables
 from stscq.data.store import open_store
 from stscq.device import own_device
 from stscq.errors import BundleError
@@ -38,7 +39,7 @@ def main(
     """Writes the bundle OUT: its files are listed in stscq/codec/bundle.py.
 
     The symbol statistics are those of up to IMAGES images that the index SPLIT marks `train` (all, when it has no such
-    column), encoded as the bundle prefers. NAME and PROFILE are for the card, and so are the numbers of MEASURED (JSON).
+    column), encoded as the bundle prefers. NAME, PROFILE and the numbers of MEASURED (JSON) are for the card.
     """
     trained, recipe = load_codec(codec, own_device())
     pictures, index = open_store(store)
@@ -72,7 +73,9 @@ def main(
             "measured": numbers_of(measured),
         },
     )
-    print(f"{out}: {fingerprint[:8]}, {payload_bits(T, K, M)} bits fixed, {fitted.held_out_bits:.1f} expected when coded")
+    print(
+        f"{out}: {fingerprint[:8]}, {payload_bits(T, K, M)} bits fixed, {fitted.held_out_bits:.1f} expected when coded"
+    )
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:
@@ -98,7 +101,7 @@ def numbers_of(measured: Path | None) -> dict[str, Any]:
     except (OSError, ValueError) as problem:
         raise BundleError(f"{measured}: no numbers to read ({problem})") from problem
     found = frame.iloc[0].to_dict()
-    return {key: value for key, value in found.items() if isinstance(value, (int, float, np.number))}
+    return {str(key): value for key, value in found.items() if isinstance(value, (int, float, np.number))}
 
 
 if __name__ == "__main__":

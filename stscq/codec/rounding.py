@@ -7,7 +7,7 @@ import torch
 
 from stscq.codec.api import Codec, full_precision
 from stscq.codec.assign import TIE, choose, token_gaps
-from stscq.codec.bundle import Selection
+from stscq.codec.description import Selection
 from stscq.quantization.search import Assignment
 from stscq.training.batches import to_float
 
@@ -16,8 +16,8 @@ class BatchDifferences(NamedTuple):
     """Of N images with T tokens each.
 
     tokens, groups: how many indices and groups differ between the two batch sizes when each image takes what its batch
-    gives it. kept: how many indices and groups differ with `Codec.assign`, which encodes near ties alone. largest_gap: the
-    largest relative gap between the two nearest entries among the tokens that differ (0 when none does; see
+    gives it. kept: how many images differ with `Codec.assign`, which encodes near ties alone. largest_gap: the largest
+    relative gap between the two nearest entries among the tokens that differ (0 when none does; see
     stscq.codec.assign.TIE for its scale). near_ties: the share of images that are encoded twice.
     """
 

@@ -1,11 +1,11 @@
 """How often each symbol occurs in the training set, as integers that every machine reads alike.
 
-Axes: N images, F folds of people, M groups, T tokens, K entries. Every table of K (or M) symbols sums to TOTAL, and every
-symbol has at least 1, so that every image can be coded.
+Axes: N images, M groups, T tokens, K entries. Every table of K (or M) symbols sums to TOTAL, and every symbol has at
+least 1, so that every image can be coded.
 
-With few images most counts of (group, token, entry) are 0 or 1. So the counts of one group are drawn towards those of the
-token over all groups, these towards those of all tokens, and these towards equal shares. How strongly is decided on people
-whose images were not counted: coding must pay off for people that the model has never seen.
+With few images most counts of (group, token, entry) are 0 or 1. So the counts of one group are drawn towards those of
+the token over all groups, these towards those of all tokens, and these towards equal shares. How strongly is decided on
+people whose images were not counted: coding must pay off for people that the model has never seen.
 """
 
 from collections.abc import Iterator
