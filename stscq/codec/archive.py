@@ -106,11 +106,11 @@ class Archive:
         return len(self.lengths)
 
     def payload(self, number: int) -> bytes:
-        """Of one image. Raises BitstreamError, naming the image, when it is damaged."""
+        """Of one image. Raises BitstreamError when it is damaged."""
         found = self._read(int(self.starts[number]), int(self.lengths[number]) + CHECK)
         payload, check = found[:-CHECK], found[-CHECK:]
         if checksum(self.head, number, payload) != check:
-            raise BitstreamError(f"{self.names[number]} is damaged: its checksum does not fit")
+            raise BitstreamError("damaged: the checksum does not fit")
         return payload
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:

@@ -8,7 +8,7 @@ the token over all groups, these towards those of all tokens, and these towards 
 people whose images were not counted: coding must pay off for people that the model has never seen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -55,10 +55,14 @@ def towards(counts: np.ndarray, prior: np.ndarray, strength: float) -> np.ndarra
     return (counts + strength * prior) / (total + strength)
 
 
-def token_shares(tokens: np.ndarray, strength: float) -> np.ndarray:
-    """T x K: the shares of each token over all groups, drawn towards those of all tokens."""
-    K = tokens.shape[-1]
-    book = towards(tokens.sum((0, 1)), np.full(K, 1 / K), float(K))
+def book_shares(tokens: np.ndarray, strength: float) -> np.ndarray:
+    """K: the shares of each entry over all groups and tokens, drawn towards equal ones. tokens: M x T x K counts."""
+    _, T, K = tokens.shape
+    return towards(tokens.sum((0, 1)), np.full(K, 1 / K), strength * T)
+
+
+def token_shares(tokens: np.ndarray, book: np.ndarray, strength: float) -> np.ndarray:
+    """T x K: the shares of each token over all groups, drawn towards those of all tokens (K)."""
     return towards(tokens.sum(0), book, strength)
 
 
@@ -66,34 +70,35 @@ def fit(group: np.ndarray, index: np.ndarray, identity: np.ndarray, M: int, K: i
     """Tables of the training set. group: N; index: N x T; identity: N names or numbers of people."""
     folds = folds_of(identity)
     everything = count(group, index, M, K)
+    token = np.arange(index.shape[1])
+    flat = np.full(M, 1 / M)
 
-    def held_out() -> Iterator[tuple[Counts, np.ndarray, np.ndarray]]:
+    def best(shares: Callable[[Counts, np.ndarray, np.ndarray, float], np.ndarray]) -> tuple[float, float]:
+        """The strength with the fewest bits for people who were not counted, and these bits."""
+        bits = np.zeros(len(STRENGTHS))
         for fold in range(int(folds.max()) + 1):
             out = folds == fold
             own = count(group[out], index[out], M, K)
-            yield Counts(*(a - b for a, b in zip(everything, own, strict=True))), group[out], index[out]
+            rest = Counts(*(a - b for a, b in zip(everything, own, strict=True)))
+            for i, strength in enumerate(STRENGTHS):
+                bits[i] -= np.log2(shares(rest, group[out], index[out], strength)).sum()
+        return STRENGTHS[int(bits.argmin())], float(bits.min())
 
-    bits = np.zeros((3, len(STRENGTHS)))  # of groups; of tokens with group counts left aside; of tokens
-    for rest, g, _ in held_out():
-        for i, strength in enumerate(STRENGTHS):
-            bits[0, i] += -np.log2(towards(rest.group, np.full(M, 1 / M), strength)[g]).sum()
-    for rest, _, index_out in held_out():
-        for i, strength in enumerate(STRENGTHS):
-            bits[1, i] += -np.log2(token_shares(rest.tokens, strength)[np.arange(index.shape[1]), index_out]).sum()
-    by_token = STRENGTHS[int(bits[1].argmin())]
-    for rest, g, index_out in held_out():
-        tokens = np.arange(index.shape[1])
-        shares = token_shares(rest.tokens, by_token)[tokens, index_out]
-        own, total = rest.tokens[g[:, None], tokens, index_out], rest.group[g][:, None]
-        for i, strength in enumerate(STRENGTHS):
-            bits[2, i] += -np.log2((own + strength * shares) / (total + strength)).sum()
-    by_group, by_group_token = (STRENGTHS[int(bits[row].argmin())] for row in (0, 2))
+    def of_own_group(rest: Counts, g: np.ndarray, i: np.ndarray, strength: float) -> np.ndarray:
+        shared = token_shares(rest.tokens, book_shares(rest.tokens, by_book), by_token)[token, i]
+        return (rest.tokens[g[:, None], token, i] + strength * shared) / (rest.group[g][:, None] + strength)
+
+    by_group, group_bits = best(lambda rest, g, i, s: towards(rest.group, flat, s)[g])
+    by_book, _ = best(lambda rest, g, i, s: book_shares(rest.tokens, s)[i])
+    by_token, _ = best(lambda rest, g, i, s: token_shares(rest.tokens, book_shares(rest.tokens, by_book), s)[token, i])
+    by_own, token_bits = best(of_own_group)
+    shared = token_shares(everything.tokens, book_shares(everything.tokens, by_book), by_token)
     tables = Tables(
-        integers(towards(everything.group, np.full(M, 1 / M), by_group)),
-        integers(towards(everything.tokens, token_shares(everything.tokens, by_token), by_group_token)),
+        integers(towards(everything.group, flat, by_group)),
+        integers(towards(everything.tokens, shared, by_own)),
     )
-    strengths = {"group": by_group, "token": by_token, "group_token": by_group_token}
-    return Fitted(tables, strengths, float((bits[0].min() + bits[2].min()) / len(group)))
+    strengths = {"group": by_group, "book": by_book, "token": by_token, "group_token": by_own}
+    return Fitted(tables, strengths, (group_bits + token_bits) / len(group))
 
 
 def folds_of(identity: np.ndarray) -> np.ndarray:
