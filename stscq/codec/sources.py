@@ -37,10 +37,13 @@ class Source(NamedTuple):
         return self.name if self.content is not None or self.row is not None else str(self.place)
 
     def key(self) -> str:
-        """Changes when the file does."""
+        """Changes when the file does; "" for a file that is gone."""
         if self.content is not None:
             return "stdin"
-        found = (self.place / "images.npy" if self.row is not None else self.place).stat()
+        try:
+            found = (self.place / "images.npy" if self.row is not None else self.place).stat()
+        except OSError:
+            return ""
         return f"{found.st_size} {found.st_mtime_ns}"
 
 
