@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 import yaml
@@ -22,6 +22,15 @@ app.add_typer(weights_app, name="weights")
 
 Folder = Annotated[Path, typer.Option(help="The project's root: where params.yaml, config/ and weights/ are")]
 Names = Annotated[list[str] | None, typer.Argument(help="Such as titok_s128; all without names")]
+Selection = Literal["nn", "cr"]
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="STSCQ_MODEL", help="Model bundle; else the demo's, or the one under models/ that wrote the file"
+    ),
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes that read photos; else one a core, at most 8")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, a line a file")]
 Needing = Annotated[str | None, typer.Option("--profile", help="Only what this profile needs")]
 
 
@@ -43,6 +52,71 @@ def faces(
     from stscq.data.prepare import main as prepare
 
     prepare(source=str(people), size=size, out=out, most_corrupt=most_corrupt, workers=workers)
+
+
+@app.command()
+def compress(
+    paths: Annotated[list[str], typer.Argument(help="Photos, folders of photos, image stores; - is standard input")],
+    out: Annotated[str, typer.Option("--out", "-o", help="The file to write; - is standard output")],
+    model: Model = None,
+    selection: Annotated[
+        Selection | None, typer.Option(help="Try all groups, or ask the router; else as the model prefers")
+    ] = None,
+    aligned: Annotated[bool, typer.Option(help="The photos are aligned square faces: do not look for faces")] = False,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compress faces: one photo to a file of some 30 bytes, a folder to an archive. Run it again after a kill.
+
+    Code 3: some photos were left out, and named.
+    """
+    from stscq.codec.commands import compress as run
+
+    raise typer.Exit(run(paths, out, model, selection, aligned, workers, as_json))
+
+
+@app.command()
+def decompress(
+    files: Annotated[list[str], typer.Argument(help="What stscq compress wrote; - is standard input")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="A PNG for one image, a folder for many; - is standard output")
+    ],
+    model: Model = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Of an archive, the image with this name; may be repeated")
+    ] = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn compressed faces back into pictures."""
+    from stscq.codec.commands import decompress as run
+
+    raise typer.Exit(run(files, out, model, only or [], workers, as_json))
+
+
+@app.command()
+def inspect(
+    files: Annotated[list[str], typer.Argument(help="What stscq compress wrote; - is standard input")],
+    model: Model = None,
+    names: Annotated[bool, typer.Option(help="Also the name of every image")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print what is in compressed files, without decoding them."""
+    from stscq.codec.commands import look
+
+    raise typer.Exit(look(files, model, names, as_json))
+
+
+@app.command()
+def verify(
+    paths: Annotated[list[str], typer.Argument(help="What stscq compress wrote, or model bundles")],
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that compressed files and model bundles are whole. Code 1 unless all are."""
+    from stscq.codec.commands import check
+
+    raise typer.Exit(check(paths, model, as_json))
 
 
 @app.command()

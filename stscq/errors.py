@@ -19,3 +19,15 @@ class CheckpointError(StscqError):
 
 class PeerError(StscqError):
     """A classic codec is missing, or cannot encode a picture of this size."""
+
+
+class BundleError(StscqError):
+    """A model bundle is missing or damaged."""
+
+
+class BitstreamError(StscqError):
+    """A compressed file is damaged, cut off, or none of ours."""
+
+
+class WrongModelError(BitstreamError):
+    """A compressed file was written with another model bundle than the one given."""

@@ -1,0 +1,214 @@
+"""The codec in Python.
+
+    codec = Codec.load("models/demo/maskgit_vqgan/bundle/switchable_16x4/seed1")
+    files = codec.encode(faces)          # N x S x S x 3 uint8 -> N files of some 20 bytes
+    faces = codec.decode(files)          # and back
+
+`Codec` is a model bundle that is ready to run. It reads each part of the bundle when it is first needed: encoding never
+reads the decoder, and neither CR encoding nor decoding reads a group that no image uses.
+
+Axes: N images of S x S pixels, T tokens, M groups.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stscq.backbones import Tokenizer
+from stscq.codec import bitstream, payload
+from stscq.codec.assign import Quantiser, same_in_any_batch
+from stscq.codec.bundle import Bundle
+from stscq.codec.description import Selection
+from stscq.codec.packing import pack
+from stscq.errors import BitstreamError, StscqError
+from stscq.quantization.router import Router
+from stscq.quantization.search import Assignment, normalise
+from stscq.training.batches import to_float, to_uint8
+
+BATCH = 32
+BOOKS_BYTES = 1 << 29
+"""Codebooks that CR encoding and decoding keep in memory; those that were not used for longest go first."""
+
+
+class Sizes(NamedTuple):
+    """Bytes of each of N images: payloads fixed-length and range-coded, and the whole file, which holds the shorter."""
+
+    fixed: np.ndarray
+    coded: np.ndarray
+    file: np.ndarray
+
+
+class Codec:
+    """A model bundle that is ready to run.
+
+    Attributes: bundle (its sizes, fingerprint and files), device, alphabet (of its payloads).
+    """
+
+    def __init__(self, bundle: Bundle, device: torch.device):
+        self.bundle = bundle
+        self.device = device
+        self.alphabet = payload.Alphabet(
+            bundle.sizes.T, bundle.sizes.K, bundle.sizes.M, bundle.group_table(), bundle.token_tables
+        )
+        self._books: OrderedDict[int, Tensor] = OrderedDict()
+
+    @classmethod
+    def load(cls, path: Path | str, device: torch.device | str = "cpu") -> "Codec":
+        """Open the bundle in a folder. Raises BundleError when it is missing or damaged."""
+        return cls(Bundle(Path(path)), torch.device(device))
+
+    def encode(self, images: np.ndarray, selection: Selection | None = None) -> list[bytes]:
+        """Faces, aligned (N x S x S x 3 uint8 RGB), to one file each.
+
+        selection: nn tries all groups, cr asks the router; None is what the bundle prefers. An image's bytes do not
+        depend on the others. Raises StscqError for images of another size or type, or cr without a router.
+        """
+        return [self.file_of(p) for p in self.payloads(self.assign(images, selection))]
+
+    def decode(self, files: Sequence[bytes]) -> np.ndarray:
+        """The faces in such files, N x S x S x 3 uint8.
+
+        Raises BitstreamError when one is damaged (it says which), WrongModelError when another model wrote it.
+        """
+        found = []
+        for number, file in enumerate(files):
+            try:
+                found.append(self.payload_of(file))
+            except BitstreamError as problem:
+                raise type(problem)(f"file {number}: {problem}") from problem
+        return self.paint(self.parse(found))
+
+    def assign(
+        self, images: np.ndarray, selection: Selection | None = None, rows: np.ndarray | None = None
+    ) -> Assignment:
+        """Images (or those in some rows of a store) to group (N) and indices (N x T), on the CPU."""
+        self._check(images)
+        quantiser = self.quantiser(selection)
+        rows = np.arange(len(images)) if rows is None else rows
+        parts = []
+        with full_precision():
+            for i in range(0, len(rows), BATCH):
+                batch = to_float(images[rows[i : i + BATCH]], self.device)
+                parts.append(same_in_any_batch(batch, self.encoder.encode, quantiser))
+        empty = Assignment(torch.zeros(0, dtype=torch.int64), torch.zeros(0, self.bundle.sizes.T, dtype=torch.int64))
+        parts = parts or [empty]
+        return Assignment(torch.cat([p.group for p in parts]).cpu(), torch.cat([p.index for p in parts]).cpu())
+
+    @torch.no_grad()
+    def paint(self, assignment: Assignment) -> np.ndarray:
+        """Group (N) and indices (N x T) to images, N x S x S x 3 uint8."""
+        S = self.bundle.sizes.image_size
+        parts = [np.zeros((0, S, S, 3), np.uint8)]
+        with full_precision():
+            for i in range(0, len(assignment.group), BATCH):
+                group, index = assignment.group[i : i + BATCH].to(self.device), assignment.index[i : i + BATCH]
+                z_q = self._lookup(group, index.to(self.device))
+                parts.append(to_uint8(self.decoder.decode(z_q)))
+        return np.concatenate(parts)
+
+    def payloads(self, assignment: Assignment) -> list[bytes]:
+        """Group (N) and indices (N x T) to a payload each: coded, or fixed-length where that is no longer."""
+        return [payload.write(g, i, self.alphabet) for g, i in by_image(assignment)]
+
+    def parse(self, payloads: Sequence[bytes]) -> Assignment:
+        """The inverse of `payloads`. Raises BitstreamError."""
+        T = self.bundle.sizes.T
+        found = [payload.read(p, self.alphabet) for p in payloads]
+        index = np.array([index for _, index in found], np.int64).reshape(-1, T)
+        return Assignment(torch.tensor([group for group, _ in found], dtype=torch.int64), torch.from_numpy(index))
+
+    def file_of(self, content: bytes) -> bytes:
+        """A payload as the file of one image."""
+        return bitstream.write(self.bundle.fingerprint[: bitstream.SHORT], content)
+
+    def payload_of(self, file: bytes) -> bytes:
+        """The inverse of `file_of`. Raises BitstreamError or WrongModelError."""
+        model, content = bitstream.read(file)
+        bitstream.check_model(model, self.bundle.fingerprint)
+        return content
+
+    def sizes(self, assignment: Assignment) -> Sizes:
+        """What these images take, measured on the bytes themselves."""
+        M, K = self.bundle.sizes.M, self.bundle.sizes.K
+        fixed = [len(pack(g, i, K, M)) for g, i in by_image(assignment)]
+        coded = [len(payload.coded(g, i, self.alphabet)) for g, i in by_image(assignment)]
+        files = [len(self.file_of(p)) for p in self.payloads(assignment)]
+        return Sizes(*(np.array(lengths, np.int64) for lengths in (fixed, coded, files)))
+
+    def quantiser(self, selection: Selection | None = None) -> Quantiser:
+        """How latents become symbols. Raises StscqError for cr without a router."""
+        chosen = selection or self.bundle.selection
+        if chosen not in ("nn", "cr"):
+            raise StscqError(f"selection {chosen!r} is neither nn nor cr")
+        if chosen == "cr" and self.router is None:
+            raise StscqError(f"{self.bundle.folder}: selection cr needs a router, and this model has none; use nn")
+        return Quantiser(self.encoder.metric, self.bundle.sizes.M, self.books, self.router if chosen == "cr" else None)
+
+    def books(self, groups: Sequence[int]) -> Tensor:
+        """m x S x K x d, the codebooks of these groups; reads those that are not in memory."""
+        if len(groups) == self.bundle.sizes.M or "all_books" in self.__dict__:
+            return self.all_books if len(groups) == self.bundle.sizes.M else self.all_books[list(groups)]
+        found = []
+        for group in groups:
+            if group not in self._books:
+                self._books[group] = self.bundle.codebook(group).to(self.device)
+            self._books.move_to_end(group)
+            found.append(self._books[group])
+        size = found[0].numel() * found[0].element_size()
+        while len(self._books) * size > BOOKS_BYTES and len(self._books) > 1:
+            self._books.popitem(last=False)
+        return torch.stack(found)
+
+    @cached_property
+    def all_books(self) -> Tensor:
+        """M x S x K x d."""
+        self._books.clear()
+        return torch.stack([self.bundle.codebook(group) for group in range(self.bundle.sizes.M)]).to(self.device)
+
+    @cached_property
+    def encoder(self) -> Tokenizer:
+        """The tokenizer with the encoder's weights alone."""
+        tokenizer = self.bundle.tokenizer()
+        self.bundle.load_part(tokenizer, "encoder", self.device)
+        return tokenizer
+
+    @cached_property
+    def decoder(self) -> Tokenizer:
+        """The tokenizer with the decoder's weights alone."""
+        tokenizer = self.bundle.tokenizer()
+        self.bundle.load_part(tokenizer, "decoder", self.device)
+        return tokenizer
+
+    @cached_property
+    def router(self) -> Router | None:
+        return self.bundle.router(self.device)
+
+    def _lookup(self, group: Tensor, index: Tensor) -> Tensor:
+        """z_q, B x T x d, from the groups in use alone."""
+        needed = group.unique()
+        books = self.books(needed.tolist())
+        token = torch.arange(index.shape[1], device=index.device) if books.shape[1] > 1 else torch.zeros_like(index[0])
+        z_q = books[torch.searchsorted(needed, group)[:, None], token, index]
+        return normalise(z_q, self.decoder.metric)
+
+    def _check(self, images: np.ndarray) -> None:
+        S = self.bundle.sizes.image_size
+        if images.dtype != np.uint8 or images.shape[1:] != (S, S, 3):
+            raise StscqError(f"images: {images.dtype} {images.shape}; this model takes uint8 N x {S} x {S} x 3")
+
+
+def full_precision() -> AbstractContextManager[None]:
+    """Convolutions on GPUs round to 10 bits otherwise, and indices would depend on the machine."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # type: ignore[no-any-return]
+
+
+def by_image(assignment: Assignment) -> Iterator[tuple[int, np.ndarray]]:
+    """Group and indices (T), image by image."""
+    return zip(assignment.group.tolist(), assignment.index.numpy(), strict=True)

@@ -1,0 +1,147 @@
+"""A model bundle: a folder with all that compressing and decompressing need, and no pickle.
+
+    bundle.json             sizes, model arguments, size and SHA-256 of every other file, fingerprint
+    encoder.safetensors     what turns images into latents
+    decoder.safetensors     what turns entries into images
+    codebooks.safetensors   one tensor a group (S x K x d), so that a program reads only the groups it needs
+    router.safetensors      the router; no tensors where there is none
+    tables.safetensors      the symbol statistics: `group` (M) and one tensor a group (T x K), each number less 1
+    card.json, card.md      where it comes from and what it can do; not part of the fingerprint
+
+Axes: M groups, T tokens, S codebooks a group (T, or 1 shared by all tokens), K entries, d channels.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from stscq.backbones import Tokenizer, build
+from stscq.codec.description import FORMAT, Sizes, problems, read_json, seal
+from stscq.codec.statistics import TOTAL
+from stscq.errors import BundleError
+from stscq.quantization.router import Router
+from stscq.training.tokenizer_io import fast_layout
+
+Part = Literal["encoder", "decoder"]
+CACHED = 16
+"""Groups whose tables are kept in memory."""
+
+
+def group_name(group: int) -> str:
+    """Of a group's tensor in codebooks.safetensors and tables.safetensors."""
+    return f"group.{group:05d}"
+
+
+def split_tokenizer(tokenizer: Tokenizer) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Its tensors: the encoder's, and all others."""
+    encoder = {id(parameter) for parameter in tokenizer.encoder_parameters()}
+    sides: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+    for name, tensor in tokenizer.state_dict(keep_vars=True).items():
+        sides[id(tensor) not in encoder][name] = tensor
+    return sides
+
+
+class Bundle:
+    """An open bundle: its sizes, and its parts as they are asked for.
+
+    Attributes: folder, name, sizes, selection (its preferred one), fingerprint (32 bytes), said (bundle.json).
+    """
+
+    def __init__(self, folder: Path):
+        """Reads bundle.json and looks at the sizes of the other files. Raises BundleError when something is wrong."""
+        self.folder = folder
+        self.said = read_json(folder / "bundle.json")
+        try:
+            if self.said["format"] != FORMAT:
+                raise BundleError(f"{folder}: format {self.said['format']!r}; this program reads {FORMAT}")
+            self.sizes = Sizes(*(self.said[key] for key in Sizes._fields))
+            self.fingerprint = bytes.fromhex(self.said["fingerprint"])
+            self.name, self.selection = str(self.said["name"]), self.said["selection"]
+            self.files: dict[str, dict[str, Any]] = dict(self.said["files"])
+            problem = next(problems(self.said, self.sizes, folder), None)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(
+                f"{folder}/bundle.json: not the description of a model ({error!r}); export it again"
+            ) from error
+        if problem is not None:
+            raise BundleError(f"{folder}: {problem}; export it again")
+        self.token_tables = lru_cache(maxsize=CACHED)(self.read_token_tables)
+
+    def verify(self) -> None:
+        """Reads every file. Raises BundleError, naming the file, when its content is not the one that was exported."""
+        for file, seal_of in self.files.items():
+            if seal(self.folder, Path(file).stem) != seal_of:
+                raise BundleError(f"{self.folder / file}: not the content that was exported (SHA-256); export it again")
+
+    def tokenizer(self) -> Tokenizer:
+        """Without weights, without memory for them, and without a codebook: `load_part` brings what is needed."""
+        try:
+            with torch.device("meta"):
+                tokenizer = build(**self.sizes.model)
+                tokenizer.take_codebook()
+        except Exception as problem:  # what the arguments of a model may do wrong is not for us to list
+            raise BundleError(f"{self.folder}/bundle.json: no model has these arguments ({problem})") from problem
+        if (tokenizer.T, tokenizer.d) != (self.sizes.T, self.sizes.d):
+            raise BundleError(f"{self.folder}/bundle.json: T and d are not those of the model")
+        return tokenizer.requires_grad_(False).eval()
+
+    def load_part(self, tokenizer: Tokenizer, part: Part, device: torch.device) -> None:
+        """Gives the encoder or the decoder of `tokenizer` its weights."""
+        encoder, decoder = split_tokenizer(tokenizer)
+        wanted = encoder if part == "encoder" else decoder
+        found = self._tensors(part)
+        if {k: v.shape for k, v in wanted.items()} != {k: v.shape for k, v in found.items()}:
+            raise BundleError(f"{self.folder}/{part}.safetensors: not the weights of this model; export it again")
+        tokenizer.load_state_dict({k: v.to(device) for k, v in found.items()}, strict=False, assign=True)
+        fast_layout(tokenizer)
+
+    def router(self, device: torch.device) -> Router | None:
+        """None when there is one group, or groups were trained without a router."""
+        if self.sizes.router_rank is None:
+            return None
+        router = Router(self.sizes.M, self.sizes.T, self.sizes.d, self.sizes.router_rank)
+        try:
+            router.load_state_dict(self._tensors("router"))
+        except RuntimeError as problem:
+            raise BundleError(f"{self.folder}/router.safetensors: not the router of this model") from problem
+        return router.requires_grad_(False).to(device)
+
+    def codebook(self, group: int) -> Tensor:
+        """S x K x d of one group; no other group is read."""
+        found = self._tensor("codebooks", group_name(group))
+        if found.shape != (1 if self.sizes.shared else self.sizes.T, self.sizes.K, self.sizes.d):
+            raise BundleError(f"{self.folder}/codebooks.safetensors: group {group} has another shape than the model")
+        return found
+
+    def group_table(self) -> np.ndarray:
+        """M integers."""
+        return self._table("group", (self.sizes.M,))
+
+    def read_token_tables(self, group: int) -> np.ndarray:
+        """T x K integers of one group; `token_tables` remembers the last ones."""
+        return self._table(group_name(group), (self.sizes.T, self.sizes.K))
+
+    def _table(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        table = self._tensor("tables", name).to(torch.int64).numpy() + 1
+        if table.shape != shape or (table.sum(-1) != TOTAL).any():
+            raise BundleError(f"{self.folder}/tables.safetensors: {name} is no table of this model; export it again")
+        return table
+
+    def _tensors(self, part: str) -> dict[str, Tensor]:
+        try:
+            with safe_open(self.folder / f"{part}.safetensors", framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as problem:
+            raise BundleError(f"{self.folder}/{part}.safetensors: missing or damaged ({problem})") from problem
+
+    def _tensor(self, part: str, name: str) -> Tensor:
+        try:
+            with safe_open(self.folder / f"{part}.safetensors", framework="pt") as file:
+                return file.get_tensor(name)
+        except (OSError, SafetensorError) as problem:
+            raise BundleError(f"{self.folder}/{part}.safetensors: {name} missing or damaged ({problem})") from problem

@@ -1,0 +1,132 @@
+"""`stscq compress`, `decompress`, `inspect` and `verify`: what they print, and the code they end with.
+
+0: all done. 1: an error, in one line; nothing was written. 2: wrong options. 3: done, but some images were left out.
+130: stopped by ctrl-C.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stscq.codec.api import Codec
+from stscq.codec.compress import compress_many, compress_one
+from stscq.codec.decompress import decompress_many, decompress_one
+from stscq.codec.description import Selection
+from stscq.codec.look import inspect, verify
+from stscq.codec.models import default_bundle
+from stscq.codec.opened import Opened
+from stscq.codec.sources import STDIN, list_sources
+from stscq.errors import StscqError
+
+LEFT_OUT = 3
+
+
+def compress(
+    paths: Sequence[str],
+    out: str,
+    model: Path | None,
+    selection: Selection | None,
+    aligned: bool,
+    workers: int | None,
+    as_json: bool,
+) -> int:
+    """One photo makes a file of one image; a folder, a store or several paths make an archive."""
+    torch.set_num_threads(threads())
+    codec = Codec.load(model or default_bundle(), device())
+    chosen = selection or codec.bundle.selection
+    codec.quantiser(chosen)  # a selection that the model cannot do is told before any photo is read
+    sources = list_sources(paths)
+    one = len(paths) == 1 and not Path(paths[0]).is_dir()
+    if Path(out).is_dir():
+        raise StscqError(f"{out}: a folder; name the file to write, such as {out.rstrip('/')}.stscq")
+    if one:
+        done = compress_one(codec, sources[0], out, chosen, aligned)
+    else:
+        done = compress_many(codec, sources, out, chosen, aligned, workers or processes())
+    pixels = codec.bundle.sizes.image_size**2
+    saved = 1 - done.bytes / max(1, done.photo_bytes)
+    tell(
+        {
+            **done._asdict(),
+            "images_a_second": round(done.images_a_second, 1),
+            "bits_a_pixel": round(8 * done.bytes / done.images / pixels, 5),
+            "model": codec.bundle.name,
+            "selection": chosen,
+        },
+        f"{said(out)}: {done.images} images, {done.bytes:,} bytes for {done.photo_bytes:,} ({saved:.1%} saved); "
+        f"{done.payload_bytes / done.images:.1f} bytes of payload an image; {done.images_a_second:.0f} images a second"
+        + (f"; {len(done.left_out)} left out" if done.left_out else ""),
+        as_json,
+        err=out == STDIN,
+    )
+    return LEFT_OUT if done.left_out else 0
+
+
+def decompress(
+    files: Sequence[str], out: str, model: Path | None, only: Sequence[str], workers: int | None, as_json: bool
+) -> int:
+    """A file of one image makes a PNG; archives and several files fill a folder."""
+    torch.set_num_threads(threads())
+    one = (
+        len(files) == 1
+        and not only
+        and not Path(out).is_dir()
+        and (files[0] == STDIN or Opened(files[0]).archive is None)
+    )
+    if one:
+        done = decompress_one(files[0], out, model)
+    elif out == STDIN:
+        raise StscqError("--out -: only one image fits into standard output; name a folder")
+    else:
+        done = decompress_many(files, Path(out), model, only, workers or processes())
+    tell(done._asdict(), f"{said(out)}: {done.images} images from {done.bytes:,} bytes", as_json, err=out == STDIN)
+    return 0
+
+
+def look(files: Sequence[str], model: Path | None, names: bool, as_json: bool) -> int:
+    for file in files:
+        found = inspect(file, model, names)
+        tell(found, "\n".join(f"{key}: {value}" for key, value in found.items()), as_json)
+    return 0
+
+
+def check(paths: Sequence[str], model: Path | None, as_json: bool) -> int:
+    """Looks at all, whatever is wrong with one; 1 when something is."""
+    torch.set_num_threads(threads())
+    code = 0
+    for path in paths:
+        try:
+            found = verify(path, model)
+        except StscqError as problem:
+            tell({"file": path, "problem": str(problem)}, f"error: {problem}", as_json, err=not as_json)
+            code = 1
+        else:
+            tell({**found, "problem": None}, f"{path}: whole ({found['checked']})", as_json)
+    return code
+
+
+def tell(found: dict[str, Any], text: str, as_json: bool, err: bool = False) -> None:
+    """One line of JSON, or text for people; on standard error where standard output holds the result itself."""
+    print(json.dumps(found) if as_json else text, file=sys.stderr if err else sys.stdout)
+
+
+def said(out: str) -> str:
+    return "standard output" if out == STDIN else out
+
+
+def processes() -> int:
+    return min(8, os.cpu_count() or 1)
+
+
+def threads() -> int:
+    """Of the arithmetic: what OMP_NUM_THREADS says, else all cores."""
+    return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+
+
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"

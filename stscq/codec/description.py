@@ -1,0 +1,95 @@
+"""What bundle.json says of a model bundle: its sizes, its files, its fingerprint; and what may be wrong with it."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+from stscq.backbones import FAMILIES
+from stscq.codec.packing import payload_bits
+from stscq.codec.statistics import TOTAL
+from stscq.errors import BundleError, StscqError
+
+FORMAT = 1
+Selection = Literal["nn", "cr"]
+PARTS = ("encoder", "decoder", "codebooks", "router", "tables")
+LARGEST = 1 << 20
+"""Bytes of bundle.json that are read; and no size in it may be larger."""
+DEEPEST = 256
+"""Layers or blocks of a model."""
+
+
+class Sizes(NamedTuple):
+    """What bundle.json says of the model. shared: one codebook for all tokens (S = 1)."""
+
+    model: dict[str, Any]
+    image_size: int
+    M: int
+    T: int
+    K: int
+    d: int
+    shared: bool
+    router_rank: int | None
+
+
+def seal(folder: Path, part: str) -> dict[str, Any]:
+    """Size and SHA-256 of a part's file."""
+    file = folder / f"{part}.safetensors"
+    with file.open("rb") as content:
+        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
+
+
+def fingerprint_of(said: Mapping[str, Any]) -> str:
+    """SHA-256 of what decides bits and pixels: bundle.json without fingerprint, name and preferred selection."""
+    content = {key: value for key, value in said.items() if key not in ("fingerprint", "name", "selection")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > LARGEST:
+            raise BundleError(f"{file}: more than {LARGEST} bytes; not the description of a model")
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise BundleError(f"{file.parent}: not a model bundle ({problem.strerror}: {file.name})") from problem
+    except (ValueError, RecursionError) as problem:
+        raise BundleError(f"{file}: damaged ({problem}); export it again") from problem
+    if not isinstance(found, dict):
+        raise BundleError(f"{file}: damaged; export it again")
+    return found
+
+
+def problems(said: Mapping[str, Any], sizes: Sizes, folder: Path) -> Iterator[str]:
+    """What is wrong with a description or with the files beside it, in words."""
+    if fingerprint_of(said) != said["fingerprint"]:
+        yield "bundle.json was changed after the export"
+    if sizes.model["family"] not in FAMILIES or said["selection"] not in get_args(Selection):
+        yield "bundle.json is of another version"
+    yield from size_problems(sizes)
+    yield from file_problems(said["files"], folder)
+
+
+def size_problems(sizes: Sizes) -> Iterator[str]:
+    inner = [(name, value) for name, value in sizes.model.items() if type(value) is int]
+    for name, number in [*sizes._replace(router_rank=sizes.router_rank or 1)._asdict().items(), *inner]:
+        most = DEEPEST if name in ("layers", "blocks", "pixel_blocks") else LARGEST
+        if name not in ("model", "shared") and (type(number) is not int or not 1 <= number <= most):
+            yield f"{name} in bundle.json is not between 1 and {most}"
+    try:
+        payload_bits(sizes.T, sizes.K, sizes.M)
+    except StscqError as problem:
+        yield str(problem)
+    if sizes.K > TOTAL // 2 or sizes.M > TOTAL // 2:
+        yield f"more than {TOTAL // 2} groups or entries"
+    if sizes.model.get("image_size", sizes.image_size) != sizes.image_size:
+        yield "bundle.json names two image sizes"
+
+
+def file_problems(files: Mapping[str, Mapping[str, Any]], folder: Path) -> Iterator[str]:
+    if set(files) != {f"{part}.safetensors" for part in PARTS}:
+        yield "bundle.json lists other files than a bundle has"
+    for name in sorted(files):
+        size = (folder / name).stat().st_size if (folder / name).is_file() else None
+        if size != files[name]["bytes"]:
+            yield f"{name} {'is missing' if size is None else 'has another size than when it was exported'}"

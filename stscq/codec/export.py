@@ -1,0 +1,108 @@
+"""Make a model bundle of a trained codec: all that compressing and decompressing need, in one folder.
+
+python -m stscq.codec.export --codec models/demo/titok_s/stage3/token_specific/seed1 --store data/demo/faces \
+    --split data/demo/splits/seed1/index.parquet --out models/demo/titok_s/bundle/token_specific/seed1
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stscq import __version__
+from stscq.cli_tools import run
+from stscq.codec.api import Codec
+from stscq.codec.bundle import Bundle
+from stscq.codec.card import write_card
+from stscq.codec.packing import payload_bits
+from stscq.codec.statistics import fit
+from stscq.codec.write_bundle import write_bundle, write_tables
+from stscq.data.store import open_store
+from stscq.device import own_device
+from stscq.errors import BundleError
+from stscq.training.encode import sample_rows
+from stscq.training.tokenizer_io import load_codec
+
+
+def main(
+    store: Path,
+    split: Path,
+    codec: Path,
+    out: Path,
+    name: str = "",
+    profile: str = "",
+    images: int = 20_000,
+    measured: Path | None = None,
+) -> None:
+    """Writes the bundle OUT: its files are listed in stscq/codec/bundle.py.
+
+    The symbol statistics are those of up to IMAGES images that the index SPLIT marks `train` (all, when it has no such
+    column), encoded as the bundle prefers. NAME, PROFILE and the numbers of MEASURED (JSON) are for the card.
+    """
+    trained, recipe = load_codec(codec, own_device())
+    pictures, index = open_store(store)
+    sides = pd.read_parquet(split)
+    training = (sides.index[sides["split"] == "train"] if "split" in sides else sides.index).to_numpy()
+    rows = sample_rows(training, int(recipe["seed"]), images)
+    model = json.loads(recipe["model"])
+    M, K, T = trained.codebooks.M, trained.codebooks.K, trained.tokenizer.T
+    write_bundle(out, trained, model, pictures.shape[1], name)
+    ready = Codec.load(out, own_device())  # what is counted comes from what is on disk, and from nothing else
+    group, tokens = ready.assign(pictures, rows=rows)
+    fitted = fit(group.numpy(), tokens.numpy(), index.identity[rows].to_numpy(), M, K)
+    fingerprint = write_tables(out, fitted.tables, ready.bundle.said)
+    bits = {
+        "fixed-length payload, bits an image": payload_bits(T, K, M),
+        "range-coded, expected on people who were not counted": round(fitted.held_out_bits, 1),
+        "smoothing (images)": json.dumps(fitted.strengths),
+    }
+    write_card(
+        out,
+        {
+            "title": name or f"{model['family']}, {M} x {K}",
+            "model": {"fingerprint": fingerprint, "stscq": __version__, **describe(Bundle(out))},
+            "training": {
+                "profile": profile or "not said",
+                "people": int(index.identity[training].nunique()),
+                "images": len(training),
+                **{key: recipe[key] for key in ("seed", "steps", "selection") if key in recipe},
+            },
+            "rate": bits,
+            "measured": numbers_of(measured),
+        },
+    )
+    print(
+        f"{out}: {fingerprint[:8]}, {payload_bits(T, K, M)} bits fixed, {fitted.held_out_bits:.1f} expected when coded"
+    )
+
+
+def describe(bundle: Bundle) -> dict[str, Any]:
+    """Its sizes, in words."""
+    M, T, K = bundle.sizes.M, bundle.sizes.T, bundle.sizes.K
+    books = "one codebook for all tokens" if bundle.sizes.shared else f"{M} x {T} codebooks"
+    return {
+        "family": bundle.sizes.model["family"],
+        "pixels": f"{bundle.sizes.image_size} x {bundle.sizes.image_size}",
+        "tokens": T,
+        "codebooks": f"{books} of {K} entries with {bundle.sizes.d} channels",
+        "selection": bundle.selection,
+        "bytes": sum(file["bytes"] for file in bundle.files.values()),
+    }
+
+
+def numbers_of(measured: Path | None) -> dict[str, Any]:
+    """The numbers in a JSON file, those of its inner mappings included. Raises BundleError when it cannot be read."""
+    if measured is None:
+        return {"see": "the tables of the run that this bundle belongs to"}
+    try:
+        frame = pd.json_normalize(json.loads(measured.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as problem:
+        raise BundleError(f"{measured}: no numbers to read ({problem})") from problem
+    found = frame.iloc[0].to_dict()
+    return {str(key): value for key, value in found.items() if isinstance(value, (int, float, np.number))}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,92 @@
+"""What is in a compressed file, and whether it is whole."""
+
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stscq.codec import archive, bitstream
+from stscq.codec.api import BATCH
+from stscq.codec.bundle import Bundle
+from stscq.codec.models import bundle_of
+from stscq.codec.opened import Opened
+from stscq.codec.packing import payload_bits
+from stscq.errors import BundleError
+
+
+def inspect(file: str, model: Path | None, names: bool = False) -> dict[str, Any]:
+    """A description for people and programs; nothing is decoded, and the model is needed only for what it alone knows.
+
+    Raises BitstreamError, naming the file, when header or index are damaged.
+    """
+    opened = Opened(file)
+    lengths = np.array(opened.lengths(), np.int64)
+    found: dict[str, Any] = {
+        "file": file,
+        "kind": opened.kind,
+        "images": len(lengths),
+        "model": opened.model.hex(),
+        "bytes": opened.bytes,
+        "payload bytes": int(lengths.sum()),
+        "payload bytes an image": round(float(lengths.mean()), 2) if len(lengths) else None,
+    }
+    if opened.archive is None:
+        found["header bytes"] = bitstream.HEADER
+    else:
+        found["checksum bytes"] = archive.CHECK * len(lengths)
+        found["index bytes"] = opened.archive.index_bytes
+        found["header and footer bytes"] = archive.HEADER.size + archive.FOOTER.size
+    found |= told_by_model(opened, lengths, model)
+    if names:
+        found["names"] = opened.names
+    return found
+
+
+def told_by_model(opened: Opened, lengths: np.ndarray, model: Path | None) -> dict[str, Any]:
+    try:
+        bundle = Bundle(model or bundle_of(opened.model))
+    except BundleError:
+        if model is not None:
+            raise
+        return {"bundle": None}
+    opened.check_model(bundle)
+    sizes = bundle.sizes
+    fixed = ceil(payload_bits(sizes.T, sizes.K, sizes.M) / 8)
+    return {
+        "bundle": str(bundle.folder),
+        "name": bundle.name,
+        "pixels": f"{sizes.image_size} x {sizes.image_size}",
+        "symbols": f"{sizes.T} tokens of {sizes.K} entries, {sizes.M} groups",
+        "fixed-length payload bytes": fixed,
+        "range-coded images": int((lengths < fixed).sum()),
+        "bits a pixel": round(8 * opened.bytes / max(1, len(lengths)) / sizes.image_size**2, 5),
+    }
+
+
+def verify(path: str, model: Path | None) -> dict[str, Any]:
+    """A bundle: every file by SHA-256. A compressed file: every checksum, and with its model every symbol.
+
+    Raises BundleError or BitstreamError, naming the file, when something is wrong.
+    """
+    if (Path(path) / "bundle.json").is_file():
+        bundle = Bundle(Path(path))
+        bundle.verify()
+        return {
+            "file": path,
+            "kind": "model bundle",
+            "model": bundle.fingerprint.hex(),
+            "checked": "SHA-256 of every file",
+        }
+    opened = Opened(path)
+    found = {"file": path, "kind": opened.kind, "model": opened.model.hex(), "images": len(opened.names)}
+    try:
+        codec = opened.codec(model)
+    except BundleError:
+        if model is not None:
+            raise
+        opened.check()
+        return {**found, "checked": "checksums (the model is not here: symbols were not looked at)"}
+    for i in range(0, len(opened.names), BATCH):
+        opened.symbols(codec, range(i, min(i + BATCH, len(opened.names))))
+    return {**found, "checked": "checksums and symbols"}

@@ -1,0 +1,45 @@
+"""Which model bundle to use when none is named."""
+
+from pathlib import Path
+
+import stscq
+from stscq.codec.bundle import Bundle
+from stscq.errors import BundleError
+
+DEFAULTS = (
+    "models/demo/maskgit_vqgan/bundle/switchable_*/seed1",
+    "models/demo/titok_s/bundle/switchable_*/seed1",
+    "models/demo/*/bundle/token_specific/seed1",
+)
+"""The demo's, the first that is there. The order is that of the demo's accuracy (results/demo/tables/main.md)."""
+ALL = "models/*/*/bundle/*/*"
+
+
+def roots() -> list[Path]:
+    """Where models/ may be: here, or where this program's source is."""
+    return list(dict.fromkeys([Path.cwd(), Path(stscq.__file__).resolve().parent.parent]))
+
+
+def default_bundle() -> Path:
+    """The demo's. Raises BundleError when it was not made yet."""
+    for root in roots():
+        for pattern in DEFAULTS:
+            for bundle in sorted(root.glob(f"{pattern}/bundle.json")):
+                return bundle.parent
+    raise BundleError(
+        "no model: give --model BUNDLE (a folder with bundle.json), or make the demo's with `make reproduce`"
+    )
+
+
+def bundle_of(model: bytes) -> Path:
+    """The bundle under models/ whose fingerprint begins with `model`. Raises BundleError when it is not there."""
+    for root in roots():
+        for file in sorted(root.glob(f"{ALL}/bundle.json")):
+            try:
+                if Bundle(file.parent).fingerprint.startswith(model):
+                    return file.parent
+            except BundleError:
+                continue  # a damaged one is not the one we look for; naming it with --model says what is wrong
+    raise BundleError(
+        f"no model with fingerprint {model.hex()} under models/; give --model the bundle that wrote this file"
+    )

@@ -1,0 +1,84 @@
+"""A compressed file of either kind, open: its images by number, name and payload."""
+
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from stscq.codec import archive, bitstream
+from stscq.codec.api import Codec
+from stscq.codec.bundle import Bundle
+from stscq.codec.models import bundle_of
+from stscq.codec.sources import STDIN
+from stscq.errors import BitstreamError
+from stscq.quantization.search import Assignment
+
+
+class Opened:
+    """Attributes: path, kind (`image` or `archive`), model (the first bytes of a fingerprint), bytes, names."""
+
+    def __init__(self, path: str):
+        """Raises BitstreamError, naming the file, when it is missing, damaged or none of ours."""
+        self.path = path
+        try:
+            file = io.BytesIO(sys.stdin.buffer.read()) if path == STDIN else Path(path).open("rb")  # noqa: SIM115
+            first = file.read(len(archive.MAGIC))
+            file.seek(0)
+            if first == archive.MAGIC:
+                self.kind = "archive"
+                self.archive: archive.Archive | None = archive.Archive(file)
+                self.model, self.names, self.bytes = self.archive.model, self.archive.names, self.archive.bytes
+            else:
+                with file:
+                    content = file.read(bitstream.HEADER + bitstream.MOST + 1)
+                self.kind, self.archive = "image", None
+                self.model, self.single = bitstream.read(content)
+                self.names, self.bytes = ["stdin" if path == STDIN else Path(path).stem], len(content)
+        except BitstreamError as problem:
+            raise self.named(problem) from problem
+        except OSError as problem:
+            raise BitstreamError(f"{path}: {problem.strerror}") from problem
+
+    def payload(self, number: int) -> bytes:
+        """Of one image. Raises BitstreamError when it is damaged."""
+        return self.single if self.archive is None else self.archive.payload(number)
+
+    def check(self) -> None:
+        """Every checksum, without the model. Raises BitstreamError, naming file and image."""
+        for number, name in enumerate(self.names):
+            try:
+                self.payload(number)
+            except BitstreamError as problem:
+                raise BitstreamError(f"{self.path}: {name}: {problem}") from problem
+
+    def lengths(self) -> list[int]:
+        """Bytes of each payload."""
+        return [len(self.single)] if self.archive is None else [int(size) for size in self.archive.lengths]
+
+    def codec(self, model: Path | None, device: str = "cpu") -> Codec:
+        """The given bundle, or the one under models/ that wrote this file. Raises WrongModelError or BundleError."""
+        found = Codec.load(model or bundle_of(self.model), device)
+        self.check_model(found.bundle)
+        return found
+
+    def check_model(self, bundle: Bundle) -> None:
+        """Raises WrongModelError, naming the file, when another bundle wrote it."""
+        try:
+            bitstream.check_model(self.model, bundle.fingerprint)
+        except BitstreamError as problem:
+            raise self.named(problem) from problem
+
+    def symbols(self, codec: Codec, numbers: Sequence[int]) -> Assignment:
+        """Of these images. Raises BitstreamError, naming file and image, when one is damaged."""
+        found = []
+        for number in numbers:
+            try:
+                found.append(codec.parse([self.payload(number)]))
+            except BitstreamError as problem:
+                raise BitstreamError(f"{self.path}: {self.names[number]}: {problem}") from problem
+        return Assignment(torch.cat([one.group for one in found]), torch.cat([one.index for one in found]))
+
+    def named(self, problem: BitstreamError) -> BitstreamError:
+        return type(problem)(f"{'standard input' if self.path == STDIN else self.path}: {problem}")

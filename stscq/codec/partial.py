@@ -1,0 +1,133 @@
+"""An archive that is being written: it can be killed at any moment, and goes on from there.
+
+Until it is complete, OUT is `.partial-OUT` (header and records) and `.partial-OUT.jsonl` (a line for the job, then one
+an image). A line is written after its record. Lines that do not match the images of a new run, in order, are dropped
+with all that follow, and so is a record without a line.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from stscq.codec.archive import CHECK, HEADER, header, record, tail
+from stscq.codec.sources import Source
+from stscq.errors import StscqError
+
+
+class Done(NamedTuple):
+    """An image that was dealt with. bytes: of its payload; problem: why it was left out, or ""; photo: its bytes."""
+
+    name: str
+    key: str
+    bytes: int
+    problem: str
+    photo: int
+
+
+class PartialArchive:
+    """Attributes: done, the images dealt with so far, also those of runs before."""
+
+    def __init__(self, data: BinaryIO, journal: BinaryIO, head: bytes, done: list[Done]):
+        self.data, self.journal, self.head, self.done = data, journal, head, done
+        self.written = sum(not image.problem for image in done)
+
+    def add(self, image: Done, payload: bytes) -> None:
+        """The payload is not looked at when the image was left out."""
+        if not image.problem:
+            self.data.write(record(self.head, self.written, payload))
+            self.written += 1
+        self.done.append(image)
+        self.journal.write(line(image._asdict()))
+
+    def save(self) -> None:
+        """From here on a kill loses nothing of what was added."""
+        self.data.flush()
+        self.journal.flush()
+
+    def finish(self) -> None:
+        """Index and footer."""
+        kept = [image for image in self.done if not image.problem]
+        self.data.write(tail(self.head, (image.name for image in kept), (image.bytes for image in kept)))
+        self.data.flush()
+
+
+@contextmanager
+def partial_archive(
+    out: Path, job: Mapping[str, Any], model: bytes, sources: Sequence[Source]
+) -> Iterator[PartialArchive]:
+    """Write OUT; it appears when the block ends without an exception. job: what else the bytes depend on.
+
+    Raises StscqError when another process is writing it, or the folder cannot be written to.
+    """
+    data_file, journal_file = out.with_name(f".partial-{out.name}"), out.with_name(f".partial-{out.name}.jsonl")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        data, journal = data_file.open("a+b"), journal_file.open("a+b")
+    except OSError as problem:
+        raise StscqError(f"{out}: cannot be written ({problem.strerror})") from problem
+    with data, journal:
+        try:
+            fcntl.flock(data, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as problem:
+            raise StscqError(f"{out}: another process is writing it") from problem
+        done = resume(data, journal, header(model), job, sources)
+        archive = PartialArchive(data, journal, header(model), done)
+        try:
+            yield archive
+            archive.save()
+            archive.finish()
+            os.fsync(data.fileno())
+            data_file.replace(out)
+        except OSError as problem:
+            raise StscqError(f"{out}: cannot be written ({problem.strerror})") from problem
+    journal_file.unlink()
+
+
+def resume(
+    data: BinaryIO, journal: BinaryIO, head: bytes, job: Mapping[str, Any], sources: Sequence[Source]
+) -> list[Done]:
+    """Cut both files back to what is whole and wanted; returns the images that need not be read again."""
+    first = line(job)
+    journal.seek(0)
+    data.seek(0)
+    old = journal.readline() == first and data.read(HEADER.size) == head
+    if not old:
+        data.truncate(0)
+        journal.truncate(0)
+        data.write(head)
+        data.flush()
+        journal.write(first)
+        journal.flush()
+    size, kept, done = HEADER.size, len(first), []
+    if old:
+        whole = os.fstat(data.fileno()).st_size
+        for source, text in zip(sources, journal, strict=False):
+            image = parse(text)
+            if image is None or image.name != source.name or image.key != source.key():
+                break
+            record_size = 0 if image.problem else image.bytes + CHECK
+            if size + record_size > whole:
+                break
+            size, kept = size + record_size, kept + len(text)
+            done.append(image)
+    data.truncate(size)
+    journal.truncate(kept)
+    data.seek(0, os.SEEK_END)
+    journal.seek(0, os.SEEK_END)
+    return done
+
+
+def line(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True).encode() + b"\n"
+
+
+def parse(text: bytes) -> Done | None:
+    """None for a line that was not written to its end."""
+    try:
+        return Done(**json.loads(text)) if text.endswith(b"\n") else None
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,60 @@
+"""An image's symbols as bytes: fixed-length, or range-coded where that is shorter.
+
+A payload has no flag that says which: it is fixed-length if it has the length of that, and coded if it is shorter. One
+payload stands for one image's symbols and the other way round, so that whatever is no payload can be refused.
+"""
+
+from collections.abc import Callable
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+
+from stscq.codec import entropy
+from stscq.codec.packing import pack, payload_bits, unpack
+from stscq.errors import BitstreamError, StscqError
+
+
+class Alphabet(NamedTuple):
+    """T tokens of K entries in one of M groups, and their tables: group (M), and tokens(group) -> T x K."""
+
+    T: int
+    K: int
+    M: int
+    group_table: np.ndarray
+    token_tables: Callable[[int], np.ndarray]
+
+    @property
+    def fixed_bytes(self) -> int:
+        """Of a fixed-length payload."""
+        return ceil(payload_bits(self.T, self.K, self.M) / 8)
+
+
+def coded(group: int, index: np.ndarray, alphabet: Alphabet) -> bytes:
+    """Range-coded, however long. index: T."""
+    return entropy.encode(group, index, alphabet.group_table, alphabet.token_tables(group))
+
+
+def write(group: int, index: np.ndarray, alphabet: Alphabet) -> bytes:
+    """The payload of one image: the shorter form; fixed-length of two equals."""
+    short = coded(group, index, alphabet)
+    return short if len(short) < alphabet.fixed_bytes else pack(group, index, alphabet.K, alphabet.M)
+
+
+def read(payload: bytes, alphabet: Alphabet) -> tuple[int, np.ndarray]:
+    """Group and T indices: the inverse of `write`. Raises BitstreamError when `write` cannot have written this."""
+    if len(payload) > alphabet.fixed_bytes:
+        raise BitstreamError(f"a payload of {len(payload)} bytes; this model's have at most {alphabet.fixed_bytes}")
+    if len(payload) == alphabet.fixed_bytes:
+        group, index = unpack(payload, alphabet.T, alphabet.K, alphabet.M)
+    else:
+        decoder = entropy.Decoder(payload)
+        group = decoder.group(alphabet.group_table)
+        index = decoder.index(alphabet.token_tables(group))
+    try:
+        again = write(group, index, alphabet)
+    except StscqError as problem:
+        raise BitstreamError("the payload is damaged") from problem
+    if again != payload:
+        raise BitstreamError("the payload is damaged: no image has these bytes")
+    return group, index

@@ -1,0 +1,81 @@
+"""From a photo of any kind to the square face that a model takes. Arrays are H x W x 3 uint8 RGB.
+
+No torch here: worker processes start quickly.
+"""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from stscq.data.pixels import FORMATS, face
+from stscq.errors import DataError
+
+MOST_PIXELS = 50_000_000
+LARGE = 2048
+"""Photos of more than twice this are halved, and so on: a face that fills a twentieth of them still is sharp."""
+
+
+def read_face(photo: Path | bytes, size: int, aligned: bool) -> np.ndarray:
+    """The face in a photo (a file, or its bytes), size x size x 3.
+
+    aligned: the photo is the face itself, square; else the largest frontal face is detected, turned upright and cut
+    out. Raises DataError when it is no photo, is damaged or too large, or shows no face.
+    """
+    image = read_photo(photo)
+    if aligned:
+        return face(image, size)
+    from stscq.data.align import detect_and_crop  # dlib's models are not needed for aligned faces
+
+    return detect_and_crop(image, size)
+
+
+def read_photo(photo: Path | bytes) -> np.ndarray:
+    """Upright (EXIF), what is transparent on white; grey, palette and CMYK become RGB. Raises DataError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow's, about sizes that are refused below
+            with Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo, formats=FORMATS) as image:
+                check(image)
+                return np.asarray(ImageOps.exif_transpose(on_white(smaller(image))).convert("RGB"))
+    except DataError:
+        raise
+    except Image.DecompressionBombError as problem:
+        raise DataError(f"more than {MOST_PIXELS:,} pixels; shrink it") from problem
+    except UnidentifiedImageError:  # its message would name an object in memory
+        raise DataError(f"not a readable image (none of {', '.join(FORMATS)})") from None
+    except OSError as problem:
+        raise DataError(problem.strerror or f"damaged ({problem})") from problem
+    except Exception as problem:  # a damaged file may raise nearly anything
+        raise DataError(f"damaged ({problem})") from problem
+
+
+def check(image: Image.Image) -> None:
+    """Before any pixel is decoded."""
+    if image.width * image.height > MOST_PIXELS:
+        raise DataError(f"{image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are read: shrink it")
+    if image.mode.startswith(("I", "F")):  # Pillow would clip them to white
+        raise DataError(f"pixels of more than 8 bits (Pillow's mode {image.mode}); save it with 8")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a camera's JPEG with a preview behind the photo
+        raise DataError(f"{frames} frames or pages; save one of them as a picture")
+
+
+def smaller(image: Image.Image) -> Image.Image:
+    """Photos beyond twice LARGE, halved until they are not; JPEG while it is decoded."""
+    image.draft(None, (LARGE, LARGE))
+    factor = max(image.size) // LARGE
+    return image.reduce(factor) if factor > 1 and image.mode != "P" else image
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    if "transparency" not in image.info and "A" not in image.getbands():
+        return image
+    exif = image.getexif()
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image)
+    white.getexif().update(exif)
+    return white

@@ -1,0 +1,64 @@
+"""How often the batch size changes an index, and how close the two nearest entries were where it did."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from stscq.codec.api import Codec, full_precision
+from stscq.codec.assign import TIE, choose, token_gaps
+from stscq.codec.description import Selection
+from stscq.quantization.search import Assignment
+from stscq.training.batches import to_float
+
+
+class BatchDifferences(NamedTuple):
+    """Of N images with T tokens each.
+
+    tokens, groups: how many indices and groups differ between the two batch sizes when each image takes what its batch
+    gives it. kept: how many images differ with `Codec.assign`, which encodes near ties alone. largest_gap: the largest
+    relative gap between the two nearest entries among the tokens that differ (0 when none does; see
+    stscq.codec.assign.TIE for its scale). near_ties: the share of images that are encoded twice.
+    """
+
+    images: int
+    tokens: int
+    groups: int
+    kept: int
+    largest_gap: float
+    near_ties: float
+
+
+def batch_differences(
+    codec: Codec, images: np.ndarray, selection: Selection | None = None, sizes: tuple[int, int] = (1, 64)
+) -> BatchDifferences:
+    """images: N x S x S x 3 uint8; sizes: the two batch sizes."""
+    quantiser = codec.quantiser(selection)
+    tie = 0
+    found = []
+    for size in sizes:
+        parts = [plain(codec, images[i : i + size], selection) for i in range(0, len(images), size)]
+        found.append(Assignment(*(torch.cat(column) for column in zip(*(p[:2] for p in parts), strict=True))))
+        tie = sum(p[2] for p in parts)
+    (group_a, index_a), (group_b, index_b) = found
+    together = codec.assign(images, selection)
+    alone = [codec.assign(images[i : i + 1], selection) for i in range(len(images))]
+    kept = sum(
+        int((a.group[0] != together.group[i]) | (a.index[0] != together.index[i]).any()) for i, a in enumerate(alone)
+    )
+    same_group = group_a == group_b
+    differ = (index_a != index_b) & same_group[:, None]
+    gap = 0.0
+    for i in differ.any(1).nonzero().flatten().tolist():
+        with torch.no_grad(), full_precision():
+            z_e = codec.encoder.encode(to_float(images[i : i + 1], codec.device))
+            gaps = token_gaps(z_e, quantiser.books([int(group_a[i])])[0], quantiser.metric)[0].cpu()
+        gap = max(gap, float(gaps[differ[i]].max()))
+    return BatchDifferences(len(images), int(differ.sum()), int((~same_group).sum()), kept, gap, tie / len(images))
+
+
+def plain(codec: Codec, images: np.ndarray, selection: Selection | None) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Group and indices of one batch as it is, and how many of its images have a near tie."""
+    with torch.no_grad(), full_precision():
+        chosen = choose(codec.encoder.encode(to_float(images, codec.device)), codec.quantiser(selection))
+    return chosen.assignment.group.cpu(), chosen.assignment.index.cpu(), int((chosen.margin < TIE).sum())

@@ -1,0 +1,147 @@
+"""What is to be compressed: files, folders, image stores, standard input; and the faces in them, by many processes."""
+
+import multiprocessing
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from stscq.codec.archive import check_name
+from stscq.codec.photos import read_face
+from stscq.data.pixels import SUFFIXES, face
+from stscq.errors import DataError, StscqError
+
+STDIN = "-"
+CHUNK = 8
+"""Photos that a process reads at a time."""
+
+
+class Source(NamedTuple):
+    """One image. name: in an archive; place: a file, or an image store, of which `row` is meant; content: of stdin."""
+
+    name: str
+    place: Path
+    row: int | None = None
+    content: bytes | None = None
+
+    @property
+    def said(self) -> str:
+        """How messages call it."""
+        return self.name if self.content is not None or self.row is not None else str(self.place)
+
+    def key(self) -> str:
+        """Changes when the file does; "" for a file that is gone."""
+        if self.content is not None:
+            return "stdin"
+        try:
+            found = (self.place / "images.npy" if self.row is not None else self.place).stat()
+        except OSError:
+            return ""
+        return f"{found.st_size} {found.st_mtime_ns}"
+
+
+class Read(NamedTuple):
+    """A face (S x S x 3), or what is wrong; and the bytes that the photo takes."""
+
+    face: np.ndarray | None
+    problem: str
+    bytes: int
+
+
+def list_sources(paths: Sequence[str]) -> list[Source]:
+    """Every image in files, folders (all levels, in order of name; hidden ones are skipped) and image stores.
+
+    Names are relative to the folder; when several paths are given, they begin with the folder's name. Raises DataError
+    when there is none, when one does not exist, or when two have the same name.
+    """
+    found: list[Source] = []
+    for path in paths:
+        found += list(sources_of(path, prefix=f"{Path(path).resolve().name}/" if len(paths) > 1 else ""))
+    if not found:
+        raise DataError(f"{', '.join(paths)}: no images ({', '.join(sorted(SUFFIXES))})")
+    seen: dict[str, Source] = {}
+    for source in found:
+        check_name(source.name)
+        if seen.setdefault(source.name, source) is not source:
+            raise DataError(f"{source.said}: {seen[source.name].said} has the same name; rename one")
+    return found
+
+
+def sources_of(path: str, prefix: str) -> Iterator[Source]:
+    place = Path(path)
+    if path == STDIN:
+        yield Source("stdin", place, content=sys.stdin.buffer.read())
+    elif (place / "images.npy").is_file() and (place / "index.parquet").is_file():
+        from stscq.data.store import open_store
+
+        for row, image_id in enumerate(open_store(place).index.image_id):
+            yield Source(f"{prefix}{image_id}.png", place, row)
+    elif place.is_dir():
+        for folder, inner, files in os.walk(place):
+            inner[:] = sorted(name for name in inner if not name.startswith("."))
+            for name in sorted(files):
+                if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                    file = Path(folder) / name
+                    yield Source(prefix + file.relative_to(place).as_posix(), file)
+    elif place.is_file():
+        yield Source(place.name, place)
+    else:
+        raise DataError(f"{path}: no such file or folder")
+
+
+def read_faces(sources: Sequence[Source], size: int, aligned: bool, workers: int) -> Iterator[Read]:
+    """The face of each source, in order, by `workers` processes; a photo that is unusable does not stop the others."""
+    chunks = (sources[i : i + CHUNK] for i in range(0, len(sources), CHUNK))
+    if workers == 1 or len(sources) <= CHUNK:
+        for chunk in chunks:
+            yield from read_chunk(chunk, size, aligned)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork of a process that computes may hang
+    waiting: deque[Future[list[Read]]] = deque()
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        try:
+            waiting += (pool.submit(read_chunk, chunk, size, aligned) for chunk in islice(chunks, 3 * workers))
+            while waiting:
+                done = waiting.popleft().result()
+                waiting += (pool.submit(read_chunk, chunk, size, aligned) for chunk in islice(chunks, 1))
+                yield from done
+        except BrokenProcessPool as problem:
+            raise StscqError(
+                "a process that read photos was killed (by the system, for memory?); use fewer --workers"
+            ) from problem
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def read_chunk(sources: Sequence[Source], size: int, aligned: bool) -> list[Read]:
+    """Runs in a worker process."""
+    return [read_source(source, size, aligned) for source in sources]
+
+
+def read_source(source: Source, size: int, aligned: bool) -> Read:
+    try:
+        if source.row is not None:
+            image = stored_image(source.place, source.row)
+            return Read(face(image, size), "", image.nbytes)
+        content = source.content
+        weight = source.place.stat().st_size if content is None else len(content)
+        if not weight:
+            raise DataError("empty")
+        return Read(read_face(source.place if content is None else content, size, aligned), "", weight)
+    except DataError as problem:
+        return Read(None, str(problem), 0)
+    except OSError as problem:
+        return Read(None, problem.strerror or str(problem), 0)
+
+
+def stored_image(store: Path, row: int) -> np.ndarray:
+    """One image of a store, whose size is no promise: it is resized like any aligned face."""
+    images = np.load(store / "images.npy", mmap_mode="r", allow_pickle=False)
+    return np.array(images[row])

@@ -1,0 +1,67 @@
+"""Write a model bundle; stscq.codec.bundle lists its files and opens it.
+
+Axes: M groups, T tokens, S codebooks a group, K entries, d channels.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stscq.codec.bundle import group_name, split_tokenizer
+from stscq.codec.description import FORMAT, Sizes, fingerprint_of, seal
+from stscq.codec.statistics import Tables, uniform
+from stscq.training.checkpoint import save_tensors, write_atomically
+from stscq.training.tokenizer_io import Codec as TrainedCodec
+
+
+def write_bundle(folder: Path, codec: TrainedCodec, model: dict[str, Any], image_size: int, name: str) -> str:
+    """Write a bundle whose tables favour nothing, bundle.json last; returns its fingerprint.
+
+    model: the arguments of `stscq.backbones.build`.
+    """
+    weight = codec.codebooks.weight.detach()
+    M, S, K, d = weight.shape
+    encoder, decoder = split_tokenizer(codec.tokenizer)
+    tensors = {"encoder": encoder, "decoder": decoder, "codebooks": {group_name(i): weight[i] for i in range(M)}}
+    tensors["router"] = {} if codec.router is None else codec.router.state_dict()
+    (folder / "bundle.json").unlink(missing_ok=True)
+    for part, content in tensors.items():
+        save_tensors(content, folder / f"{part}.safetensors")
+    sizes = Sizes(
+        model,
+        image_size,
+        M,
+        codec.tokenizer.T,
+        K,
+        d,
+        S == 1,
+        None if codec.router is None else len(codec.router.over_tokens),
+    )
+    said = {
+        "format": FORMAT,
+        **sizes._asdict(),
+        "files": {f"{part}.safetensors": seal(folder, part) for part in tensors},
+    }
+    rest = {"name": name, "selection": "nn" if codec.router is None else "cr"}
+    return write_tables(folder, uniform(M, codec.tokenizer.T, K), {**said, **rest})
+
+
+def write_tables(folder: Path, tables: Tables, said: Mapping[str, Any]) -> str:
+    """Write these tables into the bundle that `said`, its bundle.json, describes; returns the new fingerprint."""
+    stored = {"group": as_stored(tables.group)}
+    stored |= {group_name(i): as_stored(table) for i, table in enumerate(tables.tokens)}
+    save_tensors(stored, folder / "tables.safetensors")
+    said = {**said, "files": {**said["files"], "tables.safetensors": seal(folder, "tables")}}
+    said["fingerprint"] = fingerprint_of(said)
+    write_atomically(folder / "bundle.json", json.dumps(said, indent=1) + "\n")
+    return said["fingerprint"]
+
+
+def as_stored(table: np.ndarray) -> Tensor:
+    """1 to 65536 as 16 bits."""
+    return torch.from_numpy((table - 1).astype(np.uint16))

@@ -1,0 +1,34 @@
+"""Files that appear whole or not at all."""
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from stscq.codec.sources import STDIN
+from stscq.errors import StscqError
+
+
+def write_bytes(content: bytes, out: str) -> None:
+    """To a file, or to standard output (`-`). Raises StscqError when it cannot be written."""
+    if out == STDIN:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
+    place = Path(out)
+    partial = place.with_name(f".partial-{place.name}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(place)
+    except OSError as problem:
+        raise StscqError(f"{out}: cannot be written ({problem.strerror})") from problem
+
+
+def as_png(image: np.ndarray) -> bytes:
+    """S x S x 3 uint8 as a PNG."""
+    found = io.BytesIO()
+    Image.fromarray(image).save(found, "PNG")
+    return found.getvalue()

@@ -1,0 +1,113 @@
+"""Codec: the very symbols come back, in any batch, for every kind of variant; only what is needed is read."""
+
+import numpy as np
+import pytest
+import torch
+
+from stscq.codec.api import Codec
+from stscq.codec.bundle import Bundle
+from stscq.codec.rounding import batch_differences
+from stscq.errors import BitstreamError, StscqError, WrongModelError
+from tests.codec.conftest import ROUTED, VARIANTS
+
+
+def choices():
+    return [(name, selection) for name in VARIANTS for selection in (("nn", "cr") if name in ROUTED else ("nn",))]
+
+
+@pytest.mark.parametrize(("name", "selection"), choices())
+def test_every_image_of_every_variant_comes_back(bundles, pictures, name, selection):
+    codec = Codec.load(bundles[name])
+    unseen = pictures[300:340]
+    assigned = codec.assign(unseen, selection)
+    files = codec.encode(unseen, selection)
+    found = codec.parse([codec.payload_of(file) for file in files])
+    assert torch.equal(found.group, assigned.group)
+    assert torch.equal(found.index, assigned.index)
+    assert (codec.decode(files) == codec.paint(assigned)).all()
+    sizes = codec.sizes(assigned)
+    assert (sizes.file == [len(file) for file in files]).all()
+    assert (sizes.file == 8 + np.minimum(sizes.fixed, sizes.coded)).all()
+
+
+@pytest.mark.parametrize("name", ["switchable", "switchable_nn", "switchable_ibq", "global"])
+def test_bytes_do_not_depend_on_the_batch(bundles, pictures, name):
+    codec = Codec.load(bundles[name])
+    together = codec.encode(pictures[:80])
+    assert together == [file for i in range(80) for file in codec.encode(pictures[i : i + 1])]
+    alone = np.concatenate([codec.decode([file]) for file in together])
+    assert np.abs(alone.astype(int) - codec.decode(together)).max() <= 1
+
+
+def test_batch_differences_are_counted(codec, pictures, monkeypatch):
+    found = batch_differences(codec, pictures[:64])
+    assert (found.images, found.kept) == (64, 0)
+    assert found.largest_gap < 1e-5
+
+    plain = type(codec.encoder).encode
+    wrong = lambda self, images: plain(self, images) + (0.2 if len(images) > 1 else 0)  # noqa: E731
+    monkeypatch.setattr(type(codec.encoder), "encode", wrong)
+    found = batch_differences(codec, pictures[:64])
+    assert found.tokens + found.groups > 0
+    assert found.kept > 0
+
+
+def test_near_ties_are_decided_alone(bundles, pictures, monkeypatch):
+    """With rounding as large as the distance between entries, all is a near tie, and the batch has no say."""
+    monkeypatch.setattr("stscq.codec.assign.TIE", 10.0)
+    codec = Codec.load(bundles["token_specific"])
+    plain = type(codec.encoder).encode
+    expected = codec.encode(pictures[:1])[0]
+    wrong = lambda self, images: plain(self, images) + (0.2 if len(images) > 1 else 0)  # noqa: E731
+    monkeypatch.setattr(type(codec.encoder), "encode", wrong)
+    assert codec.encode(pictures[:5])[0] == expected
+
+
+def test_only_needed_parts_and_groups_are_read(bundles, pictures, monkeypatch):
+    read = []
+    tensor, tensors = Bundle._tensor, Bundle._tensors
+    monkeypatch.setattr(Bundle, "_tensor", lambda b, part, name: read.append((part, name)) or tensor(b, part, name))
+    monkeypatch.setattr(Bundle, "_tensors", lambda b, part: read.append((part, "all")) or tensors(b, part))
+    codec = Codec.load(bundles["switchable_conv"])
+    files = codec.encode(pictures[:1], "cr")
+    group = int(codec.parse([codec.payload_of(files[0])]).group[0])
+    books = [name for part, name in read if part == "codebooks"]
+    assert books == [f"group.{group:05d}"]
+    assert ("encoder", "all") in read
+    assert ("decoder", "all") not in read
+
+    read.clear()
+    Codec.load(bundles["switchable_conv"]).decode(files)
+    assert [name for part, name in read if part == "codebooks"] == books
+    assert ("encoder", "all") not in read
+    assert {name for part, name in read if part == "tables"} == {"group", *books}
+
+
+def test_codebooks_in_memory_are_bounded(bundles, pictures, monkeypatch):
+    codec = Codec.load(bundles["switchable_conv"])
+    size = codec.bundle.codebook(0)
+    monkeypatch.setattr("stscq.codec.api.BOOKS_BYTES", 2 * size.numel() * size.element_size())
+    for group in range(6):
+        assert torch.equal(codec.books([group])[0], codec.bundle.codebook(group))
+        assert len(codec._books) <= 2
+
+
+def test_wrong_input_is_refused(codec, bundles, pictures):
+    with pytest.raises(StscqError, match=r"float64 .*; this model takes uint8 N x 32 x 32 x 3"):
+        codec.encode(pictures[:1] / 255)
+    with pytest.raises(StscqError, match="takes uint8"):
+        codec.encode(pictures[:1, :16])
+    with pytest.raises(StscqError, match="neither nn nor cr"):
+        codec.encode(pictures[:1], "best")
+    with pytest.raises(StscqError, match="cr needs a router"):
+        Codec.load(bundles["global"]).encode(pictures[:1], "cr")
+    with pytest.raises(WrongModelError, match="file 0: written with model"):
+        Codec.load(bundles["global"]).decode(codec.encode(pictures[:1]))
+    with pytest.raises(BitstreamError, match="file 1: 0 bytes"):
+        codec.decode([codec.encode(pictures[:1])[0], b""])
+
+
+def test_no_images_are_no_files(codec):
+    nothing = np.zeros((0, 32, 32, 3), np.uint8)
+    assert codec.encode(nothing) == []
+    assert codec.decode([]).shape == (0, 32, 32, 3)

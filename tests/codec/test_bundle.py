@@ -1,0 +1,148 @@
+"""Bundles: what was exported is what is opened; every damage is named; the rule's module makes one of a checkpoint."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from stscq.codec import export
+from stscq.codec.api import Codec
+from stscq.codec.bundle import Bundle
+from stscq.errors import BundleError
+from stscq.training.tokenizer_io import load_codec
+from tests.codec.conftest import change_json
+from tests.test_training import first, second  # noqa: F401  # fixtures
+
+
+@pytest.fixture
+def copy(bundles, tmp_path):
+    return shutil.copytree(bundles["switchable"], tmp_path / "bundle")
+
+
+def test_every_changed_file_is_named(copy):
+    Bundle(copy).verify()
+    for file in sorted(copy.glob("*.safetensors")):
+        whole = file.read_bytes()
+        changed = bytearray(whole)
+        changed[-1] ^= 1
+        file.write_bytes(bytes(changed))
+        with pytest.raises(BundleError, match=f"{file.name}: not the content that was exported"):
+            Bundle(copy).verify()
+        file.write_bytes(whole[:-1])
+        with pytest.raises(BundleError, match=f"{file.name} has another size"):
+            Bundle(copy)
+        file.unlink()
+        with pytest.raises(BundleError, match=f"{file.name} is missing"):
+            Bundle(copy)
+        file.write_bytes(whole)
+
+
+def test_every_changed_byte_of_the_description_is_noticed(copy):
+    file = copy / "bundle.json"
+    whole = file.read_bytes()
+    kept = json.loads(whole)
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            found = Bundle(copy)
+        except BundleError:
+            continue
+        assert found.fingerprint.hex() == kept["fingerprint"]  # layout, the name, or the preferred selection
+    for size in (0, 1, 100, len(whole) - 3):
+        file.write_bytes(whole[:size])
+        with pytest.raises(BundleError, match=r"bundle\.json"):
+            Bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": 2}, "format 2; this program reads 1"),
+        ({"K": 12}, "changed after the export"),
+        ({"model": None}, "changed after the export"),
+        ({"M": [], "fingerprint": None}, "not the description of a model"),
+        ({"files": {}}, "changed after the export"),
+        ({"selection": "best"}, "another version"),
+    ],
+)
+def test_descriptions_that_are_refused(copy, changes, words):
+    change_json(copy / "bundle.json", **changes)
+    with pytest.raises(BundleError, match=words):
+        Bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"K": 12}, "K = 12 is no power of two"),
+        ({"K": 2**30}, "K in bundle.json is not between"),
+        ({"image_size": -1}, "image_size in bundle.json"),
+        ({"image_size": 64}, "two image sizes"),
+        ({"model": {"family": "titok", "layers": 10**6}}, "layers in bundle.json"),
+        ({"model": {"family": "titok", "layer": 1}}, "no model has these arguments"),
+        ({"M": True}, "M in bundle.json"),
+        ({"T": 9}, "not the router of this model"),
+    ],
+)
+def test_forged_descriptions_are_refused(copy, changes, words):
+    """Those that fit their fingerprint."""
+    from stscq.codec.description import fingerprint_of
+
+    said = {**json.loads((copy / "bundle.json").read_text()), **changes}
+    change_json(copy / "bundle.json", **changes, fingerprint=fingerprint_of(said))
+    with pytest.raises(BundleError, match=words):
+        Codec.load(copy).encode(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_tensors_of_another_model_are_refused(copy):
+    from stscq.codec.description import fingerprint_of, seal
+
+    def replace(part, tensors):
+        save_file(tensors, copy / f"{part}.safetensors")
+        said = json.loads((copy / "bundle.json").read_text())
+        said["files"][f"{part}.safetensors"] = seal(copy, part)
+        change_json(copy / "bundle.json", files=said["files"], fingerprint=fingerprint_of(said))
+
+    whole = {part: load_file(copy / f"{part}.safetensors") for part in ("encoder", "decoder", "codebooks", "tables")}
+    face = np.zeros((1, 32, 32, 3), np.uint8)
+    for part, name, words in (
+        ("tables", "group", "group is no table"),
+        ("codebooks", "group.00000", "group 0 has another shape"),
+        ("encoder", "latent_tokens", "not the weights of this model"),
+    ):
+        replace(part, {**whole[part], name: whole[part][name][:-1].contiguous()})
+        with pytest.raises(BundleError, match=words):
+            Codec.load(copy).encode(face, "nn")
+        replace(part, whole[part])
+    Codec.load(copy).encode(face, "nn")
+
+
+def test_no_folder_is_no_bundle(tmp_path):
+    with pytest.raises(BundleError, match="not a model bundle"):
+        Bundle(tmp_path / "none")
+
+
+@pytest.mark.parametrize("stage", ["first", "second"])
+def test_export_of_a_trained_codec(request, stage, faces, split, pictures, tmp_path):
+    from stscq.evaluation.reconstruct import decode, encode
+
+    folder = request.getfixturevalue(stage)
+    export.main(faces, split / "index.parquet", folder, tmp_path / "b", name="one", profile="demo")
+    trained, _ = load_codec(folder, torch.device("cpu"))
+    codec = Codec.load(tmp_path / "b")
+    codec.bundle.verify()
+    for selection in ("nn", "cr") if stage == "second" else ("nn",):
+        assignment, payloads = encode(trained, pictures, np.arange(20), selection)
+        found = codec.assign(pictures[:20], selection)
+        assert torch.equal(found.group, assignment.group)
+        assert torch.equal(found.index, assignment.index)
+        assert (codec.paint(found) == decode(trained, payloads)).all()
+    card = json.loads((tmp_path / "b/card.json").read_text())
+    assert card["training"]["people"] == 34
+    assert card["model"]["fingerprint"] == codec.bundle.fingerprint.hex()
+    again = export.main(faces, split / "index.parquet", folder, tmp_path / "c", name="other")
+    assert again is None
+    assert Codec.load(tmp_path / "c").bundle.fingerprint == codec.bundle.fingerprint
