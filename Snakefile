@@ -27,7 +27,9 @@ include: "workflow/rules/recogniser.smk"
 include: "workflow/rules/stage1.smk"
 include: "workflow/rules/stage2.smk"
 include: "workflow/rules/stage3.smk"
+include: "workflow/rules/codec.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/peers.smk"
 include: "workflow/rules/report.smk"
 
 

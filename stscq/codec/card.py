@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stscq.training.checkpoint import write_atomically
+from stscq.files import write_atomically
 
 LIMITS = (
     "For aligned faces of one size. Any picture becomes the nearest face it knows: other things come back as faces.",

@@ -15,7 +15,8 @@ from torch import Tensor
 from stscq.codec.bundle import group_name, split_tokenizer
 from stscq.codec.description import FORMAT, Sizes, fingerprint_of, seal
 from stscq.codec.statistics import Tables, uniform
-from stscq.training.checkpoint import save_tensors, write_atomically
+from stscq.files import write_atomically
+from stscq.training.checkpoint import save_tensors
 from stscq.training.tokenizer_io import Codec as TrainedCodec
 
 

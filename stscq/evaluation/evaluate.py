@@ -1,11 +1,10 @@
 """Evaluate one codec on one set of images: bytes, reconstructions, verification, quality, utilisation.
 
-python -m stscq.evaluation.evaluate --codec models/demo/titok_s/stage3/token_specific/seed1 ...
+python -m stscq.evaluation.evaluate --bundle models/demo/titok_s/bundle/token_specific/seed1 ...
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,23 +13,27 @@ import pandas as pd
 from tqdm import tqdm
 
 from stscq.cli_tools import run
+from stscq.codec.api import Codec
+from stscq.codec.description import Selection
 from stscq.codec.packing import payload_bits
+from stscq.codec.rounding import batch_differences
 from stscq.data.store import open_store
 from stscq.device import own_device
 from stscq.evaluation.fid import Fid
 from stscq.evaluation.lpips import Lpips
 from stscq.evaluation.published_metrics import missing
 from stscq.evaluation.quality import psnr, ssim
-from stscq.evaluation.reconstruct import BATCH, decode, encode
 from stscq.evaluation.utilisation import utilisation
 from stscq.evaluation.verification import accuracies, judge_pairs, similarity
 from stscq.files import progress_seconds, write_atomically
 from stscq.quantization.search import Assignment
 from stscq.recognition.base import Recogniser, load_recogniser, unit
-from stscq.training.tokenizer_io import Codec, load_codec
 
+BATCH = 50
 SHOWN = 8
 """Reconstructions kept for the figures: the first image of as many people."""
+COUNTED = 64
+"""Images on which indices from batches of 1 and of 64 are compared."""
 
 
 class Judge(NamedTuple):
@@ -41,11 +44,12 @@ class Judge(NamedTuple):
     centre: np.ndarray
 
 
-def main(store: Path, codec: Path, out: Path, judge: str, metrics: str, original: Path | None = None) -> None:
+def main(store: Path, bundle: Path, out: Path, judge: str, metrics: str, original: Path | None = None) -> None:
     """Writes OUT/metrics.json, images.parquet (a row an image), pairs.parquet, groups.parquet and sheet.npy (some
     reconstructions).
 
-    A codec with a router is evaluated with NN and with CR selection, any other with NN. ORIGINAL is the evaluation of
+    BUNDLE: the codec as people get it; every number comes from the files that it writes, decoded again. A codec with a
+    router is evaluated with NN and with CR selection, any other with NN. ORIGINAL is the evaluation of
     the uncompressed images, which says which pairs are compared; without it the pictures are no faces, and all images
     of the store are compared by quality alone, FID included. METRICS names the weights files of LPIPS and FID (JSON);
     where they are absent, metrics.json says so.
@@ -53,7 +57,7 @@ def main(store: Path, codec: Path, out: Path, judge: str, metrics: str, original
     images, index = open_store(store)
     test_pairs, inside = pairs_of(original)
     rows = np.arange(len(images)) if original is None else np.unique(test_pairs[["a", "b"]])
-    trained, _ = load_codec(codec, own_device())
+    codec = Codec.load(bundle, own_device())
     weights = {name: Path(path) for name, path in json.loads(metrics).items()}
     absent = missing(json.loads(metrics))
     lpips = None if "lpips" in absent else Lpips(weights["alexnet"], weights["lpips_alex"], own_device())
@@ -62,10 +66,11 @@ def main(store: Path, codec: Path, out: Path, judge: str, metrics: str, original
     shown = identity.drop_duplicates().index[:SHOWN].to_numpy()
     summary: dict[str, Any] = {"images": len(rows), "pixels": images.shape[1] ** 2, "missing": absent, "selections": {}}
     per_image, per_pair, per_group = [], [test_pairs.iloc[:0]], [inside.iloc[:0]]
-    for selection in ("nn", "cr") if trained.router is not None else ("nn",):
-        assignment, payloads = encode(trained, images, rows, selection)
+    for selection in SELECTIONS if codec.router is not None else SELECTIONS[:1]:
+        assignment = codec.assign(images, selection, rows)
+        compressed = [codec.file_of(payload) for payload in codec.payloads(assignment)]
         fid = Fid(weights["fid_inception"], own_device()) if by is None and "fid" not in absent else None
-        frame, embeddings = compare(partial(decode, trained), images, rows, payloads, by, lpips, fid)
+        frame, embeddings = compare(codec.decode, images, rows, compressed, by, lpips, fid)
         frame = frame.assign(selection=selection, row=rows, identity=identity, group=assignment.group.numpy())
         measured: dict[str, Any] = {name: float(frame[name].mean()) for name in PER_IMAGE if name in frame}
         if by is not None:
@@ -79,12 +84,13 @@ def main(store: Path, codec: Path, out: Path, judge: str, metrics: str, original
             measured["fid"] = fid.value()
         summary["selections"][selection] = {
             **measured,
-            **measured_rate(trained, payloads, summary["pixels"]),
-            **measured_utilisation(trained, assignment),
+            **measured_rate(codec, assignment, summary["pixels"]),
+            **measured_utilisation(codec, assignment),
         }
         per_image.append(frame)
         if selection == "nn":
-            save_array(decode(trained, [payloads[i] for i in shown]), out / "sheet.npy")
+            save_array(codec.decode([compressed[i] for i in shown]), out / "sheet.npy")
+            summary["batch_1_and_64"] = batch_differences(codec, images[rows[:COUNTED]], selection)._asdict()
     if len(per_image) == 2:
         same = per_image[0].group.to_numpy() == per_image[1].group.to_numpy()
         summary["nn_cr_agreement"] = float(same.mean())
@@ -118,6 +124,7 @@ def by_protocol(judged: pd.DataFrame, frame: pd.DataFrame) -> dict[str, dict[str
     return found
 
 
+SELECTIONS: tuple[Selection, ...] = ("nn", "cr")
 PER_IMAGE = ("ids", "ids_centred", "psnr", "ssim", "lpips")
 
 
@@ -179,15 +186,21 @@ def by_row(embeddings: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:
     return table
 
 
-def measured_rate(codec: Codec, payloads: Sequence[bytes], pixels: int) -> dict[str, float]:
-    """Bits of the payload, the bytes really written for them, and bits a pixel."""
-    bits = payload_bits(codec.tokenizer.T, codec.codebooks.K, codec.codebooks.M)
-    written = float(np.mean([len(p) for p in payloads]))
-    return {"bits": bits, "bytes_written": written, "bpp": bits / pixels}
+def measured_rate(codec: Codec, assignment: Assignment, pixels: int) -> dict[str, float]:
+    """bits and bpp: of the fixed-length payload, T log2 K + log2 M. Mean bytes really written, and bits a pixel of
+    them: payload fixed-length, range-coded, and the whole file, which holds the shorter of the two."""
+    bits = payload_bits(codec.bundle.sizes.T, codec.bundle.sizes.K, codec.bundle.sizes.M)
+    written = {name: float(lengths.mean()) for name, lengths in codec.sizes(assignment)._asdict().items()}
+    return {
+        "bits": bits,
+        "bpp": bits / pixels,
+        **{f"{name}_bytes": size for name, size in written.items()},
+        **{f"{name}_bpp": 8 * size / pixels for name, size in written.items()},
+    }
 
 
 def measured_utilisation(codec: Codec, assignment: Assignment) -> Mapping[str, Any]:
-    used = utilisation(assignment, codec.codebooks.M, codec.codebooks.K)
+    used = utilisation(assignment, codec.bundle.sizes.M, codec.bundle.sizes.K)
     return {
         "utilisation_per_token": [round(float(share), 6) for share in used.per_token],
         "utilisation_token_mean": float(used.per_token.mean()),

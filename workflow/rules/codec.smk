@@ -11,6 +11,12 @@ def bundle(folder):
     return files(folder, BUNDLE)
 
 
+def trained(wc):
+    """The checkpoint of a variant; `stage1` is the plain baseline, without further training."""
+    folder = f"stage1/seed{wc.seed}" if wc.variant == "stage1" else f"stage3/{wc.variant}/seed{wc.seed}"
+    return checkpoint(f"{MODELS}/{wc.backbone}/{folder}")
+
+
 rule export_bundle:
     input:
         codec=trained,

@@ -6,12 +6,6 @@ EVALUATION = ["metrics.json", "images.parquet", "pairs.parquet", "groups.parquet
 FACE_SETS = list(dict.fromkeys([*config["evaluate_on"], *config["fairness_on"]]))
 
 
-def trained(wc):
-    """The checkpoint of a variant; `stage1` is the plain baseline, without further training."""
-    folder = f"stage1/seed{wc.seed}" if wc.variant == "stage1" else f"stage3/{wc.variant}/seed{wc.seed}"
-    return checkpoint(f"{MODELS}/{wc.backbone}/{folder}")
-
-
 rule evaluate_original:
     input:
         store=lambda wc: store_of(wc.set),
@@ -44,7 +38,7 @@ rule evaluate:
     input:
         store=lambda wc: store_of(wc.set),
         original=original,
-        codec=trained,
+        bundle=bundle(f"{MODELS}/{{backbone}}/bundle/{{variant}}/seed{{seed}}"),
         weights=[path for file in config["metrics"].values() for path in verified(file)],
         judge=verified(config["judge"]),
     output:
@@ -53,14 +47,14 @@ rule evaluate:
         code=code("evaluation.evaluate"),
         store=folder_of("store"),
         original=lambda wc, input: f"--original {Path(input.original[0]).parent}" if input.original else "",
-        codec=folder_of("codec"),
+        bundle=folder_of("bundle"),
         out=subpath(output[0], parent=True),
         flags=flags({"judge": config["judge"], "metrics": config["metrics"]}),
     log:
         f"logs/{PROFILE}/evaluate/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.evaluation.evaluate --store {params.store} {params.original}"
-        " --codec {params.codec} {params.flags} --out {params.out} &> {log}"
+        " --bundle {params.bundle} {params.flags} --out {params.out} &> {log}"
 
 
 PUBLISHED_SIZES = {

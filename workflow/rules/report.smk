@@ -133,7 +133,12 @@ def every_output():
             for path in expand([*rules.stage2.output, *rules.stage3.output], variant=b["variants"], **runs[name])
         ),
         *expand(rules.evaluate_original.output, set=FACE_SETS, seed=SEEDS),
-        *(path for name, v in EVALUATIONS for path in expand(rules.evaluate.output, variant=v, **runs[name])),
+        *(
+            path
+            for name, v in EVALUATIONS
+            for path in expand([*rules.export_bundle.output, *rules.evaluate.output], variant=v, **runs[name])
+        ),
+        *peer_outputs(),
         *rules.count_cost.output,
         *rules.measure_cost.output,
         *rules.summarise.output,
