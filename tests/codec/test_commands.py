@@ -173,9 +173,11 @@ def test_what_is_left_of_a_killed_run_is_used_as_far_as_it_fits(photos, model, t
         journal.write_bytes(left[1])
         assert write(5, job) == same
     other = partial_archive(tmp_path / "b", {}, b"0123456789", sources)
-    with partial_archive(tmp_path / "b", {}, b"0123456789", sources):
-        with pytest.raises(StscqError, match="another process"):
-            other.__enter__()
+    with (
+        partial_archive(tmp_path / "b", {}, b"0123456789", sources),
+        pytest.raises(StscqError, match="another process"),
+    ):
+        other.__enter__()
 
 
 def commands_done(source, payload):
