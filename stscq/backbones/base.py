@@ -19,7 +19,8 @@ class Embedding(nn.Module):
 
     def __init__(self, K: int, d: int):
         super().__init__()
-        self.embedding = nn.Embedding(K, d)
+        # Not by nn.Embedding(K, d): its normal numbers import seconds of torch._dynamo on the meta device.
+        self.embedding = nn.Embedding.from_pretrained(torch.empty(K, d), freeze=False)
         nn.init.uniform_(self.embedding.weight, -1.0 / K, 1.0 / K)
 
 

@@ -16,8 +16,11 @@ from stscq.backbones.base import Embedding, Tokenizer
 from stscq.backbones.maskgit_vqgan import ConvDecoder
 
 
-def small_normal(*shape: int) -> nn.Parameter:
-    return nn.Parameter(torch.randn(*shape) * shape[-1] ** -0.5)
+def small_random(*shape: int) -> nn.Parameter:
+    """Of variance 1 / shape[-1]. Uniform: normal numbers on the meta device, where codecs are built before they are
+    loaded, import seconds of torch._dynamo."""
+    bound = (3 / shape[-1]) ** 0.5
+    return nn.Parameter(torch.empty(*shape).uniform_(-bound, bound))
 
 
 class Attention(nn.Module):
@@ -65,9 +68,9 @@ class Encoder(nn.Module):
 
     def __init__(self, grid: int, patch: int, width: int, layers: int, heads: int, T: int, d: int):
         super().__init__()
-        self.class_embedding = small_normal(1, width)
-        self.positional_embedding = small_normal(grid**2 + 1, width)
-        self.latent_token_positional_embedding = small_normal(T, width)
+        self.class_embedding = small_random(1, width)
+        self.positional_embedding = small_random(grid**2 + 1, width)
+        self.latent_token_positional_embedding = small_random(T, width)
         self.patch_embed = nn.Conv2d(3, width, patch, stride=patch)
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = nn.ModuleList(Block(width, heads) for _ in range(layers))
@@ -94,10 +97,10 @@ class Decoder(nn.Module):
     def __init__(self, grid: int, width: int, layers: int, heads: int, T: int, d: int, K_pixel: int, hidden: int):
         super().__init__()
         self.grid = grid
-        self.class_embedding = small_normal(1, width)
-        self.positional_embedding = small_normal(grid**2 + 1, width)
-        self.mask_token = small_normal(1, 1, width)
-        self.latent_token_positional_embedding = small_normal(T, width)
+        self.class_embedding = small_random(1, width)
+        self.positional_embedding = small_random(grid**2 + 1, width)
+        self.mask_token = small_random(1, 1, width)
+        self.latent_token_positional_embedding = small_random(T, width)
         self.decoder_embed = nn.Linear(d, width)
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = nn.ModuleList(Block(width, heads) for _ in range(layers))
@@ -142,7 +145,7 @@ class TiTok(Tokenizer):
         super().__init__()
         grid = image_size // patch
         self.T, self.d = T, d
-        self.latent_tokens = small_normal(T, width)
+        self.latent_tokens = small_random(T, width)
         self.encoder = Encoder(grid, patch, width, layers, heads, T, d)
         self.decoder = Decoder(grid, width, layers, heads, T, d, K_pixel, hidden)
         self.quantize = Embedding(K, d)
