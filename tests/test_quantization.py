@@ -45,7 +45,7 @@ def test_norms_follow_the_entries():
             books.weight.mul_(10)
             books.weight[0, 0, k] = z[0, 0]
         assert nearest() == k
-    books.load_state_dict({"weight": torch.cat([books.weight[:, :, 1:], z[None]], 2).detach()})
+    books.load_state_dict({"weight": torch.cat([10 * books.weight[:, :, 1:], z[None]], 2).detach()})
     assert nearest() == 7
     optimiser = torch.optim.SGD([books.weight], lr=1.0)
     books.weight.grad = torch.zeros_like(books.weight)
