@@ -117,10 +117,13 @@ def test_what_float32_cannot_tell_apart_float64_decides(monkeypatch):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("d", [12, 80])
-def test_scores_are_within_their_bound(metric, d):
-    z, weight = problem(6, 30, 2, 4, 4, 50, d)
+@pytest.mark.parametrize("places", [True, False])
+def test_scores_are_within_their_bound(metric, d, places):
+    z, weight = problem(6, 40, 2, 4, 4, 50, d)
     z, weight = z * 100, weight + 3
-    for scored in tiles.Scores(nearest.by_book(z, 4), Books(weight, metric), several=True).tiles(range(0, 2)):
+    for scored in tiles.Scores(nearest.by_book(z, 4), Books(weight, metric), several=True, places=places).tiles(
+        range(0, 2)
+    ):
         distance = exact_distance(scored.z[:, :, None], scored.entries[:, None], metric)
         length = scored.z.double().norm(dim=-1)[..., None]
         exact = {"cosine": length * (1 - distance / 2), "euclidean": (length**2 - distance) / 2, "inner": -distance}

@@ -91,7 +91,7 @@ def sweep(z_e: Tensor, books: Books, places: bool) -> Iterator[Sums]:
     """All groups, a slab at a time."""
     B, T, _ = z_e.shape
     z = by_book(z_e, books.S)
-    scores = Scores(z, books, several=True)
+    scores = Scores(z, books, several=True, places=places)
     for slab in scores.slabs():
         score, doubt = torch.zeros((2, len(slab), B), dtype=torch.float64, device=z.device)
         index = torch.empty((len(slab), *z.shape[:2]), dtype=torch.int64, device=z.device) if places else None
@@ -165,7 +165,7 @@ def entries_of_group(z_e: Tensor, books: Books, group: int) -> Tensor:
     """Nearest entries of one group, B x T."""
     z = by_book(z_e, books.S)
     index = torch.empty(z.shape[:2], dtype=torch.int64, device=z.device)
-    for scored in Scores(z, books, several=False).tiles(range(group, group + 1)):
+    for scored in Scores(z, books, several=False, places=True).tiles(range(group, group + 1)):
         index[scored.tile.place()] = first_nearest(scored, books.metric)[1]
     return by_image(index, *z_e.shape[:2])
 

@@ -17,6 +17,8 @@ BUDGET = 1 << 20
 LONG = 64
 """From so many channels a few latents are multiplied faster as columns than as rows."""
 FEW = 16
+MANY = 32
+"""From so many latents the largest scores are found faster across columns."""
 ROUNDING = 2.0**-24
 
 
@@ -51,14 +53,18 @@ class Scored(NamedTuple):
 
 
 class Scores:
-    """Scores of some latents (z: S x N x d, float32) in the groups of `books`, one or `several` at a time."""
+    """Scores of some latents (z: S x N x d, float32) in the groups of `books`, one or `several` at a time.
 
-    def __init__(self, z: Tensor, books: Books, several: bool):
+    places: the places of the largest scores will be looked for, and not just their values.
+    """
+
+    def __init__(self, z: Tensor, books: Books, several: bool, places: bool):
         S, N, K, d = books.S, z.shape[1], books.K, books.d
         self.books = books
         self.rows = max(1, min(N, BUDGET // K))
         converted = books.dtype != torch.float32
         self.wide = max(1, min(S, BUDGET // (K * max(self.rows, d if converted else 1))))
+        self.columns = not places and self.rows >= MANY
         self.depth = 1
         if several and books.together and self.wide == S and self.rows == N:
             self.depth = max(1, min(books.M, BUDGET // (S * max(N * K, N * d, K * d if converted else 1))))
@@ -103,6 +109,8 @@ class Scores:
         """R x N x d times R x K x d -> R x N x K."""
         (R, N, d), K = z.shape, entries.shape[1]
         out = self.room[: R * N * K].view(R, N, K)
+        if self.columns:
+            return torch.bmm(entries, z.mT, out=out.view(R, K, N)).mT
         if d < LONG or N >= FEW:
             return torch.bmm(z, entries.mT, out=out)
         if N == 1:
