@@ -109,7 +109,7 @@ def test_what_float32_cannot_tell_apart_float64_decides(monkeypatch):
     weight = torch.stack([(entry * (1 + step * 1e-7)).float() for step in range(8)]).expand(2, 2, 8, 12)
     settled = []
     plain = settle._settle
-    monkeypatch.setattr(settle, "_settle", lambda s, part, *a: settled.append(len(part)) or plain(s, part, *a))
+    monkeypatch.setattr(settle, "_settle", lambda *a: settled.append(len(a[0])) or plain(*a))
     for metric in METRICS:
         same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
     assert sum(settled) > 100
@@ -121,22 +121,21 @@ def test_what_float32_cannot_tell_apart_float64_decides(monkeypatch):
 def test_scores_are_within_their_bound(metric, d, places):
     z, weight = problem(6, 40, 2, 4, 4, 50, d)
     z, weight = z * 100, weight + 3
-    for scored in tiles.Scores(nearest.by_book(z, 4), Books(weight, metric), several=True, places=places).tiles(
-        range(0, 2)
-    ):
-        distance = exact_distance(scored.z[:, :, None], scored.entries[:, None], metric)
+    for scored in tiles.Scores(tiles.by_book(z, 4), Books(weight, metric), places).tiles(range(0, 2)):
+        distance = exact_distance(scored.z[:, :, None], weight.flatten(0, 1)[:, None], metric)
         length = scored.z.double().norm(dim=-1)[..., None]
         exact = {"cosine": length * (1 - distance / 2), "euclidean": (length**2 - distance) / 2, "inner": -distance}
         error = (scored.scores - exact[metric]).abs().amax(-1)
-        assert (error <= scored.bound).all()
+        bound = tiles.error_bound(length.squeeze(-1), scored.reach[:, None], d, metric)
+        assert (error <= bound).all()
         # ... which is not so wide that float64 has to decide everything
-        assert (scored.bound.median() / scored.scores.std()) < 1e-3
+        assert (bound.median() / scored.scores.std()) < 1e-3
 
 
 def test_few_cases_are_in_doubt(monkeypatch):
     settled = []
     plain = settle._settle
-    monkeypatch.setattr(settle, "_settle", lambda s, part, *a: settled.append(len(part)) or plain(s, part, *a))
+    monkeypatch.setattr(settle, "_settle", lambda *a: settled.append(len(a[0])) or plain(*a))
     z, weight = problem(7, 64, 1, 16, 16, 256, 12)
     for metric in METRICS:
         search_nn(z, weight, metric)
@@ -190,8 +189,8 @@ def test_pieces_of_the_images_do_not_change_the_result(metric, d, monkeypatch):
 def test_never_holds_scores_of_more_than_the_budget(monkeypatch, d):
     monkeypatch.setattr(tiles, "BUDGET", 64)
     seen = []
-    plain = tiles.Scores._multiply
-    monkeypatch.setattr(tiles.Scores, "_multiply", lambda *a: seen.append(out := plain(*a)) or out)
+    plain = tiles.multiply
+    monkeypatch.setattr(tiles, "multiply", lambda *a: seen.append(out := plain(*a)) or out)
     z, weight = problem(1, 9, 4, 6, 6, 16, d)
     search_nn(z, weight, "euclidean")
     assert max(scores.numel() for scores in seen) <= 64 < 9 * 4 * 6 * 16

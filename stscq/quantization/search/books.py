@@ -56,6 +56,17 @@ class Books:
             slab = self.groups[group][start : start + books]
         return slab.float()
 
+    def gather(self, group: Tensor, book: Tensor, index: Tensor) -> Tensor:
+        """Single entries, of shapes that broadcast: ... x d."""
+        if isinstance(self.groups, Tensor):
+            return self.groups[group, book, index]
+        group, book, index = torch.broadcast_tensors(group, book, index)
+        found = torch.empty((*group.shape, self.d), dtype=self.dtype, device=self.device)
+        for g in group.unique().tolist():
+            here = group == g
+            found[here] = self.groups[g][book[here], index[here]]
+        return found
+
     def norms(self, group: int, groups: int, start: int, books: int) -> Norms:
         """The norms of the same codebooks."""
         every = range(group, group + groups)

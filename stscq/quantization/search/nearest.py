@@ -10,14 +10,14 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from stscq.backbones.base import Metric
 from stscq.quantization.search.books import TINY, Books
+from stscq.quantization.search.chosen import entries_of_groups
 from stscq.quantization.search.plain import Assignment, exact_distance
 from stscq.quantization.search.settle import PIECE, first_nearest, groups_in_doubt
-from stscq.quantization.search.tiles import LONG, Scores, Tile
+from stscq.quantization.search.tiles import LONG, Scored, Scores, Tile, by_book, by_image, error_bound, rounding
 
 Groups = Tensor | Sequence[Tensor] | Books
 """M x S x K x d; or M tensors of S x K x d; or either as Books, which keep norms from one search to the next."""
@@ -32,32 +32,29 @@ def search_group(z_e: Tensor, codebook: Tensor, metric: Metric) -> tuple[Tensor,
     z_e: B x T x d; codebook: S x K x d. Returns index (B x T, int64) and the distance to it (B x T, float32).
     """
     books = Books(codebook[None], metric)
-    index = in_pieces(partial(entries_of_group, books=books, group=0), z_e, books)
-    return index, distances_to(z_e, codebook, index, metric).float()
+    index = search_cr(z_e, books, torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device), metric).index
+    return index, distances_to(z_e, books, torch.zeros_like(index[:, 0]), index).float()
 
 
 @torch.no_grad()
 def search_cr(z_e: Tensor, codebooks: Groups, group: Tensor, metric: Metric) -> Assignment:
     """CR: nearest entries inside the group that the router chose for each image (group: B). Reads only those groups."""
     books = as_books(codebooks, metric)
-    index = torch.empty(z_e.shape[:2], dtype=torch.int64, device=z_e.device)
-    for i in group.unique().tolist():
-        images = group == i
-        index[images] = in_pieces(partial(entries_of_group, books=books, group=i), z_e[images], books)
-    return Assignment(group, index)
+    step = images_together(z_e, books)
+    parts = zip(z_e.split(step), group.split(step), strict=True)
+    return Assignment(group, torch.cat([entries_of_groups(z, books, g) for z, g in parts]))
 
 
 @torch.no_grad()
 def search_nn(z_e: Tensor, codebooks: Groups, metric: Metric) -> Assignment:
     """NN: the group with the least total distance (the first of equals), and its nearest entries."""
     books = as_books(codebooks, metric)
-    if books.M > 1 and books.d >= LONG:
-        parts = [groups_and_entries(z, books) for z in pieces(z_e, books)]
+    if books.M == 1:
+        return search_cr(z_e, books, torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device), metric)
+    if books.d >= LONG:
+        parts = [groups_and_entries(z, books) for z in z_e.split(images_together(z_e, books))]
         return Assignment(torch.cat([part.group for part in parts]), torch.cat([part.index for part in parts]))
-    group = torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device)
-    if books.M > 1:
-        group = in_pieces(lambda z: nearest_group(z, books, summed(sweep(z, books, places=False))), z_e, books)
-    return search_cr(z_e, books, group, metric)
+    return search_cr(z_e, books, in_pieces(partial(nearest_group, books=books), z_e, books), metric)
 
 
 @torch.no_grad()
@@ -66,7 +63,7 @@ def group_errors(z_e: Tensor, codebooks: Groups, metric: Metric) -> Tensor:
     books = as_books(codebooks, metric)
 
     def errors(z: Tensor) -> Tensor:
-        mean = summed(sweep(z, books, places=False)).score.T / z.shape[1]
+        mean = torch.cat([slab.totals for slab in sweep(z, books, places=False)]).double().T / z.shape[1]
         if metric == "inner":
             return -mean.float()
         square = z.double().square().sum((1, 2)) / z.shape[1] if metric == "euclidean" else 2 * mean.new_ones(len(z))
@@ -75,107 +72,119 @@ def group_errors(z_e: Tensor, codebooks: Groups, metric: Metric) -> Tensor:
     return in_pieces(errors, z_e, books)
 
 
-class Sums(NamedTuple):
-    """Largest scores summed over an image's tokens, and how far rounding can have moved the sums: groups x B, float64.
+class Slab(NamedTuple):
+    """totals: the largest scores (cosines for cosine) summed over an image's tokens, groups x B.
 
-    places: groups x B x T, the entries of the largest scores, where they were asked for.
+    places: their entries, groups x B x T, where they were asked for.
     """
 
     groups: range
-    score: Tensor
-    doubt: Tensor
+    totals: Tensor
     places: Tensor | None
 
 
-def sweep(z_e: Tensor, books: Books, places: bool) -> Iterator[Sums]:
+def sweep(z_e: Tensor, books: Books, places: bool) -> Iterator[Slab]:
     """All groups, a slab at a time."""
     B, T, _ = z_e.shape
     z = by_book(z_e, books.S)
-    scores = Scores(z, books, several=True, places=places)
+    length = torch.linalg.vector_norm(z, dim=-1)
+    scores = Scores(z, books, places)
+    shrink = length.clamp(min=TINY).reciprocal() if books.metric == "cosine" else None
     for slab in scores.slabs():
-        score, doubt = torch.zeros((2, len(slab), B), dtype=torch.float64, device=z.device)
-        index = torch.empty((len(slab), *z.shape[:2]), dtype=torch.int64, device=z.device) if places else None
+        totals = torch.zeros((len(slab), B), device=z.device)
+        found = torch.empty((len(slab), *z.shape[:2]), dtype=torch.int64, device=z.device) if places else None
         for scored in scores.tiles(slab):
-            tile, bound = scored.tile, scored.bound
-            if index is None:
-                top = scored.scores.amax(-1)
+            tile = scored.tile
+            if found is None:
+                top = scored.scores.amax(-1).view(tile.groups, tile.books, tile.rows)
             else:
-                top, found = first_nearest(scored, books.metric)
-                index[:, *tile.place()] = found.view(tile.groups, tile.books, tile.rows)
-            if books.metric == "cosine":
-                length = scored.length.clamp(min=TINY)
-                top, bound = top / length, bound / length
-            add_to_images(score, top, tile, T if books.S == 1 else 1)
-            add_to_images(doubt, bound, tile, T if books.S == 1 else 1)
-        yield Sums(slab, score, doubt, None if index is None else by_image(index, B, T))
+                top, found[:, *tile.place()] = nearest_of_tile(scored, length, books)
+            if shrink is not None:
+                top *= shrink[tile.place()]
+            add_to_images(totals, top, tile, T if books.S == 1 else 1)
+        yield Slab(slab, totals, None if found is None else by_image(found, B, T))
 
 
-def summed(slabs: Iterator[Sums]) -> Sums:
-    """All slabs as one, without places."""
-    every = list(slabs)
-    groups = range(every[-1].groups.stop)
-    return Sums(groups, torch.cat([s.score for s in every]), torch.cat([s.doubt for s in every]), None)
+def nearest_of_tile(scored: Scored, length: Tensor, books: Books) -> tuple[Tensor, Tensor]:
+    """The largest scores and their entries, groups x books x rows each."""
+    tile, scores, z, reach = scored
+    lengths = length[tile.place()].repeat(tile.groups, 1)
+    bound = error_bound(lengths, reach[:, None], books.d, books.metric).flatten()
+
+    def locate(latents: Tensor) -> tuple[Tensor, Tensor]:
+        row = latents // tile.rows
+        return tile.group + row // tile.books, tile.start + row % tile.books
+
+    top, index = first_nearest(scores.reshape(-1, books.K), bound, z.reshape(-1, books.d), books, locate)
+    shape = tile.groups, tile.books, tile.rows
+    return top.view(shape), index.view(shape)
 
 
-def add_to_images(sums: Tensor, values: Tensor, tile: Tile, tokens_a_row: int) -> None:
-    """Add R x N values of a tile to groups x B sums; a row is an image, or one of `tokens_a_row` tokens of an image."""
-    values = values.view(tile.groups, tile.books, tile.rows).sum(1, dtype=sums.dtype)
+def add_to_images(totals: Tensor, values: Tensor, tile: Tile, tokens_a_row: int) -> None:
+    """Add groups x books x rows to groups x B; a row is an image, or one of `tokens_a_row` tokens of an image."""
     if tokens_a_row == 1:
-        sums[:, tile.row : tile.row + tile.rows] += values
+        totals[:, tile.row : tile.row + tile.rows] += values.sum(1)
     else:
-        image = torch.arange(tile.row, tile.row + tile.rows, device=sums.device) // tokens_a_row
-        sums.index_add_(1, image, values)
+        image = torch.arange(tile.row, tile.row + tile.rows, device=totals.device) // tokens_a_row
+        totals.index_add_(1, image, values.sum(1))
 
 
 def groups_and_entries(z_e: Tensor, books: Books) -> Assignment:
     """Every group's places are found, and those of the best group so far kept."""
     kept = torch.empty(z_e.shape[:2], dtype=torch.int64, device=z_e.device)
-    best = torch.full((len(z_e),), -torch.inf, dtype=torch.float64, device=z_e.device)
+    best = torch.full((len(z_e),), -torch.inf, device=z_e.device)
     first = torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device)
-    slabs = []
-    for sums in sweep(z_e, books, places=True):
-        assert sums.places is not None
-        for i, g in enumerate(sums.groups):
-            better = sums.score[i] > best
-            best, first = torch.where(better, sums.score[i], best), torch.where(better, g, first)
-            kept = torch.where(better[:, None], sums.places[i], kept)
-        slabs.append(sums)
-    group = nearest_group(z_e, books, summed(iter(slabs)))
+    totals = []
+    for slab in sweep(z_e, books, places=True):
+        assert slab.places is not None
+        for g, total, places in zip(slab.groups, slab.totals, slab.places, strict=True):
+            better = total > best
+            best, first = torch.where(better, total, best), torch.where(better, g, first)
+            kept = torch.where(better[:, None], places, kept)
+        totals.append(slab.totals)
+    group = best_group(torch.cat(totals), z_e, books)
     moved = group != first
     if moved.any():
         kept[moved] = search_cr(z_e[moved], books, group[moved], books.metric).index
     return Assignment(group, kept)
 
 
-def nearest_group(z_e: Tensor, books: Books, sums: Sums) -> Tensor:
-    """B: the group of the largest sum; by float64 distances where rounding leaves a choice."""
-    group = sums.score.argmax(0)
-    doubtful = groups_in_doubt(sums.score, sums.doubt)
-    if doubtful.any():
-        exact = torch.full_like(sums.score, torch.inf)
-        for g in doubtful.any(1).nonzero().flatten().tolist():
-            z = z_e[doubtful[g]]
-            index = entries_of_group(z, books, g)
-            exact[g, doubtful[g]] = distances_to(z, books.groups[g], index, books.metric).sum(1)
-        group = torch.where(doubtful.any(0), exact.argmin(0), group)
+def nearest_group(z_e: Tensor, books: Books) -> Tensor:
+    """B: the group with the least total distance."""
+    return best_group(torch.cat([slab.totals for slab in sweep(z_e, books, places=False)]), z_e, books)
+
+
+def best_group(totals: Tensor, z_e: Tensor, books: Books) -> Tensor:
+    """B: the group of the largest total (M x B); by float64 distances where rounding leaves a choice."""
+    group = totals.argmax(0)
+    g, b = groups_in_doubt(totals, totals_bound(z_e, books)).nonzero(as_tuple=True)
+    if not len(g):
+        return group
+    exact = torch.full_like(totals, torch.inf, dtype=torch.float64)
+    step = images_together(z_e, books)
+    for some, images in zip(g.split(step), b.split(step), strict=True):
+        index = entries_of_groups(z_e[images], books, some)
+        exact[some, images] = distances_to(z_e[images], books, some, index).sum(1)
+    group[b] = exact.argmin(0)[b]
     return group
 
 
-def entries_of_group(z_e: Tensor, books: Books, group: int) -> Tensor:
-    """Nearest entries of one group, B x T."""
-    z = by_book(z_e, books.S)
-    index = torch.empty(z.shape[:2], dtype=torch.int64, device=z.device)
-    for scored in Scores(z, books, several=False, places=True).tiles(range(group, group + 1)):
-        index[scored.tile.place()] = first_nearest(scored, books.metric)[1]
-    return by_image(index, *z_e.shape[:2])
+def totals_bound(z_e: Tensor, books: Books) -> Tensor:
+    """M x B: how far rounding can have moved a total."""
+    length = torch.linalg.vector_norm(z_e.float(), dim=-1)
+    if books.metric == "cosine":
+        length = torch.ones_like(length)
+    reach = books.reach.expand(books.M, length.shape[1])
+    own = reach.square().sum(1, keepdim=True) if books.metric == "euclidean" else 0
+    return rounding(books.d) * (reach @ length.T + own)
 
 
-def distances_to(z_e: Tensor, codebook: Tensor, index: Tensor, metric: Metric) -> Tensor:
-    """Of B x T latents to the given entries of their codebooks (S x K x d): B x T, float64."""
-    book = torch.arange(index.shape[1], device=index.device) % len(codebook)
-    images = max(1, PIECE // z_e[0].numel()) if len(z_e) else 1
-    parts = zip(z_e.split(images), index.split(images), strict=True)
-    return torch.cat([exact_distance(z, codebook[book, i], metric) for z, i in parts])
+def distances_to(z_e: Tensor, books: Books, group: Tensor, index: Tensor) -> Tensor:
+    """Of B x T latents to the given entries (B x T) of their groups (B): B x T, float64."""
+    book = torch.arange(index.shape[1], device=index.device) % books.S
+    step = max(1, PIECE // (index.shape[1] * books.d))
+    parts = zip(z_e.split(step), group.split(step), index.split(step), strict=True)
+    return torch.cat([exact_distance(z, books.gather(g[:, None], book, i), books.metric) for z, g, i in parts])
 
 
 def as_books(codebooks: Groups, metric: Metric) -> Books:
@@ -186,23 +195,10 @@ def as_books(codebooks: Groups, metric: Metric) -> Books:
     return codebooks
 
 
-def by_book(z_e: Tensor, S: int) -> Tensor:
-    """B x T x d -> S x N x d, float32."""
-    pattern = "B T d -> 1 (B T) d" if S == 1 else "B T d -> T B d"
-    return rearrange(z_e.float(), pattern).contiguous()
-
-
-def by_image(values: Tensor, B: int, T: int) -> Tensor:
-    """... x S x N -> ... x B x T, the inverse of `by_book`."""
-    if values.shape[-2] == 1:
-        return values.reshape(*values.shape[:-2], B, T)
-    return values.mT.contiguous()
-
-
-def pieces(z_e: Tensor, books: Books) -> tuple[Tensor, ...]:
-    """Images that are searched together: their latents and their sums have a bounded size."""
-    return z_e.split(max(1, LATENTS // max(z_e.shape[1] * books.d, 4 * books.M)))
+def images_together(z_e: Tensor, books: Books) -> int:
+    """So many that latents and sums have a bounded size."""
+    return max(1, LATENTS // max(z_e.shape[1] * books.d, 4 * books.M))
 
 
 def in_pieces(function: Callable[[Tensor], Tensor], z_e: Tensor, books: Books) -> Tensor:
-    return torch.cat([function(z) for z in pieces(z_e, books)])
+    return torch.cat([function(z) for z in z_e.split(images_together(z_e, books))])

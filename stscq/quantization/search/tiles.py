@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
-from stscq.quantization.search.books import Books
+from stscq.quantization.search.books import Books, Norms
 
 BUDGET = 1 << 20
 """Scores (floats) held at once: 4 MiB, which stay in a CPU's cache between the passes over them."""
@@ -38,42 +39,32 @@ class Tile(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """Of a tile with R codebooks and N latents each.
-
-    entries: R x K x d; z: R x N x d; length: R x N, |z|; scores: R x N x K (the next tile overwrites them); bound:
-    R x N, how far rounding can have moved a score.
-    """
+    """A tile's scores, R x N x K (the next tile overwrites them); its latents z, R x N x d; its R books' reach."""
 
     tile: Tile
-    entries: Tensor
-    z: Tensor
-    length: Tensor
     scores: Tensor
-    bound: Tensor
+    z: Tensor
+    reach: Tensor
 
 
 class Scores:
-    """Scores of some latents (z: S x N x d, float32) in the groups of `books`, one or `several` at a time.
+    """Scores of some latents (z: S x N x d, float32) in all groups of `books`, several small groups at a time.
 
     places: the places of the largest scores will be looked for, and not just their values.
     """
 
-    def __init__(self, z: Tensor, books: Books, several: bool, places: bool):
+    def __init__(self, z: Tensor, books: Books, places: bool):
         S, N, K, d = books.S, z.shape[1], books.K, books.d
         self.books = books
         self.rows = max(1, min(N, BUDGET // K))
-        converted = books.dtype != torch.float32
-        self.wide = max(1, min(S, BUDGET // (K * max(self.rows, d if converted else 1))))
+        converted = d if books.dtype != torch.float32 else 1
+        self.wide = max(1, min(S, BUDGET // (K * max(self.rows, converted))))
         self.columns = not places and self.rows >= MANY
         self.depth = 1
-        if several and books.together and self.wide == S and self.rows == N:
-            self.depth = max(1, min(books.M, BUDGET // (S * max(N * K, N * d, K * d if converted else 1))))
-        size = self.depth * self.wide * self.rows * K
-        self.room = torch.empty(size, device=z.device)
-        self.turned = torch.empty(size if d >= LONG and 1 < self.rows < FEW else 0, device=z.device)
+        if books.together and self.wide == S and self.rows == N:
+            self.depth = max(1, min(books.M, BUDGET // (S * max(N * K, N * d, K * converted))))
+        self.room = torch.empty(self.depth * self.wide * self.rows * K, device=z.device)
         self.z = z.repeat(self.depth, 1, 1) if self.depth > 1 else z
-        self.length = torch.linalg.vector_norm(self.z, dim=-1)
-        self.share = error_bound(d)
 
     def slabs(self) -> Iterator[range]:
         """All groups, as many at a time as one tile can hold."""
@@ -81,48 +72,63 @@ class Scores:
             yield range(group, min(group + self.depth, self.books.M))
 
     def tiles(self, groups: range) -> Iterator[Scored]:
-        """One slab of groups (or a single group), tile by tile."""
-        for start in range(0, self.books.S, self.wide):
-            for row in range(0, self.z.shape[1], self.rows):
-                yield self._score(
-                    Tile(
-                        groups.start, len(groups), start, min(self.wide, self.books.S - start),
-                        row, min(self.rows, self.z.shape[1] - row),
-                    )
-                )  # fmt: skip
+        """One slab, tile by tile."""
+        S, N = self.books.S, self.z.shape[1]
+        for start in range(0, S, self.wide):
+            for row in range(0, N, self.rows):
+                books, rows = min(self.wide, S - start), min(self.rows, N - row)
+                yield self._score(Tile(groups.start, len(groups), start, books, row, rows))
 
     def _score(self, tile: Tile) -> Scored:
-        at = slice(tile.start, tile.start + tile.books * tile.groups), slice(tile.row, tile.row + tile.rows)
-        z, length = self.z[at], self.length[at]
-        entries = self.books.entries(*tile[:4])
-        correction, reach = self.books.norms(*tile[:4])
-        scores = self._multiply(z, entries)
-        bound = length * (self.share * reach)[:, None]
-        if correction is not None and self.books.metric == "cosine":
-            scores.mul_(correction)
-        elif correction is not None:
-            scores.sub_(correction)
-            bound = bound + (self.share * reach.square())[:, None]
-        return Scored(tile, entries, z, length, scores, bound)
-
-    def _multiply(self, z: Tensor, entries: Tensor) -> Tensor:
-        """R x N x d times R x K x d -> R x N x K."""
-        (R, N, d), K = z.shape, entries.shape[1]
-        out = self.room[: R * N * K].view(R, N, K)
-        if self.columns:
-            return torch.bmm(entries, z.mT, out=out.view(R, K, N)).mT
-        if d < LONG or N >= FEW:
-            return torch.bmm(z, entries.mT, out=out)
-        if N == 1:
-            torch.bmm(entries, z.mT, out=out.view(R, K, 1))
-            return out
-        return out.copy_(torch.bmm(entries, z.mT, out=self.turned[: R * N * K].view(R, K, N)).mT)
+        z = self.z[tile.start : tile.start + tile.books * tile.groups, tile.row : tile.row + tile.rows]
+        entries, norms = self.books.entries(*tile[:4]), self.books.norms(*tile[:4])
+        out = self.room[: len(z) * tile.rows * self.books.K].view(len(z), tile.rows, self.books.K)
+        return Scored(tile, score(z, entries, norms, self.books.metric, out, self.columns), z, norms.reach)
 
 
-def error_bound(d: int) -> float:
-    """Largest rounding error of a score, as a share of |z| times the reach of the entries.
+def score(z: Tensor, entries: Tensor, norms: Norms, metric: str, out: Tensor, columns: bool = False) -> Tensor:
+    """Scores of R x N x d latents against R x K x d entries, in the memory of `out`, R x N x K.
 
-    d products are summed: at most d roundings, and hardly ever more than 4 sqrt(d) (Higham and Mary, 2019). Norms and
-    corrections add a few, and so do entries that are unit but for rounding.
+    columns: the result's memory is R x K x N.
     """
-    return (min(d, 4 * d**0.5) + 20) * ROUNDING
+    scores = multiply(z, entries, out, columns)
+    if norms.correction is None:
+        return scores
+    return scores.mul_(norms.correction) if metric == "cosine" else scores.sub_(norms.correction)
+
+
+def multiply(z: Tensor, entries: Tensor, out: Tensor, columns: bool) -> Tensor:
+    """The products alone."""
+    R, N, K = out.shape
+    if columns or (N == 1 and z.shape[-1] >= LONG):
+        return torch.bmm(entries, z.mT, out=out.view(R, K, N)).mT
+    if z.shape[-1] >= LONG and N < FEW:
+        return out.copy_(torch.bmm(entries, z.mT).mT)
+    return torch.bmm(z, entries.mT, out=out)
+
+
+def error_bound(length: Tensor, reach: Tensor, d: int, metric: str) -> Tensor:
+    """How far rounding can move the score of a latent of this length among entries of this reach."""
+    return rounding(d) * (length * reach + (reach.square() if metric == "euclidean" else 0))
+
+
+def rounding(d: int) -> float:
+    """As a share of |z| times the reach.
+
+    d products are summed: at most d roundings, and hardly ever more than 4 sqrt(d) (Higham and Mary, 2019). Norms,
+    corrections and sums over tokens add a few, and so do entries that are unit but for rounding.
+    """
+    return (min(d, 4 * d**0.5) + 40) * ROUNDING
+
+
+def by_book(z_e: Tensor, S: int) -> Tensor:
+    """B x T x d -> S x N x d, float32."""
+    pattern = "B T d -> 1 (B T) d" if S == 1 else "B T d -> T B d"
+    return rearrange(z_e.float(), pattern).contiguous()
+
+
+def by_image(values: Tensor, B: int, T: int) -> Tensor:
+    """... x S x N -> ... x B x T, the inverse of `by_book`."""
+    if values.shape[-2] == 1:
+        return values.reshape(*values.shape[:-2], B, T)
+    return values.mT
