@@ -17,6 +17,7 @@ from stscq.files import write_atomically
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.losses import codebook_loss
 from stscq.quantization.search import Assignment
+from stscq.training.lazy_adam import large_zeros
 from stscq.training.optimiser import Optimiser
 
 T, K, D = 128, 256, 12
@@ -27,7 +28,8 @@ class Step:
     """A training step on M groups, which takes the group and the entries of each image as given."""
 
     def __init__(self, M: int, batch: int, lazy: bool):
-        self.codebooks = Codebooks(torch.randn(M, T, K, D), "euclidean", sparse=lazy)
+        weight = large_zeros((M, T, K, D), torch.device("cpu")).normal_()  # as stage 2 does
+        self.codebooks = Codebooks(weight, "euclidean", sparse=lazy)
         self.optimiser = Optimiser(self.codebooks, lr=1e-3, weight_decay=0.0, precision="fp32")
         self.M, self.batch = M, batch
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.losses import codebook_loss
+from stscq.training.lazy_adam import LazyAdam
 from stscq.training.loop import Schedule, train
 from stscq.training.optimiser import Optimiser
 from stscq.training.stage1 import main as stage1_main
@@ -67,6 +68,42 @@ def test_where_lazy_adam_differs_from_adam():
     dense = train_books(books("inner", False), 4, lambda step: min(step, 1))
     assert torch.equal(lazy[0], used_once[0])
     assert not torch.allclose(dense[0], used_once[0])
+
+
+def test_lazy_adam_is_torchs_sparse_adam():
+    """But for where epsilon stands; the same rows move, from single entries and from whole groups."""
+    for metric in ("euclidean", "inner"):
+        ends = []
+        for kind in (LazyAdam, torch.optim.SparseAdam):
+            codebooks = books(metric, True)
+            optimiser = kind([codebooks.weight], lr=0.01, betas=(0.9, 0.99))
+            for step in range(6):
+                quantised = codebooks(latents(step), torch.tensor([0, 2, 2, 0, 2, step % 2]))
+                codebook_loss(quantised.z, quantised.z_q).backward()
+                optimiser.step()
+                optimiser.zero_grad()
+            ends.append(codebooks.weight.detach())
+        torch.testing.assert_close(*ends, atol=1e-5, rtol=1e-4)
+
+
+def test_averages_exist_for_used_groups_only_and_survive_a_restart():
+    ends = []
+    for restarts in (False, True):
+        codebooks = books("euclidean", True)
+        optimiser = Optimiser(codebooks, lr=0.01, weight_decay=0.0, precision="fp32")
+        for step, group in enumerate([2, 2, 0, 2, 3]):
+            if restarts:
+                tensors = {name: tensor.clone() for name, tensor in optimiser.tensors().items()}
+                optimiser = Optimiser(codebooks, lr=0.01, weight_decay=0.0, precision="fp32")
+                optimiser.restore(tensors)
+            quantised = codebooks(latents(step), torch.full((6,), group))
+            optimiser.backward(codebook_loss(quantised.z, quantised.z_q))
+            optimiser.step()
+            state = optimiser.optimisers["lazy"].state[codebooks.weight]
+            assert len(state["average"]) == (1, 1, 2, 2, 4)[step]  # room for 3 groups grows by doubling
+            assert state["slot"].tolist() == ([-1, -1, 0, -1] if step < 2 else [1, -1, 0, -1 if step < 4 else 2])
+        ends.append(codebooks.weight.detach())
+    assert torch.equal(*ends)
 
 
 def test_gradients_of_both_kinds_are_clipped_together():

@@ -30,6 +30,31 @@ def test_entries_of_one_group_serve_one_image():
             assert torch.equal(q.z_q[b, t], entry)
 
 
+def test_norms_follow_the_entries():
+    """Whatever moves entries in place: a search afterwards finds the new ones."""
+    books = Codebooks(torch.randn(1, 1, 8, 4), "euclidean")
+    z = torch.randn(1, 1, 4)
+
+    def nearest():
+        return int(books.search(z).index)
+
+    kept = books.books()
+    assert books.books() is kept
+    for k in range(8):
+        with torch.no_grad():
+            books.weight.mul_(10)
+            books.weight[0, 0, k] = z[0, 0]
+        assert nearest() == k
+    books.load_state_dict({"weight": torch.cat([10 * books.weight[:, :, 1:], z[None]], 2).detach()})
+    assert nearest() == 7
+    optimiser = torch.optim.SGD([books.weight], lr=1.0)
+    books.weight.grad = torch.zeros_like(books.weight)
+    books.weight.grad[0, 0, 7] = 100
+    books.weight.grad[0, 0, 3] = books.weight.detach()[0, 0, 3] - z[0, 0]
+    optimiser.step()
+    assert nearest() == 3
+
+
 def test_straight_through_passes_the_gradient_to_the_encoder():
     books = Codebooks(torch.randn(1, 1, 8, 4), "euclidean")
     z_e = torch.randn(2, 5, 4, requires_grad=True)

@@ -1,12 +1,27 @@
-"""The search against a plain float64 reference, over sizes, metrics and ties."""
+"""The search against the definition in float64: sizes, metrics, precisions, ties, trained codebooks, memory."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
 
-from stscq.quantization import search
-from stscq.quantization.search import distances, search_cr, search_group, search_nn
+from stscq.quantization.initialise import token_specific
+from stscq.quantization.search import (
+    Books,
+    books,
+    distances,
+    group_errors,
+    nearest,
+    normalise,
+    search_cr,
+    search_group,
+    search_nn,
+    settle,
+    tiles,
+)
+from stscq.quantization.search.plain import exact_distance, reference
 
 METRICS = ["cosine", "euclidean", "inner"]
 
@@ -16,67 +31,207 @@ def problem(seed, B, M, T, S, K, d):
     return torch.randn(B, T, d, generator=random), torch.randn(M, S, K, d, generator=random)
 
 
-def reference(z, books, metric):
-    """Every distance written out in float64: B x M x T x K."""
-    z, books = z.double(), books.double()
-    if metric == "cosine":
-        z, books = z / z.norm(dim=-1, keepdim=True), books / books.norm(dim=-1, keepdim=True)
-    z, books = z[:, None, :, None], books.expand(-1, z.shape[1], -1, -1)[None]
-    return -(z * books).sum(-1) if metric == "inner" else ((z - books) ** 2).sum(-1)
+def trained(seed, B, M, T, K, d, metric):
+    """Codebooks that look trained: most entries where the latents are, copies among them, groups that differ little."""
+    random = torch.Generator().manual_seed(seed)
+    centres = torch.randn(K, d, generator=random) * torch.logspace(0, -1.5, d)
+    z = centres[torch.randint(0, K, (B, T), generator=random)] + 0.05 * torch.randn(B, T, d, generator=random)
+    weight = token_specific(centres, z, K, M, metric, jitter=1e-3, seed=seed)
+    weight[:, :, K // 2 :: 3] = weight[:, :, : len(range(K // 2, K, 3))]  # copies, behind their originals
+    weight[M // 2] = weight[0]
+    return z, weight
+
+
+def same(found, wanted):
+    assert torch.equal(found.group, wanted.group)
+    assert torch.equal(found.index, wanted.index)
 
 
 sizes = st.tuples(*[st.integers(1, n) for n in (5, 4, 6, 9, 5)])
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), sizes, st.booleans(), st.sampled_from(METRICS))
-def test_nn_agrees_with_float64(seed, sizes, shared, metric):
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**6), sizes, st.booleans(), st.sampled_from(METRICS), st.sampled_from([1 << 20, 64, 5]))
+def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget):
     B, M, T, K, d = sizes
-    z, books = problem(seed, B, M, T, 1 if shared else T, K, d)
-    every = reference(z, books, metric)
-    group, index = search_nn(z, books, metric)
-    least = every.min(-1).values.sum(-1)
-    images = torch.arange(B)
-    assert torch.allclose(least[images, group], least.min(-1).values, atol=1e-4)
-    chosen = every[images, group].gather(-1, index[..., None]).squeeze(-1)
-    assert torch.allclose(chosen, every[images, group].min(-1).values, atol=1e-4)
+    z, weight = problem(seed, B, M, T, 1 if shared else T, K, d)
+    wanted, every = reference(z, weight, metric)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "BUDGET", budget)
+        same(search_nn(z, weight, metric), wanted)
+        same(search_nn(z, list(weight), metric), wanted)
+        torch.testing.assert_close(
+            group_errors(z, weight, metric), every.min(-1).values.mean(-1).float(), atol=1e-5, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_slices_do_not_change_the_result(metric, monkeypatch):
-    z, books = problem(3, 7, 3, 11, 11, 8, 4)
-    whole = search_nn(z, books, metric)
-    monkeypatch.setattr(search, "BUDGET", 16)  # two rows of one codebook at a time
-    sliced = search_nn(z, books, metric)
-    assert torch.equal(whole.group, sliced.group)
-    assert torch.equal(whole.index, sliced.index)
+@pytest.mark.parametrize(
+    ("B", "M", "T", "K", "d"),
+    [(1, 5, 7, 33, 12), (40, 3, 5, 17, 12), (1, 3, 6, 31, 80), (5, 4, 6, 40, 80), (20, 2, 3, 24, 80)],
+)
+@pytest.mark.parametrize("kind", ["random", "trained"])
+def test_every_path_gives_the_indices_of_float64(metric, B, M, T, K, d, kind):
+    z, weight = problem(1, B, M, T, T, K, d) if kind == "random" else trained(1, B, M, T, K, d, metric)
+    same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
 
 
-def test_never_holds_scores_of_more_than_the_budget(monkeypatch):
-    monkeypatch.setattr(search, "BUDGET", 64)
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_codebooks_are_searched_in_float32(metric, dtype):
+    for d in (12, 80):
+        z, weight = problem(2, 6, 3, 4, 4, 20, d)
+        same(search_nn(z, weight.to(dtype), metric), reference(z, weight.to(dtype), metric)[0])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_autocast_does_not_reach_into_the_search(metric):
+    z, weight = problem(2, 20, 3, 4, 4, 20, 80)
+    with torch.autocast("cpu", torch.bfloat16):
+        same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
+
+
+@pytest.mark.parametrize("d", [12, 80])
+def test_ties_take_the_first_entry_and_the_first_group(d):
+    """Scores of equal entries may differ in rounding, by where the product's kernel has them."""
+    z, weight = problem(4, 9, 5, 3, 3, 7, d)
+    weight = weight[:1].repeat(5, 1, 5, 1) * 1.37  # 35 entries: each of 7 five times; 5 equal groups
+    for metric in METRICS:
+        found = search_nn(z, weight, metric)
+        assert found.index.max() < 7
+        assert found.group.eq(0).all()
+
+
+def test_what_float32_cannot_tell_apart_float64_decides(monkeypatch):
+    """Entries 1e-9 apart (float32 scores are equal or in the wrong order); how often that happens is counted."""
+    z = torch.randn(50, 2, 12, generator=torch.Generator().manual_seed(0))
+    entry = torch.randn(12, generator=torch.Generator().manual_seed(1)).double()
+    weight = torch.stack([(entry * (1 + step * 1e-7)).float() for step in range(8)]).expand(2, 2, 8, 12)
+    settled = []
+    plain = settle._settle
+    monkeypatch.setattr(settle, "_settle", lambda *a: settled.append(len(a[0])) or plain(*a))
+    for metric in METRICS:
+        same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
+    assert sum(settled) > 100
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("d", [12, 80])
+@pytest.mark.parametrize("places", [True, False])
+def test_scores_are_within_their_bound(metric, d, places):
+    z, weight = problem(6, 40, 2, 4, 4, 50, d)
+    z, weight = z * 100, weight + 3
+    for scored in tiles.Scores(tiles.by_book(z, 4), Books(weight, metric), places).tiles(range(0, 2)):
+        distance = exact_distance(scored.z[:, :, None], weight.flatten(0, 1)[:, None], metric)
+        length = scored.z.double().norm(dim=-1)[..., None]
+        exact = {"cosine": length * (1 - distance / 2), "euclidean": (length**2 - distance) / 2, "inner": -distance}
+        error = (scored.scores - exact[metric]).abs().amax(-1)
+        bound = tiles.error_bound(length.squeeze(-1), scored.reach[:, None], d, metric)
+        assert (error <= bound).all()
+        # ... which is not so wide that float64 has to decide everything
+        assert (bound.median() / scored.scores.std()) < 1e-3
+
+
+def test_few_cases_are_in_doubt(monkeypatch):
+    settled = []
+    plain = settle._settle
+    monkeypatch.setattr(settle, "_settle", lambda *a: settled.append(len(a[0])) or plain(*a))
+    z, weight = problem(7, 64, 1, 16, 16, 256, 12)
+    for metric in METRICS:
+        search_nn(z, weight, metric)
+    assert sum(settled) < 0.002 * 3 * 64 * 16
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_known_norms_change_nothing(metric):
+    z, weight = problem(8, 6, 5, 4, 4, 20, 12)
+    prepared = Books(weight, metric)
+    wanted = reference(z, weight, metric)[0]
+    same(search_nn(z, prepared, metric), wanted)
+    same(search_nn(z, prepared, metric), wanted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(books, "KEPT", 2 * 4 * 20)  # two of five groups
+        prepared = Books(weight, metric)
+        same(search_nn(z, prepared, metric), wanted)
+        same(search_nn(z, prepared, metric), wanted)
+        patch.setattr(tiles, "BUDGET", 1)
+        same(search_nn(z, prepared, metric), wanted)
+
+
+@pytest.mark.parametrize("kept", [1 << 20, 0])
+def test_unit_entries_need_no_norms(kept, monkeypatch):
+    monkeypatch.setattr(books, "KEPT", kept)
+    z, weight = problem(9, 6, 5, 4, 4, 20, 12)
+    weight[1:] = normalise(weight[1:], "cosine")  # group 0 is not
+    prepared = Books(weight, "cosine")
+    same(search_nn(z, prepared, "cosine"), reference(z, weight, "cosine")[0])
+    assert prepared.plain == [False, True, True, True, True]
+    assert prepared.norms(1, 4, 0, 4).correction is None
+
+
+def test_books_are_searched_by_their_own_distance():
+    z, weight = problem(9, 6, 5, 4, 4, 20, 12)
+    with pytest.raises(ValueError, match="cannot be searched by inner"):
+        search_nn(z, Books(weight, "cosine"), "inner")
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("d", [3, 80])
+def test_pieces_of_the_images_do_not_change_the_result(metric, d, monkeypatch):
+    z, weight = problem(3, 7, 3, 5, 5, 8, d)
+    whole, errors = search_nn(z, weight, metric), group_errors(z, weight, metric)
+    monkeypatch.setattr(nearest, "LATENTS", 2 * 5 * d)
+    same(search_nn(z, weight, metric), whole)
+    torch.testing.assert_close(group_errors(z, weight, metric), errors)
+
+
+@pytest.mark.parametrize("d", [3, 80])
+def test_never_holds_scores_of_more_than_the_budget(monkeypatch, d):
+    monkeypatch.setattr(tiles, "BUDGET", 64)
     seen = []
-    plain = search.distances
-    monkeypatch.setattr(search, "distances", lambda *a: seen.append(plain(*a).numel()) or plain(*a))
-    z, books = problem(1, 9, 4, 6, 6, 16, 3)
-    search_nn(z, books, "euclidean")
-    assert max(seen) <= 64 < 9 * 4 * 6 * 16
+    plain = tiles.multiply
+    monkeypatch.setattr(tiles, "multiply", lambda *a: seen.append(out := plain(*a)) or out)
+    z, weight = problem(1, 9, 4, 6, 6, 16, d)
+    search_nn(z, weight, "euclidean")
+    assert max(scores.numel() for scores in seen) <= 64 < 9 * 4 * 6 * 16
 
 
-def test_ties_take_the_first_group_and_entry():
-    z = torch.tensor([[[1.0, 0.0]]])
-    twice = torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
-    group, index = search_nn(z, torch.stack([twice, twice])[:, None], "euclidean")
-    assert (int(group), int(index)) == (0, 1)
+@pytest.mark.parametrize("metric", METRICS)
+def test_groups_are_searched_where_they_lie_in_a_file(metric, tmp_path):
+    z, weight = problem(5, 6, 4, 3, 3, 8, 5)
+    save_file({f"group{i}": group for i, group in enumerate(weight)}, tmp_path / "books.safetensors")
+
+    class FromFile:
+        read: list[int] = []  # noqa: RUF012
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, i):
+            self.read.append(i)
+            with safe_open(tmp_path / "books.safetensors", "pt") as file:
+                return file.get_tensor(f"group{i}")
+
+    same(search_nn(z, FromFile(), metric), search_nn(z, weight, metric))
+    FromFile.read.clear()
+    search_cr(z, FromFile(), torch.tensor([2, 0, 0, 2, 2, 2]), metric)
+    assert set(FromFile.read) == {0, 2}
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_cr_searches_only_the_given_group(metric):
-    z, books = problem(5, 6, 4, 3, 3, 8, 5)
+    z, weight = problem(5, 6, 4, 3, 3, 8, 5)
     group = torch.tensor([3, 0, 0, 2, 3, 1])
-    found = search_cr(z, books, group, metric)
+    found = search_cr(z, weight, group, metric)
     for b in range(6):
-        alone, _ = search_group(z[b : b + 1], books[group[b]], metric)
+        alone, _ = search_group(z[b : b + 1], weight[group[b]], metric)
         assert torch.equal(found.index[b], alone[0])
+
+
+def test_no_images_at_all():
+    z, weight = problem(5, 0, 4, 3, 3, 8, 5)
+    assert search_nn(z, weight, "cosine").index.shape == (0, 3)
+    assert group_errors(z, weight, "cosine").shape == (0, 4)
 
 
 def test_worked_example():
@@ -86,3 +241,7 @@ def test_worked_example():
     assert distances(z, entries, "euclidean").tolist() == [[16.0, 9.0, 13.0]]
     assert distances(z, entries, "inner").tolist() == [[-9.0, -16.0, -7.0]]
     assert distances(z, entries, "cosine").argmin() == 2
+    for metric, nearest_entry, distance in (("euclidean", 1, 9.0), ("inner", 1, -16.0), ("cosine", 2, 0.0201)):
+        index, error = search_group(z[None], entries[None], metric)
+        assert index.item() == nearest_entry
+        assert error.item() == pytest.approx(distance, abs=1e-4)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stscq.backbones.base import Metric
-from stscq.quantization.search import Assignment, normalise, on_surface, search_cr, search_nn
+from stscq.quantization.search import Assignment, Books, normalise, on_surface, search_cr, search_nn
 
 
 class Quantised(NamedTuple):
@@ -52,6 +52,7 @@ class Codebooks(nn.Module):
         self.weight = nn.Parameter(weight)
         self.metric = metric
         self.sparse = sparse
+        self._books: tuple[object, Books] | None = None
 
     def rows(self, *index: Tensor) -> Tensor:
         """weight[index]."""
@@ -70,8 +71,15 @@ class Codebooks(nn.Module):
     def search(self, z_e: Tensor, group: Tensor | None = None) -> Assignment:
         """Nearest entries, in the given groups (CR; B) or in the best of all groups (NN; None)."""
         if group is None:
-            return search_nn(z_e, self.weight, self.metric)
-        return search_cr(z_e, self.weight, group, self.metric)
+            return search_nn(z_e, self.books(), self.metric)
+        return search_cr(z_e, self.books(), group, self.metric)
+
+    def books(self) -> Books:
+        """The entries with their norms, which are kept until an entry changes."""
+        state = self.weight.data_ptr(), self.weight._version
+        if self._books is None or self._books[0] != state:
+            self._books = state, Books(self.weight.detach(), self.metric)
+        return self._books[1]
 
     def lookup(self, assignment: Assignment) -> Tensor:
         """z_q, B x T x d, as the decoder takes it: the inverse of the search, up to quantisation."""

@@ -1,9 +1,9 @@
 """How a stage's weights move: AdamW, and for codebooks a lazy Adam whose cost is that of the entries in use.
 
 A switchable codec has hundreds of groups, of which a batch uses some. Codebooks made with `sparse=True` give gradients
-of the entries that were chosen only, and torch's SparseAdam then reads and writes nothing else. For an entry chosen in
-every step it is Adam; an entry that is left out for some steps keeps still meanwhile, where Adam would let its momentum
-run out, and its averages do not fade.
+of the entries that were chosen only, and LazyAdam then reads and writes nothing else. For an entry chosen in every
+step it is Adam; an entry that is left out for some steps keeps still meanwhile, where Adam would let its momentum run
+out, and its averages do not fade.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from stscq.device import Precision
 from stscq.quantization.codebooks import Codebooks
+from stscq.training.lazy_adam import LazyAdam
 
 BETAS = (0.9, 0.99)
 MAX_NORM = 1.0
@@ -34,7 +35,7 @@ class Optimiser:
         if self.dense:
             self.optimisers["dense"] = torch.optim.AdamW(self.dense, lr=lr, betas=BETAS, weight_decay=weight_decay)
         if self.lazy:
-            self.optimisers["lazy"] = torch.optim.SparseAdam(self.lazy, lr=lr, betas=BETAS)
+            self.optimisers["lazy"] = LazyAdam(self.lazy, lr=lr, betas=BETAS)
         self.scaler = torch.amp.GradScaler(trained[0].device.type, enabled=precision == "fp16")
 
     def set_rate(self, lr: float) -> None:
@@ -72,8 +73,8 @@ class Optimiser:
         states: dict[str, dict[int, dict[str, Any]]] = {kind: {} for kind in (*self.optimisers, "scaler")}
         for key, tensor in tensors.items():
             kind, number, name = key.split(".")
-            # SparseAdam counts its steps in a Python number, AdamW in a tensor of float32.
-            plain = kind == "scaler" or tensor.dtype == torch.int64
+            # LazyAdam counts its steps in a Python number, AdamW in a tensor of float32.
+            plain = kind == "scaler" or (name == "step" and tensor.dtype == torch.int64)
             states[kind].setdefault(int(number), {})[name] = tensor.item() if plain else tensor
         for kind, optimiser in self.optimisers.items():
             optimiser.load_state_dict({**optimiser.state_dict(), "state": states[kind]})

@@ -16,11 +16,12 @@ from stscq.quantization.initialise import token_specific
 from stscq.quantization.losses import RouterLossWeights, codebook_loss, entry_entropy_loss, router_losses
 from stscq.quantization.revival import Revival
 from stscq.quantization.router import Router
-from stscq.quantization.search import group_errors
+from stscq.quantization.search import group_errors, normalise
 from stscq.recognition.frozen import load_frozen, weights_file
 from stscq.training.batches import generator
 from stscq.training.encode import encode_rows, sample_rows
 from stscq.training.faces import recipe_of, training_batches
+from stscq.training.lazy_adam import large_zeros
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights, image_losses
 from stscq.training.tokenizer_io import Codec, load_codec, on_device, tensors_of
@@ -81,6 +82,7 @@ def main(
     if not shared:
         weight = token_specific(book, latents, entries, groups, tokenizer.metric, jitter, seed)
         router = Router(groups, tokenizer.T, tokenizer.d, rank) if groups > 1 and selection == "router" else None
+    weight = large_zeros(weight.shape, device).copy_(weight)
     codec = on_device(Codec(tokenizer, Codebooks(weight, tokenizer.metric, sparse=True), router), device)
     revival = Revival(codec.codebooks).to(device)
 
@@ -110,11 +112,18 @@ def main(
         nn.ModuleDict(parts),
         loss_of_step,
         Schedule(steps, batch, lr, weight_decay, precision=precision, save_seconds=save_seconds),
-        tensors=lambda: tensors_of(codec),
+        tensors=lambda: finished(codec),
         recipe={**recipe, "model": before_recipe["model"]},
         inputs=[store / "images.npy", split, weights_file(recogniser), start / "weights.safetensors"],
         out=out,
     )
+
+
+def finished(codec: Codec) -> dict[str, Tensor]:
+    """What is saved: entries as the decoder gets them, so for cosine l2-normalised, which a search then need not do."""
+    with torch.no_grad():
+        codec.codebooks.weight.copy_(normalise(codec.codebooks.weight, codec.codebooks.metric))
+    return tensors_of(codec)
 
 
 def route(codec: Codec, z_e: Tensor, weights: RouterLossWeights) -> tuple[Tensor | None, dict[str, Tensor]]:
@@ -122,7 +131,7 @@ def route(codec: Codec, z_e: Tensor, weights: RouterLossWeights) -> tuple[Tensor
     if codec.router is None:
         return None, {"loss": z_e.new_zeros(())}
     g = codec.router(z_e).softmax(1)
-    errors = group_errors(z_e, codec.codebooks.weight.detach(), codec.tokenizer.metric)
+    errors = group_errors(z_e, codec.codebooks.books(), codec.tokenizer.metric)
     return g.argmax(1), router_losses(g, errors, weights)
 
 

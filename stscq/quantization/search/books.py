@@ -1,0 +1,120 @@
+"""Codebooks as the search reads them: slabs of float32 entries, and the norms that turn products into distances."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stscq.backbones.base import Metric
+
+KEPT = 1 << 23
+"""Norms that are kept between searches (floats, 32 MiB); those of further groups are computed again each time."""
+PIECE = 1 << 20
+"""Entries' channels that are converted or squared at once (floats, 4 MiB)."""
+UNIT = 2.0**-21
+"""How far from 1 the length of a vector may be that was l2-normalised in float32."""
+TINY = 1e-12
+"""As torch.nn.functional.normalize has it."""
+
+
+class Norms(NamedTuple):
+    """Of some codebooks R. correction: R x 1 x K, what scores are multiplied by (cosine) or lowered by (euclidean),
+    None where products are scores already; reach: R, the longest entry as it enters the score."""
+
+    correction: Tensor | None
+    reach: Tensor
+
+
+class Books:
+    """M groups of S x K x d: one tensor, or a sequence of tensors that may lie in files (memory maps) and be read late.
+
+    fp32, bf16 or fp16. Nothing is copied but the piece at hand. Norms are computed when a group is first searched, and
+    kept up to a fixed size: make a new object when entries have changed. For the cosine, a group whose entries all are
+    unit vectors needs no norms.
+    """
+
+    def __init__(self, groups: Tensor | Sequence[Tensor], metric: Metric):
+        self.groups, self.metric = groups, metric
+        self.M = len(groups)
+        first = groups[0]
+        self.S, self.K, self.d = first.shape
+        self.device, self.dtype = first.device, first.dtype
+        self.together = isinstance(groups, Tensor) and groups.is_contiguous()
+        kept = 0 if metric == "inner" else min(self.M, KEPT // (self.S * self.K))
+        self.kept = torch.empty((kept, self.S, self.K), device=self.device)
+        self.reach = torch.empty((self.M, self.S), device=self.device)
+        self.known = [False] * self.M
+        self.plain = [metric == "inner"] * self.M
+        self.latest: tuple[int, Tensor] | None = None
+
+    def entries(self, group: int, groups: int, start: int, books: int) -> Tensor:
+        """R x K x d in float32: codebooks start..start + books of one group, or (start 0, books S) of several."""
+        if groups > 1:
+            slab = self.groups[group : group + groups].flatten(0, 1)  # type: ignore[union-attr]
+        else:
+            slab = self.groups[group][start : start + books]
+        return slab.float()
+
+    def gather(self, group: Tensor, book: Tensor, index: Tensor) -> Tensor:
+        """Single entries, of shapes that broadcast: ... x d."""
+        if isinstance(self.groups, Tensor):
+            return self.groups[group, book, index]
+        group, book, index = torch.broadcast_tensors(group, book, index)
+        found = torch.empty((*group.shape, self.d), dtype=self.dtype, device=self.device)
+        for g in group.unique().tolist():
+            here = group == g
+            found[here] = self.groups[g][book[here], index[here]]
+        return found
+
+    def norms(self, group: int, groups: int, start: int, books: int) -> Norms:
+        """The norms of the same codebooks."""
+        every = range(group, group + groups)
+        for g in every:
+            if not self.known[g]:
+                self._measure(g)
+        reach = self.reach[every.start : every.stop, start : start + books].flatten()
+        if all(self.plain[g] for g in every):
+            return Norms(None, reach)
+        if every.stop <= len(self.kept):
+            return Norms(self.kept[every.start : every.stop, start : start + books].reshape(-1, 1, self.K), reach)
+        return Norms(torch.cat([self._correction(g)[start : start + books, None] for g in every]), reach)
+
+    def _correction(self, group: int) -> Tensor:
+        """S x K: kept, the latest, or computed anew."""
+        if group < len(self.kept):
+            return self.kept[group]
+        if self.latest is None or self.latest[0] != group:
+            self._measure(group)
+        # A unit group among others: a correction by 1 is none.
+        return self.latest[1] if self.latest and self.latest[0] == group else self.reach.new_ones(self.S, self.K)
+
+    def _measure(self, group: int) -> None:
+        squares = squared_norms(self.groups[group])
+        if self.metric == "cosine":
+            self.reach[group] = 1.0
+            self.plain[group] = bool((squares - 1).abs().max() <= 2 * UNIT)
+            correction = squares.sqrt_().clamp_(min=TINY).reciprocal_()
+        else:
+            self.reach[group] = squares.amax(-1).sqrt()
+            correction = squares.mul_(0.5)
+        self.known[group] = True
+        if group < len(self.kept):
+            self.kept[group] = correction
+        elif not self.plain[group]:
+            self.latest = (group, correction)
+
+
+def squared_norms(codebook: Tensor) -> Tensor:
+    """S x K in float32, a few codebooks at a time."""
+    S, K, d = codebook.shape
+    books = max(1, PIECE // (K * d))
+    found = torch.empty((S, K), device=codebook.device)
+    ones = torch.ones(d, device=codebook.device)
+    for start in range(0, S, books):
+        piece = codebook[start : start + books].float()
+        if d < 64:  # torch's reductions over so few numbers are slower than a product with ones
+            torch.matmul(piece * piece, ones, out=found[start : start + books])
+        else:
+            found[start : start + books] = torch.linalg.vector_norm(piece, dim=-1).square_()
+    return found

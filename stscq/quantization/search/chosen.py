@@ -1,0 +1,84 @@
+"""Nearest entries inside one group an image. Images of many groups share a tile: a group of few costs no overhead."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stscq.quantization.search import tiles
+from stscq.quantization.search.books import Books
+from stscq.quantization.search.settle import first_nearest
+from stscq.quantization.search.tiles import by_book, by_image, error_bound, score
+
+
+class Block(NamedTuple):
+    """Tokens first..last of some images (their numbers) that use the same group."""
+
+    group: int
+    images: Tensor
+    first: int
+    last: int
+
+
+def entries_of_groups(z_e: Tensor, books: Books, group: Tensor) -> Tensor:
+    """B x T: the nearest entries in the group of each image (group: B). z_e: B x T x d."""
+    index = torch.empty(z_e.shape[:2], dtype=torch.int64, device=z_e.device)
+    together: list[Block] = []
+    rows = 0
+    room = torch.empty(0, device=z_e.device)
+    for block in blocks(z_e.shape[1], books.K, group):
+        size = len(block.images) * (block.last - block.first)
+        if rows + size > tiles.BUDGET // books.K and together:
+            room = search_blocks(z_e, books, together, index, room)
+            together, rows = [], 0
+        together.append(block)
+        rows += size
+    if together:
+        search_blocks(z_e, books, together, index, room)
+    return index
+
+
+def blocks(T: int, K: int, group: Tensor) -> Iterator[Block]:
+    """All images, group by group; no block has more scores than a tile may, if it has more than one token."""
+    order = group.argsort(stable=True)
+    groups, counts = group[order].unique_consecutive(return_counts=True)
+    tokens = max(1, min(T, tiles.BUDGET // K))
+    images = max(1, tiles.BUDGET // (K * tokens))
+    for g, run in zip(groups.tolist(), order.split(counts.tolist()), strict=True):
+        for some in run.split(images):
+            for first in range(0, T, tokens):
+                yield Block(g, some, first, min(first + tokens, T))
+
+
+def search_blocks(z_e: Tensor, books: Books, together: list[Block], index: Tensor, room: Tensor) -> Tensor:
+    """Writes the nearest entries into `index`; returns the memory of the scores, for the next time."""
+    parts = [by_book(z_e[block.images, block.first : block.last], books.S) for block in together]
+    sizes = [part.shape[0] * part.shape[1] for part in parts]
+    if len(room) < sum(sizes) * books.K:
+        room = torch.empty(sum(sizes) * books.K, device=z_e.device)
+    scores = room[: sum(sizes) * books.K].view(-1, books.K)
+    reach = []
+    for block, z, out in zip(together, parts, scores.split(sizes), strict=True):
+        place = (block.group, 1, 0, 1) if books.S == 1 else (block.group, 1, block.first, len(z))
+        norms = books.norms(*place)
+        written = out.view(*z.shape[:2], books.K)
+        result = score(z, books.entries(*place), norms, books.metric, written)
+        assert result.data_ptr() == written.data_ptr()
+        reach.append(norms.reach.repeat_interleave(z.shape[1]))
+    z = torch.cat([part.flatten(0, 1) for part in parts])
+    bound = error_bound(torch.linalg.vector_norm(z, dim=-1), torch.cat(reach), books.d, books.metric)
+
+    def locate(rows: Tensor) -> tuple[Tensor, Tensor]:
+        groups, of = [], []
+        for block, part in zip(together, parts, strict=True):
+            book = torch.arange(len(part), device=z.device) + (block.first if books.S > 1 else 0)
+            of.append(book.repeat_interleave(part.shape[1]))
+            groups.append(torch.full_like(of[-1], block.group))
+        return torch.cat(groups)[rows], torch.cat(of)[rows]
+
+    _, found = first_nearest(scores, bound, z, books, locate)
+    for block, part, i in zip(together, parts, found.split(sizes), strict=True):
+        shape = len(block.images), block.last - block.first
+        index[block.images, block.first : block.last] = by_image(i.view(part.shape[:2]), *shape)
+    return room
