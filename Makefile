@@ -2,6 +2,7 @@
 # make test         set up and run the tests
 # make paper-tiny   the paper profile on tiny sets: published size, two steps a stage (minutes)
 # make provenance   Snakemake and DVC on small projects: every trap, kills, two users (some twenty minutes)
+# make readme       the numbers of README.md from results/demo
 # make lint         style and types
 
 PYTHON ?= python3.11
@@ -12,7 +13,7 @@ CORES ?= all
 # One stamp a lock file: a changed lock makes a new environment, an unchanged one is left alone.
 READY := $(VENV)/.ready-$(firstword $(shell sha256sum requirements.lock pyproject.toml | sha256sum))
 
-.PHONY: reproduce smoke test paper-tiny provenance lint environment
+.PHONY: reproduce smoke test paper-tiny provenance readme lint environment
 .DELETE_ON_ERROR:
 
 reproduce: $(READY)
@@ -29,6 +30,9 @@ paper-tiny: $(READY)
 
 provenance: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m provenance tests/provenance
+
+readme: $(READY)
+	$(BIN)/python -m stscq.report.readme results/demo/tables README.md
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from stscq.report.fairness import common_threshold, group_accuracies, rates
 from stscq.report.figures import FIGURES
 from stscq.report.metrics import metrics
 from stscq.report.published import blocks, published_row
+from stscq.report.readme import filled
 from stscq.report.render import Table, to_latex, to_markdown
 from stscq.report.summary import read_summary
 from stscq.report.table import MAKERS
@@ -142,6 +143,31 @@ def test_rates_at_one_threshold_worked_by_hand():
     assert found[2, 1] == 75
 
 
+def test_bytes_are_those_that_were_written(summary):
+    row = rows_by(summary, "rates", "method", "codebook_size").loc[("token_specific", 8)]
+    assert (row.fixed_bytes, row.coded_bytes, row.file_bytes) == (12, 9, 17)
+    assert row.coding_saves_percent == pytest.approx(25)
+    assert (row.tokens_that_change, row.images_that_change, row.encoded_twice_percent) == (1, 0, 25)
+
+
+def test_classic_codecs_at_equal_accuracy(summary):
+    frame = rows_by(summary, "peers", "codec")
+    row = frame.loc["ours: titok_s, token_specific"]
+    # Halfway between 100 bytes (10 points less) and 400 (10 more), in log bytes: 200.
+    assert row.best_classic_bytes == pytest.approx(200)
+    assert row.ours_over_classic == pytest.approx(17 / 200)
+    assert frame.loc["webp", "smallest_bytes"].tolist() == [40, 40, 40]
+
+
+def test_costs(summary):
+    row = TABLES["cost"](summary).frame.iloc[0]
+    assert (row.storage_mib, row.seconds_per_image) == (482.5, 0.5)
+    assert "a CPU, 1 thread(s), torch 2.13.0" in TABLES["cost"](summary).notes[0]
+    spent = TABLES["training_cost"](summary).frame.set_index(["backbone", "stage"])
+    assert spent.loc[("titok_s", "stage1"), "hours"] == pytest.approx(3 * 36 / 3600)
+    assert spent.loc[("all", "all"), "models"] == 3 * (1 + 2 * 6)
+
+
 def test_empty_cells_say_why(summary):
     imagenet = table.without_runs(TABLES["imagenet"](summary))
     assert imagenet.frame.published_fid.tolist() == [3.91, 2.27]
@@ -265,10 +291,8 @@ def test_runs_are_in_the_order_of_params(summary):
 
 
 def test_readme_shows_the_committed_numbers():
-    """Every row of numbers in the README is a row of the demo's headline table, and all of them are there."""
-    rows = {
-        name: [line for line in (ROOT / name).read_text().splitlines() if line.startswith("| ") and "±" in line]
-        for name in ("README.md", "results/demo/tables/headline.md")
-    }
-    assert rows["README.md"] == rows["results/demo/tables/headline.md"]
-    assert len(rows["README.md"]) > 5
+    text = (ROOT / "README.md").read_text()
+    assert filled(text, ROOT / "results/demo/tables") == text  # else: make readme
+    assert text.count("±") > 20
+    with pytest.raises(DataError, match="marks"):
+        filled("no marks", ROOT / "results/demo/tables")

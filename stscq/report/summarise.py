@@ -4,7 +4,8 @@ python -m stscq.report.summarise --evaluation data/demo/evaluation --models mode
 
 runs.csv: what was run. values.parquet: every measured number, by run, set, protocol and seed. comparisons.csv: paired
 differences between runs. tokens, groups, people, curves.parquet: utilisation a token and a codebook group, whose images
-went to which group, training curves. fairness.csv: rates of groups of people. sheets/BACKBONE.npz: reconstructions.
+went to which group, training curves. fairness.csv: rates of groups of people. peers.csv: classic codecs. cost.csv,
+measured.csv, training_cost.csv: what it costs. sheets/BACKBONE.npz: reconstructions.
 """
 
 import json
@@ -18,9 +19,11 @@ import pandas as pd
 
 from stscq.cli_tools import run as run_command
 from stscq.data.store import open_store
+from stscq.evaluation.peers.frames import peer_points
 from stscq.files import read_log, write_atomically
 from stscq.report.collect import IDENTITY, MEASURES, Evaluations, Run
 from stscq.report.fairness import fairness, router_choices
+from stscq.report.training_cost import read_all, record_files, training_cost
 
 
 def main(
@@ -28,16 +31,20 @@ def main(
     models: Path,
     store: Path,
     cost: Path,
+    measured: Path,
     profile: str,
     seeds: str,
     sets: str,
     variants: str,
+    peers: str,
     out: Path,
+    peer_folder: Path | None = None,
 ) -> None:
     """Writes the files named above, and about.json: profile, seeds, sets, and why measures are missing.
 
     SEEDS, SETS and VARIANTS are JSON, from params.yaml; SETS: `faces` (evaluate_on), `fairness`, and the own sets of
-    backbones by name. STORE: the images of the first set of faces. COST: the folder of stscq.evaluation.count_cost.
+    backbones by name. STORE: the images of the first set of faces. COST, MEASURED: the folders of
+    stscq.evaluation.count_cost and .measure_cost. PEER_FOLDER: the evaluations of the classic codecs PEERS (JSON).
     """
     of = json.loads(sets)
     everybody = Evaluations(evaluation, json.loads(seeds), of["faces"], json.loads(variants))
@@ -48,8 +55,8 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     parts = [faces, *pictures]
     runs = pd.concat([describe(e) for e in parts], ignore_index=True)
-    measured = [*parts, faces._replace(sets=[s for s in of["fairness"] if s not in of["faces"]])]
-    values = pd.DataFrame([row for e in measured for row in all_values(e)])
+    evaluated = [*parts, faces._replace(sets=[s for s in of["fairness"] if s not in of["faces"]])]
+    values = pd.DataFrame([row for e in evaluated for row in all_values(e)])
     runs.to_csv(out / "runs.csv", index=False)
     values.to_parquet(out / "values.parquet")
     pd.DataFrame([row for e in parts for row in comparisons(e)]).to_csv(out / "comparisons.csv", index=False)
@@ -61,7 +68,11 @@ def main(
     (out / "sheets").mkdir(exist_ok=True)
     for backbone in faces.variants:
         np.savez_compressed(out / "sheets" / f"{backbone}.npz", **sheet(faces, backbone, store))  # type: ignore[arg-type]
-    write_atomically(out / "cost.csv", (cost / "cost.csv").read_text(encoding="utf-8"))
+    for file in (cost / "cost.csv", measured / "measured.csv"):
+        write_atomically(out / file.name, file.read_text(encoding="utf-8"))
+    training_cost(read_all(record_files(models))).to_csv(out / "training_cost.csv", index=False)
+    points = peer_points(peer_folder, json.loads(peers), faces.sets, faces.seeds) if peer_folder else pd.DataFrame()
+    points.to_csv(out / "peers.csv", index=False)
     about = {"profile": profile, "seeds": faces.seeds, "sets": of, "missing": missing(everybody, of)}
     write_atomically(out / "about.json", json.dumps(about, indent=1) + "\n")
 
@@ -97,6 +108,8 @@ def all_values(e: Evaluations) -> Iterator[dict[str, Any]]:
             found = whole["selections"][run.selection]
             if run.selection == "cr":
                 found |= {"nn_cr_agreement": whole["nn_cr_agreement"]}
+            else:
+                found |= {f"batch_{name}": value for name, value in whole["batch_1_and_64"].items()}
             yield from number_rows(run, seed, image_set, found)
         if "protocols" in found:  # otherwise pictures that are no faces
             original = e.original(seed, image_set)

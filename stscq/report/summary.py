@@ -79,7 +79,9 @@ class Summary(NamedTuple):
         path = self.folder / name
         if not path.is_file():
             raise DataError(f"{path}: missing; run the rule summarise")
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path) if path.stat().st_size > 1 else pd.DataFrame()  # a file of no columns is a line end
 
 
 def run_of(row: Any) -> Run:

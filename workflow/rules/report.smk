@@ -4,7 +4,8 @@ OWN_SETS = {name: b["evaluate_on"] for name, b in BACKBONES.items() if "evaluate
 TABLES = [
     *("headline", "main", "per_dataset_accuracy", "per_dataset_ids", "seeds", "selection_at_inference"),
     *("selection_in_training", "groups_sweep", "token_utilisation", "dataset_utilisation", "group_use", "fairness"),
-    *("ibq", "image_quality", "imagenet", "other_face_codecs", "cost", "training_cost", "variants", "claims"),
+    *("ibq", "image_quality", "imagenet", "rates", "peers", "other_face_codecs", "cost", "training_cost", "variants"),
+    *("claims",),
 ]
 FIGURES = [
     *("rate_accuracy", "rate_ids", "utilisation_tokens", "utilisation_groups", "router_choices", "router_people"),
@@ -13,7 +14,7 @@ FIGURES = [
 ]
 SUMMARY = [
     *("about.json", "runs.csv", "values.parquet", "comparisons.csv", "tokens.parquet", "groups.parquet"),
-    *("people.parquet", "fairness.csv", "curves.parquet", "cost.csv"),
+    *("people.parquet", "fairness.csv", "curves.parquet", "peers.csv", "cost.csv", "measured.csv", "training_cost.csv"),
     *(f"sheets/{name}.npz" for name in BACKBONES if name not in OWN_SETS),
 ]
 
@@ -42,13 +43,21 @@ def training_logs():
     return sorted({f"{MODELS}/{folder}/seed{seed}/log.jsonl" for folder in folders for seed in SEEDS})
 
 
+def training_records():
+    """Of all stages: what they took."""
+    return [f"{Path(log).parent}/{Path(log).parts[3]}.run.json" for log in training_logs()]
+
+
 rule summarise:
     input:
         store=store_of(config["evaluate_on"][0]),
         original=originals(),
         evaluations=evaluated(),
         logs=training_logs(),
+        records=training_records(),
         cost=files(f"{DATA}/cost", ["cost.csv"]),
+        measured=files(f"{DATA}/measured_cost", ["measured.csv"]),
+        peers=[path for path in peer_outputs() if not path.endswith(".run.json")],
     output:
         files(f"{DATA}/summary", [*SUMMARY, "summarise.run.json"]),
     params:
@@ -57,6 +66,8 @@ rule summarise:
         models=MODELS,
         store=folder_of("store"),
         cost=folder_of("cost"),
+        measured=folder_of("measured"),
+        peers=f"--peer-folder {DATA}/peers" if PEERS else "",
         out=subpath(output[0], parent=True),
         flags=flags(
             {
@@ -64,13 +75,15 @@ rule summarise:
                 "seeds": SEEDS,
                 "sets": {"faces": config["evaluate_on"], "fairness": config["fairness_on"], **OWN_SETS},
                 "variants": {name: b["variants"] for name, b in BACKBONES.items()},
+                "peers": PEERS,
             }
         ),
     log:
         f"logs/{PROFILE}/summarise.log",
     shell:
         "{PYTHON} -m stscq.report.summarise --evaluation {params.evaluation} --models {params.models}"
-        " --store {params.store} --cost {params.cost} {params.flags} --out {params.out} &> {log}"
+        " --store {params.store} --cost {params.cost} --measured {params.measured} {params.peers} {params.flags}"
+        " --out {params.out} &> {log}"
 
 
 rule table:

@@ -1,13 +1,13 @@
 """Tables of a run beside the published numbers: name of the file -> what makes it.
 
-A name that is a block of published.yaml is that table of the paper; headline, variants and group_use are ours.
+A name that is a block of published.yaml is that table of the paper; the others are ours.
 """
 
 from collections.abc import Callable
 
 from stscq.report.render import Table
 from stscq.report.summary import Summary
-from stscq.report.tables import codebooks, costs, identity, people, pictures
+from stscq.report.tables import codebooks, costs, identity, people, pictures, rates
 
 TABLES: dict[str, Callable[[Summary], Table]] = {
     "headline": identity.headline,
@@ -25,6 +25,8 @@ TABLES: dict[str, Callable[[Summary], Table]] = {
     "ibq": identity.ibq,
     "image_quality": pictures.image_quality,
     "imagenet": pictures.imagenet,
+    "rates": rates.rates,
+    "peers": rates.peers,
     "other_face_codecs": identity.other_face_codecs,
     "cost": costs.cost,
     "training_cost": costs.training_cost,

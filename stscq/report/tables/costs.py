@@ -1,26 +1,50 @@
 """Tables about what it costs."""
 
-from stscq.report.published import errata, published_rows
+import pandas as pd
+
+from stscq.report.published import errata
 from stscq.report.render import Table
 from stscq.report.summary import Summary
 
 
 def cost(s: Summary) -> Table:
-    notes = [
-        "Counted from our modules at published size; no weights are needed.",
-        "storage: float32 MiB of encoder, codebooks that are searched (NN: all groups, CR: one) and router.",
+    """Counted, and measured on the machine that ran this profile; the search is the paper's NN or CR."""
+    keys = ["backbone", "method", "codebooks"]
+    measured = s.frame("measured.csv")
+    where = measured.dropna(subset=["device"])
+    frame = s.frame("cost.csv").merge(
+        measured.drop(columns=["device", "threads", "torch"]), on=keys, how="left", validate="one_to_one"
+    )
+    notes = []
+    if len(where):
+        machines = where[["device", "threads", "torch"]].drop_duplicates().astype({"threads": int})
+        said = "; ".join(f"{m.device}, {m.threads} thread(s), torch {m.torch}" for m in machines.itertuples())
+        notes.append(f"Seconds and memory were measured on: {said}; with random weights, one image at a time.")
+    notes += [
+        "encode_seconds: encoder and search; seconds_per_image: with the decoder; medians. sender_peak_mib, peak_mib: "
+        "largest resident memory (on GPUs allocated memory) of a process that encodes, and of one that decodes as "
+        "well, above what torch itself takes. published: on a V100. not_measured: why a cell is empty.",
+        "Counted on our modules at published size: storage: float32 MiB of encoder, codebooks that are searched (NN: "
+        "all groups, CR: one) and router; parameters: how many numbers, codebooks and router of all groups.",
+        "corrected: the published storage without the erratum below.",
         *errata("cost"),
         "MACs: multiply-accumulates of encoder and decoders for one image, attention included, codebook search apart. "
         "The paper's column is headed FLOPs; the public definitions give 157.6, 115.6 and 277.3 G, as ours do.",
     ]
-    return Table("cost", "Cost at the edge, at published size", s.frame("cost.csv"), notes)
+    return Table("cost", "Cost at the edge, at published size", frame, notes, digits=4)
 
 
 def training_cost(s: Summary) -> Table:
-    printed = published_rows("training_cost")
-    return Table(
-        "training_cost",
-        "Cost of training",
-        printed.rename(columns=lambda c: c if c == "what" else f"published_{c}"),
-        [],
-    )
+    notes = [
+        "seconds: of one model, mean (seconds_std over models); hours: of all models of a row together, one job after "
+        "the other. continued: models whose training went on after a kill, so that part of their seconds is an "
+        "estimate.",
+        "Tokenizers of this profile's sizes on this profile's machine; the published hours are those of the paper's "
+        "sizes.",
+    ]
+    return Table("training_cost", "Cost of training", with_whole_numbers(s.frame("training_cost.csv")), notes)
+
+
+def with_whole_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """Counts beside empty cells, which CSV turned into floats."""
+    return frame.convert_dtypes(convert_string=False, convert_floating=False)

@@ -1,0 +1,97 @@
+"""Tables about bytes: what is really written, and what classic codecs need for the same."""
+
+from typing import Any
+
+import pandas as pd
+
+from stscq.evaluation.peers.frames import against_classic_by_seed, peer_means
+from stscq.report.collect import Run
+from stscq.report.render import Table, summary_columns
+from stscq.report.summary import Summary
+from stscq.report.tables.cells import SEEDS_NOTE, mean, measured, routed_or_single, rows_of
+
+WAYS = ("fixed", "coded", "file")
+
+
+def rates(s: Summary) -> Table:
+    """Fixed-length payload, coded payload, whole file; and how stable symbols are against the batch size."""
+    rows = []
+    for run, row in rows_of(s.faces()):
+        written: dict[str, float] = {}
+        for way in WAYS:
+            written |= measured(s, run, [f"{way}_bytes"])
+        written |= {f"{way}_bpp": mean(s, run, f"{way}_bpp") or float("nan") for way in WAYS}
+        fixed, coded = mean(s, run, "fixed_bytes"), mean(s, run, "coded_bytes")
+        saved = None if fixed is None or coded is None else 100 * (1 - coded / fixed)
+        rows.append(
+            {
+                "backbone": run.backbone, "method": row.method, "selection": run.selection, "codebooks": row.M,
+                "codebook_size": row.K, "bits": row.bits, "bpp": row.bpp, **written, "coding_saves_percent": saved,
+                "tokens_that_change": mean(s, run, "batch_tokens"), "groups_that_change": mean(s, run, "batch_groups"),
+                "images_that_change": mean(s, run, "batch_kept"),
+                "encoded_twice_percent": percent(mean(s, run, "batch_near_ties")),
+            }
+        )  # fmt: skip
+    notes = [
+        SEEDS_NOTE,
+        "bits: T log2 K + log2 M; bpp: bits a pixel of them. Bytes an image, measured on what is written: fixed, "
+        "coded: the payload in fixed length, or range-coded with counts of the training people; file: the shorter of "
+        "the two with its header of 8 bytes. coding_saves_percent: of the fixed-length payload.",
+        "tokens_that_change, groups_that_change: among 64 images (mean over seeds), indices that differ between "
+        "batches of 1 and of 64 when nothing is done about it. images_that_change: those whose files differ all the "
+        "same; near ties are encoded a second time, alone, so that it is none: encoded_twice_percent of the images.",
+    ]
+    return Table("rates", "Bytes really written", pd.DataFrame(rows), notes)
+
+
+def percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def by_seed(s: Summary, run: Run) -> pd.DataFrame:
+    """bytes of the whole file and accuracy, a row a seed."""
+    columns = {"bytes": s.measured(run, "file_bytes"), "mean_acc": s.measured(run, "mean_acc")}
+    return pd.DataFrame({"seed": s.seeds, **columns}).assign(**run._asdict())
+
+
+def as_people_use_it(row: Any) -> bool:
+    """Of a row of `Summary.runs`: a codec that stands for a published one, its groups chosen by its router."""
+    return row.method != "global_plain" and not pd.isna(row.published_M) and routed_or_single(row)
+
+
+def peers(s: Summary) -> Table:
+    """Classic codecs at their operating points; then ours, and what the best classic codec needs to verify as well."""
+    points = s.frame("peers.csv")
+    if points.empty:
+        return Table("peers", TITLE, pd.DataFrame(), [])
+    columns = ["codec", "colour", "scale", "quality", "file_bytes", "file_bpp", "mean_acc", "mean_acc_std", "ids",
+               "ids_centred", "psnr", "smallest_bytes", "smallest_bytes_full_size"]  # fmt: skip
+    classic = peer_means(points).rename(columns={"bytes": "file_bytes", "bpp": "file_bpp"})[columns]
+    ours = [run for run, row in rows_of(s.faces()) if as_people_use_it(row)]
+    compared = against_classic_by_seed(pd.concat([by_seed(s, run) for run in ours]), points, Run._fields)
+    rows = []
+    for run, row in zip(ours, compared.itertuples(), strict=True):
+        rows.append(
+            {
+                "codec": f"ours: {run.backbone}, {run.variant}", "file_bytes": row.bytes,
+                **{name: mean(s, run, name) for name in ("file_bpp", "ids", "ids_centred", "psnr")},
+                **summary_columns("mean_acc", s.measured(run, "mean_acc")),
+                "best_classic": row.classic_codec, "best_classic_bytes": row.classic_bytes, "where": row.classic_where,
+                "ours_over_classic": row.ours_over_classic, "ratio_low": row.ratio_low, "ratio_high": row.ratio_high,
+            }
+        )  # fmt: skip
+    frame = pd.concat([classic.astype({"quality": str}), pd.DataFrame(rows)], ignore_index=True)
+    notes = [
+        "Means over seeds (± standard deviation). Whole files, headers included, of the same aligned test faces. "
+        "scale: of the side before encoding; the decoded picture is enlarged again. Operating points were chosen by "
+        "rate and by people who are tested in no seed. smallest_bytes: the smallest file that the codec makes of "
+        "these faces at any scale, and without shrinking (full_size): below that it cannot encode at all.",
+        "best_classic_bytes: what the best classic codec needs for the same verification accuracy, linear in log "
+        "bytes between its points (where: between), or its smallest point, if that already verifies better (smallest: "
+        "the ratio is then an upper bound on what is shown, not a saving at equal accuracy). ratio_low, ratio_high: "
+        "of single seeds.",
+    ]
+    return Table("peers", TITLE, frame, notes)
+
+
+TITLE = "Classic codecs on the same faces"
