@@ -1,0 +1,199 @@
+"""What a better model of the symbols would save: bits an image of the test people, from the training people's symbols.
+
+python -m stscq.evaluation.symbol_models --codec models/demo/titok_s/stage3/token_specific/seed1 --store data/demo/faces
+    --split data/demo/splits/seed1/index.parquet --original ...
+    --out data/demo/symbols/titok_s/token_specific/test/seed1
+"""
+
+import json
+from math import isqrt
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from stscq.cli_tools import run
+from stscq.codec.packing import payload_bits
+from stscq.codec.symbol_models import (
+    MODELS,
+    Neighbours,
+    Strengths,
+    Symbols,
+    Tables,
+    bits,
+    context_of,
+    empirical_bits,
+    fit_neighbours,
+    mixture_weights,
+    probabilities,
+    tables,
+)
+from stscq.data.store import open_store
+from stscq.device import own_device
+from stscq.evaluation.evaluate import pairs_of
+from stscq.evaluation.reconstruct import encode
+from stscq.evaluation.statistics import paired_bootstrap
+from stscq.files import write_atomically
+from stscq.training.encode import sample_rows
+from stscq.training.tokenizer_io import Codec, load_codec
+
+MOST = 2048
+"""Images of either side: a sample of larger sets."""
+HELD_OUT = 4
+"""One in so many training people chooses strengths and weights."""
+STRENGTHS = (0.5, 2.0, 8.0, 32.0, 128.0, 512.0)
+RIDGES = (0.03, 0.3, 3.0)
+SHARPNESS = (0.0, 0.004, 0.016, 0.06, 0.125, 0.25, 0.5, 1.0, 2.0)
+"""In units of one over the variance of a channel."""
+
+
+def main(codec: Path, store: Path, split: Path, original: Path, out: Path) -> None:
+    """Writes OUT/metrics.json (bits an image and % of fixed length under each model) and OUT/images.parquet (bits of
+    each test image under each).
+
+    Groups are those of the router (CR) where there is one, else the nearest (NN). SPLIT says who trains (all of STORE
+    where it has no such column); ORIGINAL, the evaluation of the uncompressed images, who is tested.
+    """
+    trained, recipe = load_codec(codec, own_device())
+    M, K = trained.codebooks.M, trained.codebooks.K
+    family = json.loads(recipe["model"])["family"]
+    context = context_of(trained.tokenizer.T, None if family == "titok" else isqrt(trained.tokenizer.T))
+    index = pd.read_parquet(split)
+    known = sample_rows(index.index[index.split == "train"].to_numpy(), seed=0, most=MOST)
+    pairs, _ = pairs_of(original)
+    tested = sample_rows(np.unique(pairs[["a", "b"]]), seed=0, most=MOST)
+    faces = open_store(store)
+    training, test = (symbols_of(trained, faces.images, rows) for rows in (known, tested))
+    books = books_of(trained)
+    fitted = fit(training, index.identity.to_numpy()[known], books, context)
+    probability = probabilities(test, books, fitted.tables, fitted.neighbours)
+    of_group = -np.log2(fitted.tables.group_choice[test.group])
+    length = dict(zip(MODELS, bits(probability), strict=True))
+    length["mixture"] = bits(np.tensordot(fitted.weights, probability, 1))
+    fixed = float(payload_bits(trained.tokenizer.T, K, M))
+    length = {name: own + (np.log2(M) if name == "fixed" else of_group) for name, own in length.items()}
+    identity = faces.index.identity.to_numpy()[tested]
+    frame = pd.concat(
+        pd.DataFrame({"row": tested, "identity": identity, "model": name, "bits": own}) for name, own in length.items()
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(out / "images.parquet", index=False)
+    metrics = {
+        "training_images": len(known),
+        "images": len(tested),
+        "fixed_bits": fixed,
+        "models": {name: summary(own, fixed, identity) for name, own in length.items()},
+        "oracle_position": {"bits": empirical_bits(test, M, K), "achievable": False},
+        "strengths": fitted.strengths._asdict(),
+        "ridge": fitted.ridge,
+        "sharpness": fitted.neighbours.sharpness,
+        "weights": dict(zip(MODELS, fitted.weights.tolist(), strict=True)),
+    }
+    write_atomically(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+
+
+def symbols_of(codec: Codec, images: np.ndarray, rows: np.ndarray) -> Symbols:
+    assignment, _ = encode(codec, images, rows, "nn" if codec.router is None else "cr")
+    with torch.no_grad():
+        z = codec.codebooks.lookup(type(assignment)(*(part.to(codec.tokenizer.device) for part in assignment)))
+    return Symbols(assignment.group.numpy(), assignment.index.numpy(), z.cpu().numpy())
+
+
+def books_of(codec: Codec) -> np.ndarray:
+    """M x T x K x d as the decoder takes them; a shared book stands for every token."""
+    M, K, T = codec.codebooks.M, codec.codebooks.K, codec.tokenizer.T
+    weight = codec.codebooks.weight.detach().cpu()
+    if codec.codebooks.metric == "cosine":
+        weight = torch.nn.functional.normalize(weight, dim=-1)
+    return weight.expand(M, T, K, weight.shape[-1]).numpy()
+
+
+class Fitted(NamedTuple):
+    strengths: Strengths
+    tables: Tables
+    ridge: float
+    neighbours: Neighbours
+    weights: np.ndarray
+
+
+def fit(training: Symbols, identity: np.ndarray, books: np.ndarray, context: list[list[int]]) -> Fitted:
+    """Strengths, ridge, sharpness and mixture weights by held-out training people; then all of them are counted.
+
+    identity: N, of the training images.
+    """
+    people = np.unique(identity)
+    held = np.isin(identity, people[HELD_OUT - 1 :: HELD_OUT])
+    if held.all() or not held.any():  # fewer people than that
+        held = np.arange(len(identity)) % HELD_OUT == 0
+    counted, judge = training.take(np.flatnonzero(~held)), training.take(np.flatnonzero(held))
+    M, K = books.shape[0], books.shape[2]
+    strengths = choose_strengths(counted, judge, M, K)
+    ridge, sharpness = choose_neighbours(counted, judge, books, tables(counted, M, K, strengths), context)
+    weights = mixture_weights(
+        probabilities(
+            judge,
+            books,
+            tables(counted, M, K, strengths),
+            fit_neighbours(counted.z, context, ridge, sharpness),
+        )
+    )
+    return Fitted(
+        strengths,
+        tables(training, M, K, strengths),
+        ridge,
+        fit_neighbours(training.z, context, ridge, sharpness),
+        weights,
+    )
+
+
+def choose_strengths(counted: Symbols, judge: Symbols, M: int, K: int) -> Strengths:
+    """One after the other, coarsest first, each by the length of the held-out symbols under its own model."""
+    token = np.arange(judge.index.shape[1])
+
+    def length(name: str, strengths: Strengths) -> float:
+        found = tables(counted, M, K, strengths)
+        chosen = {
+            "pooled": found.pooled[judge.index],
+            "position": found.position[token, judge.index],
+            "group": found.group[judge.group[:, None], judge.index],
+            "group_position": found.group_position[judge.group[:, None], token, judge.index],
+        }
+        return float(bits(chosen[name]).mean())
+
+    strengths = Strengths(*[STRENGTHS[0]] * 4)
+    for name in Strengths._fields:
+        tried = [strengths._replace(**{name: strength}) for strength in STRENGTHS]
+        strengths = min(tried, key=lambda one, name=name: length(name, one))  # type: ignore[misc]
+    return strengths
+
+
+def choose_neighbours(
+    counted: Symbols, judge: Symbols, books: np.ndarray, found: Tables, context: list[list[int]]
+) -> tuple[float, float]:
+    """Ridge and sharpness with the shortest held-out symbols; a sharpness of 0 means that neighbours do not help."""
+    scale = 1 / max(float((counted.z - counted.z.mean(0)).var()), 1e-12)
+    place = MODELS.index("neighbours")
+    best = (np.inf, RIDGES[0], 0.0)
+    for ridge in RIDGES:
+        one = fit_neighbours(counted.z, context, ridge, 0.0)
+        for sharpness in SHARPNESS:
+            own = one._replace(sharpness=sharpness * scale)
+            length = float(bits(probabilities(judge, books, found, own)[place]).mean())
+            best = min(best, (length, ridge, own.sharpness))
+    return best[1], best[2]
+
+
+def summary(own: np.ndarray, fixed: float, identity: np.ndarray) -> dict[str, Any]:
+    """Mean bits an image, % of fixed length, and the saving in bits with its 95 % interval over people."""
+    difference = pd.DataFrame(
+        {"value": fixed - own, "first": identity, "second": identity, "stratum": "", "weight": 1.0}
+    )
+    saved = paired_bootstrap(difference)
+    mean = float(own.mean())
+    return {"bits": mean, "percent": 100 * mean / fixed, "saved": fixed - mean, "low": saved.low, "high": saved.high}
+
+
+if __name__ == "__main__":
+    run(main)

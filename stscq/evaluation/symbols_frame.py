@@ -1,0 +1,72 @@
+"""Bits an image under each model of the symbols, as a tidy table."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from stscq.evaluation.statistics import paired_bootstrap
+
+MODELS = ("fixed", "pooled", "position", "group", "group_position", "neighbours", "mixture")
+
+
+def symbols_frame(
+    folder: Path, runs: Sequence[tuple[str, str]], sets: Sequence[str], seeds: Sequence[int]
+) -> pd.DataFrame:
+    """A row for each (backbone, variant) of `runs`, set, seed and model: bits an image, and % of fixed length.
+
+    Reads FOLDER/BACKBONE/VARIANT/SET/seedN/metrics.json. `oracle_position` is no model: the entropy of each token on
+    the test images themselves, below which nothing comes that knows only the position.
+    """
+    rows = []
+    for backbone, variant in runs:
+        for image_set in sets:
+            for seed in seeds:
+                path = folder / backbone / variant / image_set / f"seed{seed}" / "metrics.json"
+                found = json.loads(path.read_text(encoding="utf-8"))
+                length = {name: found["models"][name]["bits"] for name in MODELS}
+                length["oracle_position"] = found["oracle_position"]["bits"]
+                common = {"backbone": backbone, "variant": variant, "set": image_set, "seed": seed}
+                rows += [
+                    {**common, "model": name, "bits": bits, "percent": 100 * bits / found["fixed_bits"]}
+                    for name, bits in length.items()
+                ]
+    return pd.DataFrame(rows)
+
+
+def symbols_means(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row a (backbone, variant): means over sets and seeds, fixed_bits and a column of % for each model."""
+    pairs = frame.pivot_table(index=["backbone", "variant"], columns="model", values=["bits", "percent"], sort=False)
+    percent = pairs["percent"][[*MODELS[1:], "oracle_position"]].add_suffix("_percent")
+    return pd.concat([pairs["bits"]["fixed"].rename("fixed_bits"), percent], axis=1).reset_index()
+
+
+def symbols_saved(
+    folder: Path, run: tuple[str, str], sets: Sequence[str], seeds: Sequence[int], model: str, baseline: str
+) -> pd.DataFrame:
+    """One row: bits an image that `model` saves over `baseline`, with its 95 % bootstrap interval over test people.
+
+    All sets and seeds together, from images.parquet.
+    """
+    frames = []
+    for image_set in sets:
+        for seed in seeds:
+            images = pd.read_parquet(folder / run[0] / run[1] / image_set / f"seed{seed}" / "images.parquet")
+            wide = images.pivot(index=["row", "identity"], columns="model", values="bits").reset_index()
+            person = image_set + "/" + wide.identity.astype(str)
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "value": wide[baseline] - wide[model],
+                        "first": person,
+                        "second": person,
+                        "stratum": image_set,
+                        "weight": 1 / len(wide),
+                    }
+                )
+            )
+    saved = paired_bootstrap(pd.concat(frames))
+    return pd.DataFrame(
+        [{"backbone": run[0], "variant": run[1], "model": model, "baseline": baseline, **saved._asdict()}]
+    )

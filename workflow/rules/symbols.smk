@@ -1,0 +1,38 @@
+# What better models of the symbols would save, for every variant that is evaluated on faces.
+
+SYMBOLS = [(name, v) for name, b in BACKBONES.items() if "evaluate_on" not in b for v in b["variants"]]
+
+
+rule model_symbols:
+    input:
+        store=files(FACES, STORE),
+        split=rules.prepare_split.output.index,
+        original=files(f"{DATA}/evaluation/original/test/seed{{seed}}", ORIGINAL),
+        codec=trained,
+    output:
+        files(
+            f"{DATA}/symbols/{{backbone}}/{{variant}}/test/seed{{seed}}",
+            ["metrics.json", "images.parquet", "symbol_models.run.json"],
+        ),
+    params:
+        code=code("evaluation.symbol_models"),
+        store=FACES,
+        original=folder_of("original"),
+        codec=folder_of("codec"),
+        out=subpath(output[0], parent=True),
+    log:
+        f"logs/{PROFILE}/model_symbols/{{backbone}}/{{variant}}/seed{{seed}}.log",
+    shell:
+        "{PYTHON} -m stscq.evaluation.symbol_models --codec {params.codec} --store {params.store} --split {input.split}"
+        " --original {params.original} --out {params.out} &> {log}"
+
+
+def symbol_outputs():
+    """Of the test people of the split; a profile without any has none."""
+    if "test" not in config["evaluate_on"]:
+        return []
+    return [
+        path
+        for name, variant in SYMBOLS
+        for path in expand(rules.model_symbols.output, backbone=name, variant=variant, seed=SEEDS)
+    ]
