@@ -1,6 +1,12 @@
-# What better models of the symbols would save, for every variant that is evaluated on faces.
+# What better models of the symbols would save: the global variant, and those with int8 books.
 
-SYMBOLS = [(name, v) for name, b in BACKBONES.items() if "evaluate_on" not in b for v in b["variants"]]
+SYMBOLS = [
+    (name, variant)
+    for name, b in BACKBONES.items()
+    if "evaluate_on" not in b
+    for variant, v in b["variants"].items()
+    if v["shared"] or (name, variant) in INT8
+]
 
 
 rule model_symbols:
