@@ -91,12 +91,12 @@ def against_classic(ours: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
 def against_classic_by_seed(ours: pd.DataFrame, points: pd.DataFrame, key: Iterable[str]) -> pd.DataFrame:
     """`ours`, a row for each seed (columns seed, bytes, mean_acc and those of `key`) -> its means over seeds, compared.
 
-    The comparison is of the means; ratio_low and ratio_high are the least and largest ratio of any one seed, in which
-    the same people are behind both sides. NaN where some seed is beyond every classic codec.
+    The comparison is of the means of the same seeds; ratio_low and ratio_high are the least and largest ratio of any
+    one seed, in which the same people are behind both sides. NaN where some seed is beyond every classic codec.
     """
     key = list(key)
     means = ours.groupby(key, sort=False)[["bytes", "mean_acc"]].mean().reset_index()
-    compared = against_classic(means, peer_means(points))
+    compared = against_classic(means, peer_means(points[points.seed.isin(ours.seed)]))
     each = pd.concat(
         against_classic(own, points[points.seed == seed].groupby(["codec", "name"])[MEASURED].mean().reset_index())
         for seed, own in ours.groupby("seed")
