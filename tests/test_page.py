@@ -16,10 +16,11 @@ from stscq.report.page_parts import cell, common_folder, inputs_of, making, nume
 from stscq.report.published import blocks
 from tests.conftest import ROOT
 
-CLAIMS = """claim,statistic,low,high,p,verdict
-Tokens <b>gain</b>,1.5,0.5,2.5,0.01,holds
-Bits fall,-0.1,-1.0,0.8,0.8,does not hold
-Groups are alike,,,,,not testable here
+CLAIMS = """number,claim,where,statistic,value,low,high,p,verdict,why
+1,Tokens <b>gain</b>,,,,,,,holds,1 of 1 parts hold
+1,,ibq,mean_acc,1.5,0.5,2.5,0.01,holds,the interval is above 0
+2,Bits fall,,,,,,,does not hold,0 of 2 parts hold
+3,Groups are alike,,,,,,,not testable here,no such runs
 """
 RECORD = {
     "module": "stscq.report.tables",
@@ -70,7 +71,7 @@ def test_claims_errata_and_their_words(results):
     text = made(results)
     assert "Does not hold: 1; Holds: 1; Not testable here: 1." in text
     assert "Tokens &lt;b&gt;gain&lt;/b&gt;" in text
-    assert "1.5 [0.5, 2.5], p = 0.01" in text
+    assert "0 of 2 parts hold" in text
     words = html.unescape(text)
     found = [e for block in blocks().values() if isinstance(block, dict) for e in block.get("errata", [])]
     assert len(found) >= 4

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -66,7 +66,7 @@ class Claim(NamedTuple):
     verdict: str
     css: str
     symbol: str
-    numbers: str
+    why: str
 
 
 class Erratum(NamedTuple):
@@ -174,21 +174,15 @@ def by_category(items: Sequence[Item]) -> dict[str, list[Item]]:
 
 
 def read_claims(file: Path) -> list[Claim]:
-    """From claims.csv: claim, statistic, low, high, p, verdict; none where it is not there."""
+    """From claims.csv, the rows of whole claims, not of their parts; none where it is not there."""
     if not file.exists():
         return []
     frame = pd.read_csv(file, dtype=str, keep_default_na=False)
     return [
-        Claim(row["claim"], row["verdict"], *VERDICTS.get(row["verdict"], UNTESTED), numbers_of(row))
+        Claim(row["claim"], row["verdict"], *VERDICTS.get(row["verdict"], UNTESTED), row["why"])
         for row in frame.to_dict("records")
+        if row["claim"]
     ]
-
-
-def numbers_of(row: Mapping[Any, str]) -> str:
-    """1.5 [0.5, 2.5], p = 0.01: as many of them as there are."""
-    interval = f"[{row['low']}, {row['high']}]" if row.get("low") and row.get("high") else ""
-    p = f"p = {row['p']}" if row.get("p") else ""
-    return ", ".join(part for part in (f"{row.get('statistic', '')} {interval}".strip(), p) if part)
 
 
 def errata() -> list[Erratum]:
