@@ -25,6 +25,7 @@ from stscq.report.page_parts import (
     ENDING,
     Inputs,
     Making,
+    Picture,
     Shown,
     inputs_of,
     load_record,
@@ -56,7 +57,7 @@ class Item(NamedTuple):
     links: Mapping[str, str]
     inputs: Sequence[Inputs]
     shown: Shown | None
-    image: str | None
+    image: Picture | None
 
 
 class Claim(NamedTuple):
@@ -138,7 +139,7 @@ def item(
     title: str,
     links: Mapping[str, Path],
     shown: Shown | None = None,
-    image: str | None = None,
+    image: Picture | None = None,
 ) -> Item:
     about = entry(kind, file.stem)
     record = read_record(file.parent, file.stem)

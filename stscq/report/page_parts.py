@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 from markdown_it import MarkdownIt
+from PIL import Image
 
 from stscq.errors import DataError
 
@@ -18,6 +19,8 @@ ENDING = ".run.json"
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 INTERVAL = re.compile(r"^(?P<value>[-+]?[\d.]+(?: ± [\d.]+)?)(?P<interval> \[.*)$")
 NUMBER = re.compile(r"^[-+−]?\d")
+INCH, WIDTH = 110, 640
+"""CSS pixels: a little larger than printed; and of figures that do not say."""
 MEDIA = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
@@ -36,6 +39,13 @@ class Shown(NamedTuple):
     numeric: Sequence[bool]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str]
+
+
+class Picture(NamedTuple):
+    """uri: the file itself, as data; width: in CSS pixels, of which a figure gets at most what the page has."""
+
+    uri: str
+    width: int
 
 
 class Inputs(NamedTuple):
@@ -84,12 +94,17 @@ def numeric_columns(rows: Sequence[Sequence[str]]) -> list[bool]:
     return [all(map(is_number, column)) for column in zip(*rows, strict=True)]
 
 
-def picture(folder: Path, name: str) -> str:
-    """A figure as a data URI, of the smaller of its files."""
+def picture(folder: Path, name: str) -> Picture:
+    """A figure, of the smaller of its files; as wide as it would be printed where its PNG says so."""
     found = [folder / f"{name}{ending}" for ending in MEDIA if (folder / f"{name}{ending}").exists()]
     smallest = min(found, key=lambda file: file.stat().st_size)
     data = base64.b64encode(smallest.read_bytes()).decode()
-    return f"data:{MEDIA[smallest.suffix]};base64,{data}"
+    width = WIDTH
+    png = folder / f"{name}.png"
+    if png in found:
+        with Image.open(png) as image:
+            width = round(INCH * image.width / float(image.info.get("dpi", (INCH, INCH))[0]))
+    return Picture(f"data:{MEDIA[smallest.suffix]};base64,{data}", width)
 
 
 def read_record(folder: Path, name: str) -> tuple[Path, Mapping[str, Any]] | None:
