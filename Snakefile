@@ -12,12 +12,16 @@ from stscq.errors import ParamsError, StscqError
 from stscq.provenance.code import code_fingerprint
 from stscq.provenance.jobs import INNER
 from stscq.provenance.reconcile import reconcile, remember
+from stscq.report.contents import entry
 from stscq.weights.manifest import manifest, needed
 
 min_version("9.0")
 
 
 configfile: "params.yaml"
+
+
+report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"

@@ -16,9 +16,10 @@ none,original,,,98.5,1.0,97.0,100.0,,,
 ibq,global,16.0,0.0625,81.0,1.0,79.0,83.0,20.0,0.8403,1.0
 ibq,token_specific,16.0,0.0625,80.0,2.0,76.0,84.0,21.0,0.8545,2.0
 """
-CLAIMS = """claim,statistic,low,high,p,verdict
-more is better,1.5,0.5,2.5,0.01,holds
-less is better,0.1,-1.0,1.2,0.8,does not hold
+CLAIMS = """number,claim,where,statistic,value,low,high,p,verdict,why
+1,more is better,,,,,,,holds,all parts hold
+1,,ibq,mean_acc,1.5,0.5,2.5,0.01,holds,above 0
+2,,ibq,mean_acc,0.1,-1.0,1.2,0.8,does not hold,around 0
 """
 
 
@@ -46,7 +47,7 @@ def test_equal_folders_do_not_differ(folders):
     found = compare(*folders)
     assert found.differences == []
     assert found.tables == 2
-    assert found.cells == 3 * 4 + 2 * 2  # bpp, mean_acc, psnr, published_ids; statistic, verdict
+    assert found.cells == 3 * 4 + 3 * 2  # bpp, mean_acc, psnr, published_ids; value, verdict
     assert found.not_compared == 3
 
 
@@ -66,9 +67,9 @@ def test_equal_folders_do_not_differ(folders):
         ("main", "79.0,83.0", ",", ["main: ibq, global, 16: mean_acc: 81.0 [79, 83] -> 81.0"]),
         ("main", "8545,2.0", "8545,9.0", []),  # a time
         ("main", "16.0", "16", []),  # the same size, written otherwise
-        ("claims", "1.5,0.5,2.5", "4.0,3.0,5.0", ["claims: more is better: statistic: 1.5 [0.5, 2.5] -> 4.0 [3, 5]"]),
+        ("claims", "1.5,0.5,2.5", "4.0,3.0,5.0", ["claims: 1, ibq, mean_acc: value: 1.5 [0.5, 2.5] -> 4.0 [3, 5]"]),
         ("claims", "0.01,holds", "0.04,not testable here",
-         ["claims: more is better: verdict: holds -> not testable here"]),
+         ["claims: 1, ibq, mean_acc: verdict: holds -> not testable here"]),
         ("main", "psnr", "ssim", ["main: psnr: there -> missing", "main: ssim: missing -> there"]),
         ("main", "ibq,global,16.0", "ibq,global,32.0",
          ["main: ibq, global, 16: there -> missing", "main: ibq, global, 32: missing -> there"]),
@@ -113,7 +114,7 @@ def test_exit_codes_and_json(folders, tmp_path):
     run = CliRunner().invoke
     same = run(app, ["compare", str(a), str(b)])
     assert (same.exit_code, same.stdout) == (
-        0, "0 differences in 16 cells of 2 tables (3 times and peaks of memory were not compared)\n",
+        0, "0 differences in 18 cells of 2 tables (3 times and peaks of memory were not compared)\n",
     )  # fmt: skip
     edit(b, "main", "0.8403", "0.9")
     assert run(app, ["compare", str(a), str(b)]).exit_code == 1

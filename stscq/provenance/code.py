@@ -96,7 +96,7 @@ def data_files(module: str) -> Iterator[Path]:
     assert file is not None
     names = {node.value for node in ast.walk(tree(module)) if isinstance(node, ast.Constant)}
     for name in sorted(
-        name for name in names if isinstance(name, str) and name.endswith((".yaml", ".json", ".csv", ".html"))
+        name for name in names if isinstance(name, str) and name.endswith((".yaml", ".json", ".csv", ".html", ".css"))
     ):
         if (file.parent / name).is_file() and Path(name).name == name:
             yield file.parent / name

@@ -20,7 +20,7 @@ TOLERANCE = 0.01
 """Relative, of numbers without an interval: other machines round differently, and training carries that on."""
 EXACT = 1e-5
 """Relative: the tables have six digits."""
-DESIGN = {"codebooks", "codebook_size", "tokens", "groups", "group", "seed"}
+DESIGN = {"codebooks", "codebook_size", "tokens", "groups", "group", "seed", "number"}
 """Numbers that say what a row is."""
 ENDINGS = ("_std", "_low", "_high", "_p")
 BARE = ("std", "low", "high", "p")
@@ -28,8 +28,10 @@ BARE = ("std", "low", "high", "p")
 MEASURED = re.compile(r"(^|_)(seconds?|ms|hours|peak|mem|memory)(_|$)")
 """Numbers of a machine, not of the method."""
 MACHINE = {"machine", "device", "torch", "threads", "continued"}
-TOLD = {"verdict", "not_measured", "reason", "why"}
-"""Texts that a run finds out, and that therefore do not say what a row is."""
+FOUND = {"verdict"}
+"""Texts that are results."""
+EXPLAINED = {"why", "reason", "not_measured"}
+"""Texts that only go with results."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Pair:
         self.a, self.b = a.loc[both], b.loc[both]
 
     def is_key(self, column: str) -> bool:
-        if is_measured(column) or column in TOLD:
+        if is_measured(column) or column in FOUND | EXPLAINED:
             return False
         return column in DESIGN if column in self.numeric else not column.startswith("published_")
 
@@ -141,8 +143,8 @@ class Pair:
             yield Difference(self.name, row, "", *present(in_a))
 
     def columns(self) -> list[str]:
-        """Those to compare: no keys, and nothing that goes with another number."""
-        return [c for c in self.shared if c not in self.keys and not self.belongs_to(c)]
+        """Those to compare: no keys, and nothing that goes with another result."""
+        return [c for c in self.shared if c not in self.keys and c not in EXPLAINED and not self.belongs_to(c)]
 
     def belongs_to(self, column: str) -> str | None:
         """mean_acc for mean_acc_low, where there is such a column."""

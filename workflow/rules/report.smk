@@ -86,11 +86,27 @@ rule summarise:
         " --out {params.out} &> {log}"
 
 
+def category(kind):
+    """The heading in Snakemake's own report under which a table or a figure stands."""
+    return lambda wc: entry(kind, wc[0]).category
+
+
+def labels(kind):
+    """What its list says of each."""
+    return lambda wc: {"kind": kind.removesuffix("s"), "name": wc[0], "about": entry(kind, wc[0]).about}
+
+
 rule table:
     input:
         rules.summarise.output,
     output:
-        multiext(f"{RESULTS}/tables/{{table}}", ".csv", ".md", ".tex", ".run.json"),
+        report(
+            f"{RESULTS}/tables/{{table}}.csv",
+            caption="../report/table.rst",
+            category=category("tables"),
+            labels=labels("tables"),
+        ),
+        multiext(f"{RESULTS}/tables/{{table}}", ".md", ".tex", ".run.json"),
     params:
         code=code("report.table"),
         summary=f"{DATA}/summary",
@@ -105,7 +121,13 @@ rule figure:
     input:
         rules.summarise.output,
     output:
-        multiext(f"{RESULTS}/figures/{{figure}}", ".png", ".svg", ".run.json"),
+        report(
+            f"{RESULTS}/figures/{{figure}}.png",
+            caption="../report/figure.rst",
+            category=category("figures"),
+            labels=labels("figures"),
+        ),
+        multiext(f"{RESULTS}/figures/{{figure}}", ".svg", ".run.json"),
     params:
         code=code("report.figure"),
         summary=f"{DATA}/summary",
@@ -129,6 +151,26 @@ rule metrics:
         f"logs/{PROFILE}/metrics.log",
     shell:
         "{PYTHON} -m stscq.report.metrics --summary {params.summary} --file {output[0]} &> {log}"
+
+
+rule page:
+    input:
+        rules.metrics.output,
+        expand(rules.table.output, table=TABLES),
+        expand(rules.figure.output, figure=FIGURES),
+    output:
+        report(f"{RESULTS}/report.html", caption="../report/page.rst", category="The page", labels={"name": "report"}),
+        f"{RESULTS}/report.run.json",
+    params:
+        code=code("report.page"),
+        tables=f"{RESULTS}/tables",
+        figures=f"{RESULTS}/figures",
+        flags=flags({"records": [DATA, MODELS], "profile": PROFILE, "seeds": SEEDS}),
+    log:
+        f"logs/{PROFILE}/page.log",
+    shell:
+        "{PYTHON} -m stscq.report.page --tables {params.tables} --figures {params.figures} {params.flags}"
+        " --file {output[0]} &> {log}"
 
 
 def every_output():
@@ -158,4 +200,5 @@ def every_output():
         *rules.metrics.output,
         *expand(rules.table.output, table=TABLES),
         *expand(rules.figure.output, figure=FIGURES),
+        *rules.page.output,
     ]
