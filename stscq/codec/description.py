@@ -73,7 +73,8 @@ def problems(said: Mapping[str, Any], sizes: Sizes, folder: Path) -> Iterator[st
 
 
 def size_problems(sizes: Sizes) -> Iterator[str]:
-    inner = [(name, value) for name, value in sizes.model.items() if type(value) is int]
+    lists = [(name, value if isinstance(value, list) else [value]) for name, value in sizes.model.items()]
+    inner = [(name, number) for name, values in lists for number in values if type(number) is int]
     for name, number in [*sizes._replace(router_rank=sizes.router_rank or 1)._asdict().items(), *inner]:
         most = DEEPEST if name in ("layers", "blocks", "pixel_blocks") else LARGEST
         if name not in ("model", "shared") and (type(number) is not int or not 1 <= number <= most):

@@ -212,6 +212,25 @@ def test_pipes(photos, model):
     assert picture.stdout.startswith(b"\x89PNG")
 
 
+def test_a_reader_that_goes_away_is_one_line(photos, model):
+    command = [
+        sys.executable,
+        "-m",
+        "stscq.cli",
+        "compress",
+        str(photos),
+        "-o",
+        "-",
+        "--aligned",
+        "--model",
+        str(model),
+    ]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        told = process.stderr.read().decode()
+    assert (process.returncode, told) == (1, "error: standard output was closed by what reads it\n")
+
+
 def test_an_archive_to_a_pipe(photos, model, tmp_path, capfdbinary):
     assert compress([photos], "-", model) == 0
     written, told = capfdbinary.readouterr()
