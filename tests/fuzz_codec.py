@@ -9,18 +9,20 @@ fuzzer guesses one.
 """
 
 import io
+import json
 import sys
 import tempfile
 import zlib
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # atheris runs this file as a program
 
-from stscq.codec import archive, bitstream
+from stscq.codec import archive, bitstream, bundle, description, entropy, payload
 from stscq.codec.api import Codec
-from stscq.errors import BitstreamError
+from stscq.errors import BitstreamError, BundleError
 
 
 def read_file(codec, content):
@@ -38,18 +40,17 @@ def read_payload(codec, content):
 
 def read_header(codec, content):
     """A header whose checksum fits."""
-    head, payload = content[:6], content[6:]
-    read_file(codec, head + bitstream.crc16(head, payload).to_bytes(2, "big") + payload)
+    check = bitstream.crc16(content).to_bytes(2, "big")
+    read_file(codec, content[:6] + check + content[6:])
 
 
 def read_archive(codec, content):
     """An archive, as it is."""
     opened = archive.Archive(io.BytesIO(content))
     bitstream.check_model(opened.model, codec.bundle.fingerprint)
-    for name, payload in opened:
+    for name, content in opened:
         archive.check_name(name)
-        found = codec.parse([payload])
-        assert codec.payloads(found) == [payload]
+        assert codec.payloads(codec.parse([content])) == [content]
 
 
 def read_index(codec, content):
@@ -62,7 +63,37 @@ def read_index(codec, content):
     read_archive(codec, head + archive.record(head, 0, b"") + packed + numbers + crc + archive.END)
 
 
-KINDS = (read_file, read_payload, read_header, read_archive, read_index)
+def read_record(codec, content):
+    """An archive of one image, with any payload."""
+    head = archive.header(codec.bundle.fingerprint[: archive.MODEL])
+    read_archive(codec, head + archive.record(head, 0, content) + archive.tail(head, ["a"], [len(content)]))
+
+
+def read_description(codec, content):
+    """A model bundle, of which one thing in bundle.json is any JSON, with a fingerprint that fits."""
+    said = dict(codec.bundle.said)
+    inner = dict(said["model"])
+    key = [*said, *inner][content[0] % (len(said) + len(inner))]
+    try:
+        value = json.loads(content[1:])
+    except (ValueError, RecursionError):
+        return
+    if content[0] % (len(said) + len(inner)) < len(said):
+        said[key] = value
+    else:
+        said["model"] = {**inner, key: value}
+    said["fingerprint"] = description.fingerprint_of(said)
+    with tempfile.TemporaryDirectory() as folder:
+        for file in codec.bundle.folder.glob("*.safetensors"):
+            (Path(folder) / file.name).symlink_to(file)
+        (Path(folder) / "bundle.json").write_text(json.dumps(said))
+        opened = Codec.load(folder)
+        assert opened.encoder.T == opened.bundle.sizes.T
+        size = opened.bundle.sizes.image_size
+        opened.decode(opened.encode(np.zeros((1, size, size, 3), np.uint8)))
+
+
+KINDS = (read_file, read_payload, read_header, read_archive, read_index, read_record, read_description)
 
 
 def try_one(codec, content):
@@ -71,8 +102,19 @@ def try_one(codec, content):
         return
     try:
         KINDS[content[0] % len(KINDS)](codec, content[1:])
-    except BitstreamError:
+    except (BitstreamError, BundleError):
         return
+
+
+MODULES = (archive, bitstream, bundle, description, entropy, payload)
+
+
+def instrument(module, instrumented):
+    """Its functions, and the methods of its classes."""
+    for owner in (module, *(value for value in vars(module).values() if isinstance(value, type))):
+        for name, value in list(vars(owner).items()):
+            if isinstance(value, FunctionType) and value.__module__ == module.__name__:
+                setattr(owner, name, instrumented(value))
 
 
 def main():
@@ -84,18 +126,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         faces = np.stack([face.image for face in read_orl(orl_folder(), 32)])
         codec = Codec.load(make_bundle(Path(folder) / "bundle", faces, *VARIANTS["switchable_conv"]))
-        for module in (archive, bitstream, sys.modules["stscq.codec.payload"], sys.modules["stscq.codec.entropy"]):
-            for name, value in list(vars(module).items()):
-                if (
-                    getattr(value, "__module__", "") == module.__name__
-                    and callable(value)
-                    and not isinstance(value, type)
-                ):
-                    setattr(module, name, atheris.instrument_func(value))
-        for owner in (archive.Archive, Codec):
-            for name in ("__init__", "payload", "_read", "parse", "payload_of"):
-                if name in vars(owner):
-                    setattr(owner, name, atheris.instrument_func(vars(owner)[name]))
+        for module in MODULES:
+            instrument(module, atheris.instrument_func)
         atheris.Setup(sys.argv, lambda content: try_one(codec, content))
         atheris.Fuzz()
 

@@ -49,7 +49,6 @@ def compress(
     else:
         done = compress_many(codec, sources, out, chosen, aligned, workers or processes())
     pixels = codec.bundle.sizes.image_size**2
-    saved = 1 - done.bytes / max(1, done.photo_bytes)
     tell(
         {
             **done._asdict(),
@@ -58,8 +57,9 @@ def compress(
             "model": codec.bundle.name,
             "selection": chosen,
         },
-        f"{said(out)}: {done.images} images, {done.bytes:,} bytes for {done.photo_bytes:,} ({saved:.1%} saved); "
-        f"{done.payload_bytes / done.images:.1f} bytes of payload an image; {done.images_a_second:.0f} images a second"
+        f"{said(out)}: {number_of(done.images)}, {done.photo_bytes:,} bytes became {done.bytes:,} "
+        f"({done.payload_bytes / done.images:.1f} of payload an image)"
+        + (f"; {done.images_a_second:.0f} images a second" if done.images > 1 else "")
         + (f"; {len(done.left_out)} left out" if done.left_out else ""),
         as_json,
         err=out == STDIN,
@@ -84,7 +84,7 @@ def decompress(
         raise StscqError("--out -: only one image fits into standard output; name a folder")
     else:
         done = decompress_many(files, Path(out), model, only, workers or processes())
-    tell(done._asdict(), f"{said(out)}: {done.images} images from {done.bytes:,} bytes", as_json, err=out == STDIN)
+    tell(done._asdict(), f"{said(out)}: {number_of(done.images)} from {done.bytes:,} bytes", as_json, err=out == STDIN)
     return 0
 
 
@@ -117,6 +117,10 @@ def tell(found: dict[str, Any], text: str, as_json: bool, err: bool = False) -> 
 
 def said(out: str) -> str:
     return "standard output" if out == STDIN else out
+
+
+def number_of(images: int) -> str:
+    return "1 image" if images == 1 else f"{images:,} images"
 
 
 def processes() -> int:

@@ -16,7 +16,7 @@ from stscq.codec.api import BATCH, Codec
 from stscq.codec.description import Selection
 from stscq.codec.partial import Done, partial_archive
 from stscq.codec.sources import STDIN, Source, read_faces
-from stscq.codec.write_file import write_bytes
+from stscq.codec.write_file import write_bytes, write_stdout
 from stscq.errors import DataError
 
 
@@ -142,12 +142,11 @@ class StdoutArchive:
             self.lengths.append(image.bytes)
 
     def save(self) -> None:
-        sys.stdout.buffer.flush()
+        """All is written at once."""
 
     def finish(self) -> None:
         self._write(archive.tail(self.head, self.names, self.lengths))
-        self.save()
 
     def _write(self, content: bytes) -> None:
-        sys.stdout.buffer.write(content)
+        write_stdout(content)
         self.size += len(content)

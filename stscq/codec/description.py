@@ -16,6 +16,8 @@ Selection = Literal["nn", "cr"]
 PARTS = ("encoder", "decoder", "codebooks", "router", "tables")
 LARGEST = 1 << 20
 """Bytes of bundle.json that are read; and no size in it may be larger."""
+LONGEST = (1 << 16) - 1
+"""Bytes of a payload: an archive keeps its length in 16 bits."""
 DEEPEST = 256
 """Layers or blocks of a model."""
 
@@ -71,13 +73,15 @@ def problems(said: Mapping[str, Any], sizes: Sizes, folder: Path) -> Iterator[st
 
 
 def size_problems(sizes: Sizes) -> Iterator[str]:
-    inner = [(name, value) for name, value in sizes.model.items() if type(value) is int]
+    lists = [(name, value if isinstance(value, list) else [value]) for name, value in sizes.model.items()]
+    inner = [(name, number) for name, values in lists for number in values if type(number) is int]
     for name, number in [*sizes._replace(router_rank=sizes.router_rank or 1)._asdict().items(), *inner]:
         most = DEEPEST if name in ("layers", "blocks", "pixel_blocks") else LARGEST
         if name not in ("model", "shared") and (type(number) is not int or not 1 <= number <= most):
             yield f"{name} in bundle.json is not between 1 and {most}"
     try:
-        payload_bits(sizes.T, sizes.K, sizes.M)
+        if payload_bits(sizes.T, sizes.K, sizes.M) > 8 * LONGEST:
+            yield f"payloads of more than {LONGEST} bytes"
     except StscqError as problem:
         yield str(problem)
     if sizes.K > TOTAL // 2 or sizes.M > TOTAL // 2:

@@ -12,7 +12,7 @@ import numpy as np
 
 from stscq.codec import entropy
 from stscq.codec.packing import pack, payload_bits, unpack
-from stscq.errors import BitstreamError, StscqError
+from stscq.errors import BitstreamError
 
 
 class Alphabet(NamedTuple):
@@ -51,10 +51,6 @@ def read(payload: bytes, alphabet: Alphabet) -> tuple[int, np.ndarray]:
         decoder = entropy.Decoder(payload)
         group = decoder.group(alphabet.group_table)
         index = decoder.index(alphabet.token_tables(group))
-    try:
-        again = write(group, index, alphabet)
-    except StscqError as problem:
-        raise BitstreamError("the payload is damaged") from problem
-    if again != payload:
+    if write(group, index, alphabet) != payload:
         raise BitstreamError("the payload is damaged: no image has these bytes")
     return group, index

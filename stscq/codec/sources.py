@@ -19,6 +19,7 @@ from stscq.data.pixels import SUFFIXES, face
 from stscq.errors import DataError, StscqError
 
 STDIN = "-"
+MOST_STDIN = 1 << 28
 CHUNK = 8
 """Photos that a process reads at a time."""
 
@@ -77,7 +78,10 @@ def list_sources(paths: Sequence[str]) -> list[Source]:
 def sources_of(path: str, prefix: str) -> Iterator[Source]:
     place = Path(path)
     if path == STDIN:
-        yield Source("stdin", place, content=sys.stdin.buffer.read())
+        content = sys.stdin.buffer.read(MOST_STDIN + 1)
+        if len(content) > MOST_STDIN:
+            raise DataError(f"standard input: more than {MOST_STDIN:,} bytes; not a photo")
+        yield Source("stdin", place, content=content)
     elif (place / "images.npy").is_file() and (place / "index.parquet").is_file():
         from stscq.data.store import open_store
 

@@ -14,8 +14,7 @@ from stscq.errors import StscqError
 def write_bytes(content: bytes, out: str) -> None:
     """To a file, or to standard output (`-`). Raises StscqError when it cannot be written."""
     if out == STDIN:
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+        write_stdout(content)
         return
     place = Path(out)
     partial = place.with_name(f".partial-{place.name}")
@@ -25,6 +24,16 @@ def write_bytes(content: bytes, out: str) -> None:
         partial.replace(place)
     except OSError as problem:
         raise StscqError(f"{out}: cannot be written ({problem.strerror})") from problem
+
+
+def write_stdout(content: bytes) -> None:
+    """Raises StscqError when nobody reads any more."""
+    try:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError as problem:
+        sys.stdout = None  # type: ignore[assignment]  # Python would try again at its end, and complain
+        raise StscqError("standard output was closed by what reads it") from problem
 
 
 def as_png(image: np.ndarray) -> bytes:

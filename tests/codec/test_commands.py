@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -172,12 +173,10 @@ def test_what_is_left_of_a_killed_run_is_used_as_far_as_it_fits(photos, model, t
         data.write_bytes(left[0])
         journal.write_bytes(left[1])
         assert write(5, job) == same
-    other = partial_archive(tmp_path / "b", {}, b"0123456789", sources)
-    with (
-        partial_archive(tmp_path / "b", {}, b"0123456789", sources),
-        pytest.raises(StscqError, match="another process"),
-    ):
-        other.__enter__()
+    with ExitStack() as both:
+        both.enter_context(partial_archive(tmp_path / "b", {}, b"0123456789", sources))
+        with pytest.raises(StscqError, match="another process"):
+            both.enter_context(partial_archive(tmp_path / "b", {}, b"0123456789", sources))
 
 
 def commands_done(source, payload):
@@ -211,6 +210,25 @@ def test_pipes(photos, model):
     assert len(packed.stdout) < 20
     picture = stscq("decompress", "-", "-o", "-", "--model", model, input=packed.stdout)
     assert picture.stdout.startswith(b"\x89PNG")
+
+
+def test_a_reader_that_goes_away_is_one_line(photos, model):
+    command = [
+        sys.executable,
+        "-m",
+        "stscq.cli",
+        "compress",
+        str(photos),
+        "-o",
+        "-",
+        "--aligned",
+        "--model",
+        str(model),
+    ]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        told = process.stderr.read().decode()
+    assert (process.returncode, told) == (1, "error: standard output was closed by what reads it\n")
 
 
 def test_an_archive_to_a_pipe(photos, model, tmp_path, capfdbinary):
