@@ -34,6 +34,8 @@ include: "workflow/rules/stage3.smk"
 include: "workflow/rules/codec.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/peers.smk"
+include: "workflow/rules/int8.smk"
+include: "workflow/rules/symbols.smk"
 include: "workflow/rules/report.smk"
 
 

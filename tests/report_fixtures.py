@@ -25,6 +25,7 @@ GAIN = {"stage1": -0.1, "global": 0.0, "token_specific": 0.1, "switchable": 0.05
 SEEDS = [1, 2, 3]
 PROTOCOLS = ("random_impostors", "hardest_impostors", "largest_change")
 T = 6
+COMPARED = {"peers": ["webp"], "int8": [], "symbols": []}
 
 
 def pairs_frame():
@@ -177,6 +178,7 @@ def make_summary(folder):
     sets = {"faces": ["test"], "fairness": ["test"]}
     summarise.main(
         folder / "evaluation", folder / "models", folder / "faces", folder / "cost", folder / "measured", "demo",
-        json.dumps(SEEDS), json.dumps(sets), json.dumps(VARIANTS), '["webp"]', folder / "summary", folder / "peers",
+        json.dumps(SEEDS), json.dumps(sets), json.dumps(VARIANTS), json.dumps(COMPARED),
+        folder / "summary", folder / "peers",
     )  # fmt: skip
     return read_summary(folder / "summary")

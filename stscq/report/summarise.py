@@ -4,8 +4,9 @@ python -m stscq.report.summarise --evaluation data/demo/evaluation --models mode
 
 runs.csv: what was run. values.parquet: every measured number, by run, set, protocol and seed. comparisons.csv: paired
 differences between runs. tokens, groups, people, curves.parquet: utilisation a token and a codebook group, whose images
-went to which group, training curves. fairness.csv: rates of groups of people. peers.csv: classic codecs. cost.csv,
-measured.csv, training_cost.csv: what it costs. sheets/BACKBONE.npz: reconstructions.
+went to which group, training curves. fairness.csv: rates of groups of people. peers, int8, symbols, symbols_saved.csv:
+classic codecs, int8 codebooks, models of the symbols. cost, measured, training_cost.csv: what it costs.
+sheets/BACKBONE.npz: reconstructions.
 """
 
 import json
@@ -19,10 +20,13 @@ import pandas as pd
 
 from stscq.cli_tools import run as run_command
 from stscq.data.store import open_store
+from stscq.evaluation.int8_frame import int8_frame
 from stscq.evaluation.peers.frames import peer_points
+from stscq.evaluation.symbols_frame import symbols_frame, symbols_saved
 from stscq.files import read_log, write_atomically
 from stscq.report.collect import IDENTITY, MEASURES, Evaluations, Run
 from stscq.report.fairness import fairness, router_choices
+from stscq.report.summary import OWN_SET
 from stscq.report.training_cost import read_all, record_files, training_cost
 
 
@@ -36,15 +40,18 @@ def main(
     seeds: str,
     sets: str,
     variants: str,
-    peers: str,
+    compared: str,
     out: Path,
-    peer_folder: Path | None = None,
+    peers: Path | None = None,
+    int8: Path | None = None,
+    symbols: Path | None = None,
 ) -> None:
     """Writes the files named above, and about.json: profile, seeds, sets, and why measures are missing.
 
     SEEDS, SETS and VARIANTS are JSON, from params.yaml; SETS: `faces` (evaluate_on), `fairness`, and the own sets of
     backbones by name. STORE: the images of the first set of faces. COST, MEASURED: the folders of
-    stscq.evaluation.count_cost and .measure_cost. PEER_FOLDER: the evaluations of the classic codecs PEERS (JSON).
+    stscq.evaluation.count_cost and .measure_cost. PEERS, INT8, SYMBOLS: the folders of what
+    docs/comparison.md describes, and COMPARED (JSON) which codecs and variants are in them.
     """
     of = json.loads(sets)
     everybody = Evaluations(evaluation, json.loads(seeds), of["faces"], json.loads(variants))
@@ -71,10 +78,25 @@ def main(
     for file in (cost / "cost.csv", measured / "measured.csv"):
         write_atomically(out / file.name, file.read_text(encoding="utf-8"))
     training_cost(read_all(record_files(models))).to_csv(out / "training_cost.csv", index=False)
-    points = peer_points(peer_folder, json.loads(peers), faces.sets, faces.seeds) if peer_folder else pd.DataFrame()
-    points.to_csv(out / "peers.csv", index=False)
+    for name, frame in further(faces, json.loads(compared), peers, int8, symbols).items():
+        frame.to_csv(out / f"{name}.csv", index=False)
     about = {"profile": profile, "seeds": faces.seeds, "sets": of, "missing": missing(everybody, of)}
     write_atomically(out / "about.json", json.dumps(about, indent=1) + "\n")
+
+
+def further(
+    e: Evaluations, compared: Mapping[str, Any], peers: Path | None, int8: Path | None, symbols: Path | None
+) -> dict[str, pd.DataFrame]:
+    """Classic codecs, int8 codebooks and models of the symbols; frames without rows where there are none."""
+    tested = [OWN_SET]  # symbols are modelled on our own people alone
+    runs = [(backbone, variant) for backbone, variant in compared["symbols"]]
+    saved = [symbols_saved(symbols, run, tested, e.seeds, "mixture", "group_position") for run in runs if symbols]
+    return {
+        "peers": peer_points(peers, compared["peers"], e.sets, e.seeds) if peers else pd.DataFrame(),
+        "int8": int8_frame(int8, e.folder, compared["int8"], e.sets, e.seeds) if int8 else pd.DataFrame(),
+        "symbols": symbols_frame(symbols, runs, tested, e.seeds) if symbols else pd.DataFrame(),
+        "symbols_saved": pd.concat(saved) if saved else pd.DataFrame(),
+    }
 
 
 def describe(e: Evaluations) -> pd.DataFrame:

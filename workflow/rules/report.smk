@@ -4,8 +4,8 @@ OWN_SETS = {name: b["evaluate_on"] for name, b in BACKBONES.items() if "evaluate
 TABLES = [
     *("headline", "main", "per_dataset_accuracy", "per_dataset_ids", "seeds", "selection_at_inference"),
     *("selection_in_training", "groups_sweep", "token_utilisation", "dataset_utilisation", "group_use", "fairness"),
-    *("ibq", "image_quality", "imagenet", "rates", "peers", "other_face_codecs", "cost", "training_cost", "variants"),
-    *("claims",),
+    *("ibq", "image_quality", "imagenet", "rates", "symbols", "int8", "peers", "other_face_codecs"),
+    *("cost", "training_cost", "variants", "claims"),
 ]
 FIGURES = [
     *("rate_accuracy", "rate_ids", "utilisation_tokens", "utilisation_groups", "router_choices", "router_people"),
@@ -14,7 +14,8 @@ FIGURES = [
 ]
 SUMMARY = [
     *("about.json", "runs.csv", "values.parquet", "comparisons.csv", "tokens.parquet", "groups.parquet"),
-    *("people.parquet", "fairness.csv", "curves.parquet", "peers.csv", "cost.csv", "measured.csv", "training_cost.csv"),
+    *("people.parquet", "fairness.csv", "curves.parquet", "peers.csv", "int8.csv", "symbols.csv"),
+    *("symbols_saved.csv", "cost.csv", "measured.csv", "training_cost.csv"),
     *(f"sheets/{name}.npz" for name in BACKBONES if name not in OWN_SETS),
 ]
 
@@ -48,6 +49,12 @@ def training_records():
     return [f"{Path(log).parent}/{Path(log).parts[3]}.run.json" for log in training_logs()]
 
 
+def further_folders():
+    """Options for evaluations that a profile may be without."""
+    there = {"peers": peer_outputs(), "int8": int8_outputs(), "symbols": symbol_outputs()}
+    return " ".join(f"--{name} {DATA}/{name}" for name, made in there.items() if made)
+
+
 rule summarise:
     input:
         store=store_of(config["evaluate_on"][0]),
@@ -57,7 +64,7 @@ rule summarise:
         records=training_records(),
         cost=files(f"{DATA}/cost", ["cost.csv"]),
         measured=files(f"{DATA}/measured_cost", ["measured.csv"]),
-        peers=[path for path in peer_outputs() if not path.endswith(".run.json")],
+        further=[path for path in (*peer_outputs(), *int8_outputs(), *symbol_outputs()) if not path.endswith(".run.json")],
     output:
         files(f"{DATA}/summary", [*SUMMARY, "summarise.run.json"]),
     params:
@@ -67,7 +74,7 @@ rule summarise:
         store=folder_of("store"),
         cost=folder_of("cost"),
         measured=folder_of("measured"),
-        peers=f"--peer-folder {DATA}/peers" if PEERS else "",
+        further=further_folders(),
         out=subpath(output[0], parent=True),
         flags=flags(
             {
@@ -75,14 +82,14 @@ rule summarise:
                 "seeds": SEEDS,
                 "sets": {"faces": config["evaluate_on"], "fairness": config["fairness_on"], **OWN_SETS},
                 "variants": {name: b["variants"] for name, b in BACKBONES.items()},
-                "peers": PEERS,
+                "compared": {"peers": PEERS, "int8": INT8, "symbols": SYMBOLS if symbol_outputs() else []},
             }
         ),
     log:
         f"logs/{PROFILE}/summarise.log",
     shell:
         "{PYTHON} -m stscq.report.summarise --evaluation {params.evaluation} --models {params.models}"
-        " --store {params.store} --cost {params.cost} --measured {params.measured} {params.peers} {params.flags}"
+        " --store {params.store} --cost {params.cost} --measured {params.measured} {params.further} {params.flags}"
         " --out {params.out} &> {log}"
 
 
@@ -194,6 +201,8 @@ def every_output():
             for path in expand([*rules.export_bundle.output, *rules.evaluate.output], variant=v, **runs[name])
         ),
         *peer_outputs(),
+        *int8_outputs(),
+        *symbol_outputs(),
         *rules.count_cost.output,
         *rules.measure_cost.output,
         *rules.summarise.output,

@@ -26,6 +26,8 @@ TABLES: dict[str, Callable[[Summary], Table]] = {
     "image_quality": pictures.image_quality,
     "imagenet": pictures.imagenet,
     "rates": rates.rates,
+    "symbols": rates.symbols,
+    "int8": rates.int8,
     "peers": rates.peers,
     "other_face_codecs": identity.other_face_codecs,
     "cost": costs.cost,

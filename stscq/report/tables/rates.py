@@ -4,7 +4,9 @@ from typing import Any
 
 import pandas as pd
 
+from stscq.evaluation.int8_frame import int8_means
 from stscq.evaluation.peers.frames import against_classic_by_seed, peer_means
+from stscq.evaluation.symbols_frame import symbols_means
 from stscq.report.collect import Run
 from stscq.report.render import Table, summary_columns
 from stscq.report.summary import Summary
@@ -95,3 +97,37 @@ def peers(s: Summary) -> Table:
 
 
 TITLE = "Classic codecs on the same faces"
+
+
+def symbols(s: Summary) -> Table:
+    """What a better model of the symbols would save."""
+    title = "What better models of the symbols would save"
+    found = s.frame("symbols.csv")
+    if found.empty:
+        return Table("symbols", title, pd.DataFrame(), [])
+    saved = s.frame("symbols_saved.csv").rename(columns={"difference": "mixture_saves_bits"})
+    saved = saved.rename(columns={end: f"mixture_saves_bits_{end}" for end in ("low", "high", "p")})
+    frame = symbols_means(found).merge(saved.drop(columns=["model", "baseline"]), on=["backbone", "variant"])
+    notes = [
+        "Ideal code lengths of the test people's symbols under models fitted on training people alone, in % of fixed "
+        "length; means over seeds. pooled, position, group, group_position: counts of entries, by token, by group, by "
+        "both (what the codec's tables use); neighbours: from the entries of earlier tokens; mixture: of all, with "
+        "weights from held-out training people. oracle_position: the test images' own entropy a token: no model, a "
+        "bound for those that know the position alone.",
+        "mixture_saves_bits: bits an image less than group_position [95 % bootstrap interval over people], p "
+        "two-sided.",
+    ]
+    return Table("symbols", title, frame, notes)
+
+
+def int8(s: Summary) -> Table:
+    title = "Codebooks in int8, with one scale a codebook"
+    found = s.frame("int8.csv")
+    if found.empty:
+        return Table("int8", title, pd.DataFrame(), [])
+    notes = [
+        "Both sides hold int8 books; means over seeds. float32_mib, int8_mib: of all codebooks, scales included. "
+        "agreement: share of indices, and of whole payloads, that are those of float32 books. _change: int8 less "
+        "float32 on the same images; mean_acc_change_std: over seeds.",
+    ]
+    return Table("int8", title, int8_means(found), notes, digits=4)
