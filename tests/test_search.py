@@ -68,7 +68,15 @@ def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(
     ("B", "M", "T", "K", "d"),
-    [(1, 5, 7, 33, 12), (40, 3, 5, 17, 12), (1, 3, 6, 31, 80), (5, 4, 6, 40, 80), (20, 2, 3, 24, 80)],
+    [
+        (1, 5, 7, 33, 12),
+        (3, 4, 5, 256, 12),
+        (3, 2, 4, 512, 80),
+        (40, 3, 5, 17, 12),
+        (1, 3, 6, 31, 80),
+        (5, 4, 6, 40, 80),
+        (20, 2, 3, 24, 80),
+    ],
 )
 @pytest.mark.parametrize("kind", ["random", "trained"])
 def test_every_path_gives_the_indices_of_float64(metric, B, M, T, K, d, kind):
@@ -130,6 +138,17 @@ def test_scores_are_within_their_bound(metric, d, places):
         assert (error <= bound).all()
         # ... which is not so wide that float64 has to decide everything
         assert (bound.median() / scored.scores.std()) < 1e-3
+
+
+@pytest.mark.parametrize("K", [1, 7, 256, 300, 1024])
+def test_two_largest(K):
+    scores = torch.randint(0, 3 * K, (200, K), generator=torch.Generator().manual_seed(K)).float()
+    top, index, second = settle.two_largest(scores.clone())
+    ordered = torch.cat([torch.full((200, 1), -torch.inf), scores], 1).sort(-1).values
+    assert torch.equal(top, ordered[:, -1])
+    assert torch.equal(second, ordered[:, -2])
+    assert torch.equal(scores.gather(1, index[:, None])[:, 0], top)
+    assert (second == top).any() or K < 7
 
 
 def test_few_cases_are_in_doubt(monkeypatch):

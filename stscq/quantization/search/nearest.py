@@ -100,7 +100,7 @@ def sweep(z_e: Tensor, books: Books, places: bool) -> Iterator[Slab]:
             else:
                 top, found[:, *tile.place()] = nearest_of_tile(scored, length, books)
             if shrink is not None:
-                top *= shrink[tile.place()]
+                top.mul_(shrink[tile.place()])
             add_to_images(totals, top, tile, T if books.S == 1 else 1)
         yield Slab(slab, totals, None if found is None else by_image(found, B, T))
 

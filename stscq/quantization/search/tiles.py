@@ -80,7 +80,9 @@ class Scores:
                 yield self._score(Tile(groups.start, len(groups), start, books, row, rows))
 
     def _score(self, tile: Tile) -> Scored:
-        z = self.z[tile.start : tile.start + tile.books * tile.groups, tile.row : tile.row + tile.rows]
+        z = self.z
+        if len(z) != tile.books * tile.groups or z.shape[1] != tile.rows:
+            z = z[tile.start : tile.start + tile.books * tile.groups, tile.row : tile.row + tile.rows]
         entries, norms = self.books.entries(*tile[:4]), self.books.norms(*tile[:4])
         out = self.room[: len(z) * tile.rows * self.books.K].view(len(z), tile.rows, self.books.K)
         return Scored(tile, score(z, entries, norms, self.books.metric, out, self.columns), z, norms.reach)
