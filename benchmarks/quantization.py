@@ -111,12 +111,14 @@ def measure(name: str, sizes: Sizes, metric: Metric, repeats: int) -> dict[str, 
         max(1, repeats // 3),
     )
     products, plain_s = min(fast["rows"], fast["columns"]), min(slow["einsum"], slow["cdist"])
-    return {
-        "case": name, **sizes._asdict(), "distance": metric,
-        "read": 1e3 * fast["read"], "products": 1e3 * products, "ours": 1e3 * fast["ours"],
-        "first": 1e3 * fast["first"], "plain": 1e3 * plain_s, "ours/products": fast["ours"] / products, "ours/read": fast["ours"] / fast["read"],
-        "plain/ours": plain_s / slow["ours"], "extra MiB": extra,
-    }  # fmt: skip
+    in_ms = {"read": fast["read"], "products": products, "ours": fast["ours"], "first": fast["first"], "plain": plain_s}
+    ratios = {
+        "ours/products": fast["ours"] / products,
+        "ours/read": fast["ours"] / fast["read"],
+        "plain/ours": plain_s / slow["ours"],
+    }
+    milliseconds = {key: 1e3 * seconds for key, seconds in in_ms.items()}
+    return {"case": name, **sizes._asdict(), "distance": metric, **milliseconds, **ratios, "extra MiB": extra}
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
