@@ -44,7 +44,7 @@ def two_largest(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return top.squeeze(-1), index.squeeze(-1), second
     lanes = scores.view(P, K // LANES, LANES).amax(1)
     lane = lanes.argmax(-1, keepdim=True)
-    column = scores.view(P, -1, LANES).gather(2, lane[:, None].expand(-1, K // LANES, 1)).squeeze(-1)
+    column = scores.view(P, K // LANES, LANES).gather(2, lane[:, None].expand(-1, K // LANES, 1)).squeeze(-1)
     step = column.argmax(-1, keepdim=True)
     top = column.gather(-1, step).squeeze(-1)
     rest = lanes.scatter_(-1, lane, -torch.inf).amax(-1), column.scatter_(-1, step, -torch.inf).amax(-1)
