@@ -3,6 +3,7 @@
 # make paper-tiny   the paper profile on tiny sets: published size, two steps a stage (minutes)
 # make provenance   Snakemake and DVC on small projects: every trap, kills, two users (some twenty minutes)
 # make readme       the numbers of README.md from results/demo
+# make bench        the quantiser's speed and memory on this machine (some twenty minutes, 6 GiB)
 # make lint         style and types
 
 PYTHON ?= python3.11
@@ -13,7 +14,7 @@ CORES ?= all
 # One stamp a lock file: a changed lock makes a new environment, an unchanged one is left alone.
 READY := $(VENV)/.ready-$(firstword $(shell sha256sum requirements.lock pyproject.toml | sha256sum))
 
-.PHONY: reproduce smoke test paper-tiny provenance readme lint environment
+.PHONY: reproduce smoke test paper-tiny provenance readme bench lint environment
 .DELETE_ON_ERROR:
 
 reproduce: $(READY)
@@ -33,6 +34,11 @@ provenance: $(READY)
 
 readme: $(READY)
 	$(BIN)/python -m stscq.report.readme results/demo/tables README.md
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.quantization --out benchmarks/results
+	$(BIN)/python -m benchmarks.codec --out benchmarks/results
+	$(BIN)/python -m benchmarks.training --out benchmarks/results
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,10 +1,15 @@
 """The plain definitions compute what ours do, from the same weights; so the benchmark compares like with like."""
 
+import json
+
 import pytest
 import torch
 
+from benchmarks import codec, quantization, training
 from benchmarks.backbones import as_markdown, interleaved, pair, relative_difference
+from benchmarks.plain.search import cdist_distances, einsum_distances, plain_nn
 from stscq.errors import StscqError
+from stscq.quantization.search import search_nn
 
 CONV = {"image_size": 32, "channels": 16, "multipliers": [1, 2, 2], "d": 6, "K": 8}
 SMALL = {
@@ -51,3 +56,22 @@ def test_runs_take_turns_after_a_warm_up():
     assert timing.ratio_low <= timing.ratio <= timing.ratio_high
     row = {"backbone": "b", "step": "encode", "batch": 1, **timing._asdict(), "difference": 1e-6}
     assert "1e-06" in as_markdown([row], {"device": "some CPU"})
+
+
+@pytest.mark.parametrize("benchmark", [quantization, codec, training])
+def test_benchmarks_of_the_quantiser_run(benchmark, tmp_path, capsys):
+    benchmark.main(repeats=1, out=tmp_path, tiny=True)
+    name = benchmark.__name__.split(".")[-1]
+    table, content = (tmp_path / f"{name}_cpu.md").read_text(), json.loads((tmp_path / f"{name}_cpu.json").read_text())
+    assert table in capsys.readouterr().out
+    assert content["machine"]["device"] in table
+    assert len(content["rows"]) == table.count("\n|") - 2
+    if benchmark is quantization:
+        assert (tmp_path / "quantization_cpu.png").exists()
+
+
+def test_the_plain_search_finds_the_same():
+    z, books = torch.randn(5, 3, 4), torch.randn(2, 3, 8, 4)
+    for distances in (einsum_distances, cdist_distances):
+        found = plain_nn(z, books, distances)
+        assert all(torch.equal(a, b) for a, b in zip(found, search_nn(z, books, "euclidean"), strict=True))

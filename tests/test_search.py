@@ -12,6 +12,7 @@ from stscq.quantization.search import (
     Books,
     books,
     distances,
+    fused,
     group_errors,
     nearest,
     normalise,
@@ -68,7 +69,15 @@ def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(
     ("B", "M", "T", "K", "d"),
-    [(1, 5, 7, 33, 12), (40, 3, 5, 17, 12), (1, 3, 6, 31, 80), (5, 4, 6, 40, 80), (20, 2, 3, 24, 80)],
+    [
+        (1, 5, 7, 33, 12),
+        (3, 4, 5, 256, 12),
+        (3, 2, 4, 512, 80),
+        (40, 3, 5, 17, 12),
+        (1, 3, 6, 31, 80),
+        (5, 4, 6, 40, 80),
+        (20, 2, 3, 24, 80),
+    ],
 )
 @pytest.mark.parametrize("kind", ["random", "trained"])
 def test_every_path_gives_the_indices_of_float64(metric, B, M, T, K, d, kind):
@@ -130,6 +139,17 @@ def test_scores_are_within_their_bound(metric, d, places):
         assert (error <= bound).all()
         # ... which is not so wide that float64 has to decide everything
         assert (bound.median() / scored.scores.std()) < 1e-3
+
+
+@pytest.mark.parametrize("K", [1, 7, 256, 300, 1024])
+def test_two_largest(K):
+    scores = torch.randint(0, 3 * K, (200, K), generator=torch.Generator().manual_seed(K)).float()
+    top, index, second = settle.two_largest(scores.clone())
+    ordered = torch.cat([torch.full((200, 1), -torch.inf), scores], 1).sort(-1).values
+    assert torch.equal(top, ordered[:, -1])
+    assert torch.equal(second, ordered[:, -2])
+    assert torch.equal(scores.gather(1, index[:, None])[:, 0], top)
+    assert (second == top).any() or K < 7
 
 
 def test_few_cases_are_in_doubt(monkeypatch):
@@ -245,3 +265,43 @@ def test_worked_example():
         index, error = search_group(z[None], entries[None], metric)
         assert index.item() == nearest_entry
         assert error.item() == pytest.approx(distance, abs=1e-4)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("shared", [True, False])
+def test_search_around_the_fused_kernel(metric, shared, monkeypatch):
+    """A stand-in for the kernel, which needs CUDA."""
+    calls = []
+
+    def largest(z, entries, norms, metric):
+        calls.append(len(z))
+        return tiles.score(z, entries, norms, metric, torch.empty(*z.shape[:2], entries.shape[1])).amax(-1)
+
+    monkeypatch.setattr(fused, "usable", lambda z: True)
+    monkeypatch.setattr(fused, "largest", largest)
+    z, weight = problem(10, 6, 5, 4, 1 if shared else 4, 20, 12)
+    same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
+    same(search_nn(z, list(weight), metric), reference(z, weight, metric)[0])
+    assert calls
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(("B", "M", "T", "K", "d"), [(1, 5, 7, 33, 12), (40, 3, 5, 257, 33), (5, 4, 6, 40, 80)])
+@pytest.mark.parametrize("kind", ["random", "trained"])
+def test_the_indices_of_a_gpu_are_those_of_float64(metric, B, M, T, K, d, kind):
+    z, weight = problem(1, B, M, T, T, K, d) if kind == "random" else trained(1, B, M, T, K, d, metric)
+    found = search_nn(z.cuda(), weight.cuda(), metric)
+    same(type(found)(found.group.cpu(), found.index.cpu()), reference(z, weight, metric)[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(("N", "K", "d"), [(5, 100, 12), (40, 256, 12), (3, 7, 33)])
+def test_the_fused_kernel_finds_the_largest_scores(metric, N, K, d):
+    pytest.importorskip("triton")
+    z, weight = torch.randn(4, N, d, device="cuda"), torch.randn(2, 2, K, d, device="cuda")
+    prepared = Books(weight, metric)
+    entries, norms = prepared.entries(0, 2, 0, 2), prepared.norms(0, 2, 0, 2)
+    plain = tiles.score(z, entries, norms, metric, torch.empty(4, N, K, device="cuda")).amax(-1)
+    torch.testing.assert_close(fused.largest(z, entries, norms, metric), plain)

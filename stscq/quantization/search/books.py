@@ -92,17 +92,21 @@ class Books:
     def _measure(self, group: int) -> None:
         squares = squared_norms(self.groups[group])
         if self.metric == "cosine":
-            self.reach[group] = 1.0
             self.plain[group] = bool((squares - 1).abs().max() <= 2 * UNIT)
-            correction = squares.sqrt_().clamp_(min=TINY).reciprocal_()
-        else:
-            self.reach[group] = squares.amax(-1).sqrt()
-            correction = squares.mul_(0.5)
+        correction, self.reach[group] = norms_of(squares, self.metric)
         self.known[group] = True
-        if group < len(self.kept):
-            self.kept[group] = correction
-        elif not self.plain[group]:
-            self.latest = (group, correction)
+        if correction is not None and group < len(self.kept):
+            self.kept[group] = correction.squeeze(1)
+        elif correction is not None and not self.plain[group]:
+            self.latest = (group, correction.squeeze(1))
+
+
+def norms_of(squares: Tensor, metric: Metric) -> Norms:
+    """From the squared lengths of entries, R x K, which are overwritten."""
+    if metric == "cosine":
+        return Norms(squares.sqrt_().clamp_(min=TINY).reciprocal_()[:, None], squares.new_ones(len(squares)))
+    reach = squares.amax(-1).sqrt()
+    return Norms(squares.mul_(0.5)[:, None] if metric == "euclidean" else None, reach)
 
 
 def squared_norms(codebook: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
 """Nearest entries inside one group an image. Images of many groups share a tile: a group of few costs no overhead."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from stscq.quantization.search import tiles
-from stscq.quantization.search.books import Books
+from stscq.quantization.search.books import Books, norms_of, squared_norms
 from stscq.quantization.search.settle import first_nearest
 from stscq.quantization.search.tiles import by_book, by_image, error_bound, score
 
@@ -63,22 +64,40 @@ def search_blocks(z_e: Tensor, books: Books, together: list[Block], index: Tenso
         place = (block.group, 1, 0, 1) if books.S == 1 else (block.group, 1, block.first, len(z))
         norms = books.norms(*place)
         written = out.view(*z.shape[:2], books.K)
-        result = score(z, books.entries(*place), norms, books.metric, written)
-        assert result.data_ptr() == written.data_ptr()
+        score(z, books.entries(*place), norms, books.metric, written)
         reach.append(norms.reach.repeat_interleave(z.shape[1]))
     z = torch.cat([part.flatten(0, 1) for part in parts])
     bound = error_bound(torch.linalg.vector_norm(z, dim=-1), torch.cat(reach), books.d, books.metric)
 
-    def locate(rows: Tensor) -> tuple[Tensor, Tensor]:
-        groups, of = [], []
-        for block, part in zip(together, parts, strict=True):
-            book = torch.arange(len(part), device=z.device) + (block.first if books.S > 1 else 0)
-            of.append(book.repeat_interleave(part.shape[1]))
-            groups.append(torch.full_like(of[-1], block.group))
-        return torch.cat(groups)[rows], torch.cat(of)[rows]
-
-    _, found = first_nearest(scores, bound, z, books, locate)
+    group = torch.cat(
+        [torch.full((n,), block.group, device=z.device) for block, n in zip(together, sizes, strict=True)]
+    )
+    book = torch.cat([number_of(block, part, books.S) for block, part in zip(together, parts, strict=True)])
+    _, found = first_nearest(scores, bound, z, books, partial(places, group, book))
     for block, part, i in zip(together, parts, found.split(sizes), strict=True):
         shape = len(block.images), block.last - block.first
         index[block.images, block.first : block.last] = by_image(i.view(part.shape[:2]), *shape)
     return room
+
+
+def number_of(block: Block, z: Tensor, S: int) -> Tensor:
+    """The codebook of each of a block's S x N latents."""
+    book = torch.arange(len(z), device=z.device) + (block.first if S > 1 else 0)
+    return book.repeat_interleave(z.shape[1])
+
+
+def entry_of_each(z: Tensor, books: Books, group: Tensor, book: Tensor) -> Tensor:
+    """P: for single latents (P x d), the nearest entry of their own codebooks (group, book: P each)."""
+    found = torch.empty_like(group)
+    for some in torch.arange(len(z), device=z.device).split(max(1, tiles.BUDGET // (books.K * books.d))):
+        entries = books.gather(group[some, None], book[some, None], torch.arange(books.K, device=z.device)).float()
+        norms = norms_of(squared_norms(entries), books.metric)
+        scores = score(z[some, None], entries, norms, books.metric, z.new_empty(len(some), 1, books.K))
+        bound = error_bound(torch.linalg.vector_norm(z[some], dim=-1), norms.reach, books.d, books.metric)
+        locate = partial(places, group[some], book[some])
+        found[some] = first_nearest(scores.flatten(0, 1), bound, z[some], books, locate)[1]
+    return found
+
+
+def places(group: Tensor, book: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    return group[rows], book[rows]

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from stscq.backbones.base import Metric
 from stscq.quantization.search.books import TINY, Books
-from stscq.quantization.search.chosen import entries_of_groups
+from stscq.quantization.search.chosen import entries_of_groups, entry_of_each
 from stscq.quantization.search.plain import Assignment, exact_distance
-from stscq.quantization.search.settle import PIECE, first_nearest, groups_in_doubt
+from stscq.quantization.search.settle import PIECE, groups_in_doubt, two_largest
 from stscq.quantization.search.tiles import LONG, Scored, Scores, Tile, by_book, by_image, error_bound, rounding
 
 Groups = Tensor | Sequence[Tensor] | Books
@@ -75,7 +75,7 @@ def group_errors(z_e: Tensor, codebooks: Groups, metric: Metric) -> Tensor:
 class Slab(NamedTuple):
     """totals: the largest scores (cosines for cosine) summed over an image's tokens, groups x B.
 
-    places: their entries, groups x B x T, where they were asked for.
+    places: their entries, groups x B x T, where they were asked for; -1 where rounding leaves a choice.
     """
 
     groups: range
@@ -100,22 +100,18 @@ def sweep(z_e: Tensor, books: Books, places: bool) -> Iterator[Slab]:
             else:
                 top, found[:, *tile.place()] = nearest_of_tile(scored, length, books)
             if shrink is not None:
-                top *= shrink[tile.place()]
+                top.mul_(shrink[tile.place()])
             add_to_images(totals, top, tile, T if books.S == 1 else 1)
         yield Slab(slab, totals, None if found is None else by_image(found, B, T))
 
 
 def nearest_of_tile(scored: Scored, length: Tensor, books: Books) -> tuple[Tensor, Tensor]:
-    """The largest scores and their entries, groups x books x rows each."""
-    tile, scores, z, reach = scored
+    """The largest scores and their entries (-1 where rounding leaves a choice), groups x books x rows each."""
+    tile, scores, _, reach = scored
+    top, index, second = two_largest(scores.view(-1, books.K))
     lengths = length[tile.place()].repeat(tile.groups, 1)
     bound = error_bound(lengths, reach[:, None], books.d, books.metric).flatten()
-
-    def locate(latents: Tensor) -> tuple[Tensor, Tensor]:
-        row = latents // tile.rows
-        return tile.group + row // tile.books, tile.start + row % tile.books
-
-    top, index = first_nearest(scores.reshape(-1, books.K), bound, z.reshape(-1, books.d), books, locate)
+    index[second >= top - 2 * bound] = -1
     shape = tile.groups, tile.books, tile.rows
     return top.view(shape), index.view(shape)
 
@@ -146,6 +142,8 @@ def groups_and_entries(z_e: Tensor, books: Books) -> Assignment:
     moved = group != first
     if moved.any():
         kept[moved] = search_cr(z_e[moved], books, group[moved], books.metric).index
+    image, token = (kept < 0).nonzero(as_tuple=True)
+    kept[image, token] = entry_of_each(z_e[image, token].float(), books, group[image], token % books.S)
     return Assignment(group, kept)
 
 

@@ -11,6 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from stscq.quantization.search import fused
 from stscq.quantization.search.books import Books, Norms
 
 BUDGET = 1 << 20
@@ -39,7 +40,8 @@ class Tile(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A tile's scores, R x N x K (the next tile overwrites them); its latents z, R x N x d; its R books' reach."""
+    """A tile's scores, R x N x K (the next tile overwrites them; from the fused kernel the largest alone, R x N x 1);
+    its latents z, R x N x d; its R books' reach."""
 
     tile: Tile
     scores: Tensor
@@ -63,7 +65,11 @@ class Scores:
         self.depth = 1
         if books.together and self.wide == S and self.rows == N:
             self.depth = max(1, min(books.M, BUDGET // (S * max(N * K, N * d, K * converted))))
-        self.room = torch.empty(self.depth * self.wide * self.rows * K, device=z.device)
+        self.fused = not places and fused.usable(z)
+        if self.fused:  # no scores to hold
+            self.rows, self.wide = N, S
+            self.depth = max(1, min(books.M, BUDGET // (S * max(N * d, K * converted)))) if books.together else 1
+        self.room = torch.empty(0 if self.fused else self.depth * self.wide * self.rows * K, device=z.device)
         self.z = z.repeat(self.depth, 1, 1) if self.depth > 1 else z
 
     def slabs(self) -> Iterator[range]:
@@ -80,8 +86,12 @@ class Scores:
                 yield self._score(Tile(groups.start, len(groups), start, books, row, rows))
 
     def _score(self, tile: Tile) -> Scored:
-        z = self.z[tile.start : tile.start + tile.books * tile.groups, tile.row : tile.row + tile.rows]
+        z = self.z
+        if len(z) != tile.books * tile.groups or z.shape[1] != tile.rows:
+            z = z[tile.start : tile.start + tile.books * tile.groups, tile.row : tile.row + tile.rows]
         entries, norms = self.books.entries(*tile[:4]), self.books.norms(*tile[:4])
+        if self.fused:
+            return Scored(tile, fused.largest(z, entries, norms, self.books.metric)[..., None], z, norms.reach)
         out = self.room[: len(z) * tile.rows * self.books.K].view(len(z), tile.rows, self.books.K)
         return Scored(tile, score(z, entries, norms, self.books.metric, out, self.columns), z, norms.reach)
 
