@@ -47,7 +47,8 @@ def compress(
     if one:
         done = compress_one(codec, sources[0], out, chosen, aligned)
     else:
-        done = compress_many(codec, sources, out, chosen, aligned, workers or processes())
+        easy = aligned or sources[0].row is not None
+        done = compress_many(codec, sources, out, chosen, aligned, workers or processes(len(sources), easy))
     pixels = codec.bundle.sizes.image_size**2
     tell(
         {
@@ -83,7 +84,7 @@ def decompress(
     elif out == STDIN:
         raise StscqError("--out -: only one image fits into standard output; name a folder")
     else:
-        done = decompress_many(files, Path(out), model, only, workers or processes())
+        done = decompress_many(files, Path(out), model, only, workers or processes(1000))
     tell(done._asdict(), f"{said(out)}: {number_of(done.images)} from {done.bytes:,} bytes", as_json, err=out == STDIN)
     return 0
 
@@ -123,8 +124,9 @@ def number_of(images: int) -> str:
     return "1 image" if images == 1 else f"{images:,} images"
 
 
-def processes() -> int:
-    return min(8, os.cpu_count() or 1)
+def processes(images: int, easy: bool = True) -> int:
+    """As many as there are cores, at most 8; one where starting more takes longer than the reading that they do."""
+    return min(8, os.cpu_count() or 1) if images >= (1000 if easy else 16) else 1
 
 
 def threads() -> int:

@@ -17,7 +17,7 @@ ALL = "models/*/*/bundle/*/*"
 
 def roots() -> list[Path]:
     """Where models/ may be: here, or where this program's source is."""
-    return list(dict.fromkeys([Path.cwd(), Path(stscq.__file__).resolve().parent.parent]))
+    return [Path(), Path(stscq.__file__).resolve().parent.parent]
 
 
 def default_bundle() -> Path:

@@ -14,6 +14,8 @@ from stscq.data.pixels import FORMATS, face
 from stscq.errors import DataError
 
 MOST_PIXELS = 50_000_000
+"""Of a JPEG, which is made smaller while it is decoded; other kinds take more memory, and may have MOST_OTHERS."""
+MOST_OTHERS = 36_000_000
 LARGE = 2048
 """Photos of more than twice this are halved, and so on: a face that fills a twentieth of them still is sharp."""
 
@@ -54,8 +56,9 @@ def read_photo(photo: Path | bytes) -> np.ndarray:
 
 def check(image: Image.Image) -> None:
     """Before any pixel is decoded."""
-    if image.width * image.height > MOST_PIXELS:
-        raise DataError(f"{image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are read: shrink it")
+    most = MOST_PIXELS if image.format in ("JPEG", "MPO") else MOST_OTHERS
+    if image.width * image.height > most:
+        raise DataError(f"{image.width} x {image.height} pixels; at most {most:,} are read: shrink it")
     if image.mode.startswith(("I", "F")):  # Pillow would clip them to white
         raise DataError(f"pixels of more than 8 bits (Pillow's mode {image.mode}); save it with 8")
     frames = getattr(image, "n_frames", 1)

@@ -213,18 +213,7 @@ def test_pipes(photos, model):
 
 
 def test_a_reader_that_goes_away_is_one_line(photos, model):
-    command = [
-        sys.executable,
-        "-m",
-        "stscq.cli",
-        "compress",
-        str(photos),
-        "-o",
-        "-",
-        "--aligned",
-        "--model",
-        str(model),
-    ]
+    command = [sys.executable, "-m", "stscq.cli", "compress", photos, "-o", "-", "--aligned", "--model", model]
     with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         told = process.stderr.read().decode()
