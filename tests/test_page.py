@@ -5,8 +5,11 @@ import json
 import re
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import pytest
+from docutils.core import publish_parts
+from jinja2 import Environment, StrictUndefined
 
 from stscq.errors import DataError
 from stscq.report.arithmetic import checks
@@ -188,3 +191,16 @@ def test_the_browser_test_can_fail(results, tmp_path):
     assert found["broken"] == ["x"]
     assert any("127.0.0.1:9" in line for line in console)
     assert found["content"] > 390
+
+
+def test_captions_of_snakemakes_report_are_sound():
+    """Every name that they use is one that Snakemake gives, and the text is sound reStructuredText."""
+    config = {"profile": "demo", "seeds": [1, 2], "judge": "dlib"}
+    names = SimpleNamespace(table="main", figure="rate_ids")
+    job = SimpleNamespace(wildcards=names, config=config, rule="table")
+    files = sorted((ROOT / "workflow" / "report").glob("*.rst"))
+    assert [file.stem for file in files] == ["figure", "page", "table", "workflow"]
+    for file in files:
+        text = Environment(undefined=StrictUndefined).from_string(file.read_text()).render(snakemake=job)
+        body = publish_parts(text, writer="html", settings_overrides={"halt_level": 2})["body"]
+        assert "<em>demo</em>" in body, file
