@@ -64,8 +64,8 @@ def test_the_paper_profile_lists_every_job_without_data_or_weights(tmp_path, pro
     assert counts["download_weights"] == counts["verify_weights"] == 9
     assert counts["prepare_set"] == 11
     assert counts["stage1"] == 3 * 5
-    assert counts["stage2"] == counts["stage3"] == 3 * (3 + 5 + 3 + 2 + 2)
-    faces = 3 * 9 * (4 + 6 + 4 + 3)
+    assert counts["stage2"] == counts["stage3"] == 3 * (3 + 9 + 3 + 2 + 2)
+    faces = 3 * 9 * (4 + 10 + 4 + 3)
     assert counts["evaluate"] == faces + 3 * 3
     assert counts["evaluate_original"] == 3 * 9
     assert "train_recogniser" not in counts

@@ -9,13 +9,18 @@ import os
 import pytest
 
 pytestmark = pytest.mark.provenance
-STAGE2 = {"stage2": 4, "stage3": 4, "evaluate": 4, "tables": 1, "figures": 1}
+REPORT = {"summarise": 1, "metrics": 1, "table": 2, "figure": 2, "page": 1}
+FROM_STAGE3 = {"export_bundle": 4, "evaluate": 4, **REPORT}
+STAGE2 = {"stage2": 4, "stage3": 4, **FROM_STAGE3}
+EVERY = {**STAGE2, "export_bundle": 6, "evaluate": 6}
+REPORT_STAGES = {"summary", "tables", "figures", "report"}
 FROM_STAGE1 = {
-    "maskgit_vqgan-stage1", "evaluation-maskgit_vqgan-stage1", "tables", "figures",
-    *(f"{step}-{variant}" for step in ("maskgit_vqgan-stage2", "maskgit_vqgan-stage3", "evaluation-maskgit_vqgan")
+    "maskgit_vqgan-stage1", "maskgit_vqgan-bundle-stage1", "evaluation-maskgit_vqgan-stage1", *REPORT_STAGES,
+    *(f"{step}-{variant}"
+      for step in ("maskgit_vqgan-stage2", "maskgit_vqgan-stage3", "maskgit_vqgan-bundle", "evaluation-maskgit_vqgan")
       for variant in ("global", "switchable_16x4")),
 }  # fmt: skip
-SWITCHABLE = {"stage2": 2, "stage3": 2, "evaluate": 2, "tables": 1, "figures": 1}
+SWITCHABLE = {"stage2": 2, "stage3": 2, "export_bundle": 2, "evaluate": 2, **REPORT}
 
 
 def test_nothing_to_do_after_a_run_for_both_tools(project):
@@ -40,7 +45,7 @@ def test_1_two_equal_numbers_that_change_places_are_seen(project):
         ("stscq/training/stage2.py", "REVIVE_UNTIL = 0.6", "REVIVE_UNTIL = 0.5", "stage2"),
         ("stscq/training/stage3.py", "with torch.no_grad():", "with torch.inference_mode():", "stage3"),
         ("stscq/evaluation/verification.py", "1e-3", "2e-3", "evaluate"),
-        ("stscq/report/render.py", '"psnr": 2', '"psnr": 3', "tables"),
+        ("stscq/report/render.py", '"psnr": 2', '"psnr": 3', "table"),
     ],
 )
 def test_2_and_11_code_edits_run_their_rules_and_comments_run_nothing(project, path, old, new, expected):
@@ -57,23 +62,23 @@ def test_3_a_fresh_clone_has_nothing_to_do_after_a_pull_and_sees_later_edits(clo
     assert clone.jobs() == {}
     assert clone.stale_stages() == set()
     clone.params(stage3={"lr": 0.001})
-    assert clone.jobs() == {"stage3": 4, "evaluate": 4, "tables": 1, "figures": 1}
+    assert clone.jobs() == {"stage3": 4, **FROM_STAGE3}
 
 
 @pytest.mark.parametrize(
     ("change", "jobs", "direct", "following"),
     [
         ({"data": {"size": 48}},
-         {"prepare_faces": 1, "prepare_split": 2, "evaluate_original": 2, "train_recogniser": 2, "stage1": 2, **STAGE2,
-          "evaluate": 6},
+         {"prepare_faces": 1, "prepare_split": 2, "evaluate_original": 2, "train_recogniser": 2, "stage1": 2, **EVERY},
          {"faces", "maskgit_vqgan-stage1"}, {"splits", "evaluation-original", "recogniser", *FROM_STAGE1}),
-        ({"recogniser": {"lr": 0.003}}, {"train_recogniser": 2, "stage1": 2, **STAGE2, "evaluate": 6},
+        ({"recogniser": {"lr": 0.003}}, {"train_recogniser": 2, "stage1": 2, **EVERY},
          {"recogniser"}, FROM_STAGE1),
-        ({"stage1": {"lr": 0.002}}, {"stage1": 2, **STAGE2, "evaluate": 6}, {"maskgit_vqgan-stage1"}, FROM_STAGE1),
+        ({"stage1": {"lr": 0.002}}, {"stage1": 2, **EVERY}, {"maskgit_vqgan-stage1"}, FROM_STAGE1),
         ({"backbones": {"maskgit_vqgan": {"variants": {"switchable_16x4": {"stage2": {"lr": 0.01}}}}}},
-         SWITCHABLE, {"maskgit_vqgan-stage2-switchable_16x4", "tables", "figures"},
-         {"maskgit_vqgan-stage3-switchable_16x4", "evaluation-maskgit_vqgan-switchable_16x4"}),
-        ({"stage3": {"lr": 0.001}}, {"stage3": 4, "evaluate": 4, "tables": 1, "figures": 1},
+         SWITCHABLE, {"maskgit_vqgan-stage2-switchable_16x4", "summary"},
+         {"maskgit_vqgan-stage3-switchable_16x4", "maskgit_vqgan-bundle-switchable_16x4",
+          "evaluation-maskgit_vqgan-switchable_16x4", *REPORT_STAGES}),
+        ({"stage3": {"lr": 0.001}}, {"stage3": 4, **FROM_STAGE3},
          {"maskgit_vqgan-stage3-global", "maskgit_vqgan-stage3-switchable_16x4"},
          {name for name in FROM_STAGE1 if "stage1" not in name and "stage2" not in name}),
     ],
@@ -89,12 +94,12 @@ def test_3_an_edit_of_a_clone_runs_what_it_concerns_and_no_more_by_both_tools(cl
 
 def test_3_a_dropped_seed_trains_nothing_in_snakemake(clone):
     clone.params(seeds=[1])
-    assert clone.jobs() == {"tables": 1, "figures": 1}
+    assert clone.jobs() == REPORT
 
 
 def test_adopt_may_be_run_twice_and_names_what_is_not_current(clone):
     for _ in range(2):
-        assert "26 of 26 jobs are current" in clone.run("python -m stscq.cli adopt")
+        assert "38 of 38 jobs are current" in clone.run("python -m stscq.cli adopt")
     assert clone.jobs() == {}
     clone.params(stage3={"lr": 0.001})
     said = clone.fails("python -m stscq.cli adopt")
