@@ -8,7 +8,8 @@ TABLES = [
     *("cost", "training_cost", "variants", "claims"),
 ]
 FIGURES = [
-    *("rate_accuracy", "rate_ids", "utilisation_tokens", "utilisation_groups", "router_choices", "router_people"),
+    *("rate_accuracy", "rate_ids", "rate_peers", "utilisation_tokens", "utilisation_groups", "router_choices"),
+    "router_people",
     *("selection_agreement", "groups_sweep", "seed_spread", "training_curves"),
     *(f"reconstructions_{name}" for name in BACKBONES if name not in OWN_SETS),
 ]

@@ -12,6 +12,7 @@ SHEETS = "reconstructions_"
 FIGURES: dict[str, Callable[[Summary], Figure]] = {
     "rate_accuracy": partial(rates.rate, measure="mean_acc"),
     "rate_ids": partial(rates.rate, measure="ids"),
+    "rate_peers": rates.rate_peers,
     "utilisation_tokens": codebooks.utilisation_tokens,
     "utilisation_groups": codebooks.utilisation_groups,
     "router_choices": codebooks.router_choices,

@@ -5,7 +5,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from stscq.report.collect import Run
-from stscq.report.figures.style import KINDS, SEQUENTIAL, beside_each_other, common_legend, empty, grid, outer_labels
+from stscq.report.figures.style import (
+    KINDS,
+    SEQUENTIAL,
+    beside_each_other,
+    common_legend,
+    empty,
+    grid,
+    outer_labels,
+    whole_numbers,
+)
 from stscq.report.summary import Summary
 from stscq.report.tables.cells import rows_of
 
@@ -31,6 +40,7 @@ def utilisation_tokens(s: Summary) -> Figure:
         panel.fill_between(np.arange(1, len(shares) + 1), shares.min(1), shares.max(1), color=colour, alpha=0.15)
     for panel in panels.values():
         panel.set_ylim(0, 105)
+    whole_numbers(panels.values())
     outer_labels(panels, "tokens, least used first", "entries used (%)")
     common_legend(figure)
     return figure
@@ -61,6 +71,7 @@ def utilisation_groups(s: Summary) -> Figure:
         shares = 100 * np.sort(mine.to_numpy(), axis=0)[::-1]
         for column in shares.T:
             panel.step(np.arange(1, len(column) + 1), column, where="mid", color=KINDS["switchable"][0], alpha=0.8)
+    whole_numbers(panels.values())
     outer_labels(panels, "groups, most used first", "entries used (%)")
     return figure
 
@@ -80,6 +91,7 @@ def router_choices(s: Summary) -> Figure:
             shares = 100 * np.sort(counts.to_numpy())[::-1] / counts.sum()
             panel.step(np.arange(1, len(shares) + 1), shares, where="mid", color=kind[0], alpha=0.9)
         panel.axhline(100 / row.M, color="#999999", linestyle=":", linewidth=1.5, label="all groups alike")
+    whole_numbers(panels.values())
     outer_labels(panels, "groups, most chosen first", "images (%)")
     common_legend(figure)
     return figure
@@ -123,8 +135,8 @@ def selection_agreement(s: Summary) -> Figure:
     runs = runs[runs.selection == "cr"]
     if runs.empty:
         return empty("no router in this profile")
-    names = [f"{r.backbone}\n{r.M} x {r.K}" for r in runs.itertuples()]
-    figure, panels = grid(["the same group", "accuracy, CR less NN"], columns=1)
+    names = [f"{r.backbone}, {r.M} x {r.K}" for r in runs.itertuples()]
+    figure, panels = grid(["the same group", "accuracy, CR less NN"])
     top, bottom = panels.values()
     colour, marker, _ = KINDS["switchable"]
     for place, (run, row) in enumerate(rows_of(runs)):
@@ -146,7 +158,7 @@ def selection_agreement(s: Summary) -> Figure:
         )
     bottom.axhline(0, color="#999999", linewidth=1)
     for panel, label in ((top, "images (%)"), (bottom, "points")):
-        panel.set_xticks(range(len(names)), names)
+        panel.set_xticks(range(len(names)), names, rotation=30, ha="right")
         panel.set_ylabel(label)
         panel.margins(x=0.1)
     top.set_ylim(0, None)

@@ -1,5 +1,7 @@
 """Reconstructions, to be looked at."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,7 +29,7 @@ def reconstructions(s: Summary, backbone: str) -> Figure:
         panel.set_xticks([])
         panel.set_yticks([])
         panel.spines[:].set_visible(False)
-        text = NAMES.get(name, name.replace("_", " "))
+        text = NAMES.get(name) or textwrap.fill(name.replace("_", " "), 18)
         bits = "" if name == "original" else f"\n{int(runs.loc[name, 'bits'])} bits"  # type: ignore[arg-type]
         panel.set_ylabel(text + bits, rotation=0, ha="right", va="center", fontsize=10)
     panels[0, 0].set_title(f"{backbone}: unseen people, seed {s.seeds[0]}")

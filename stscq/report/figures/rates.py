@@ -6,10 +6,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stscq.evaluation.peers.frames import peer_means
 from stscq.report.collect import Run
 from stscq.report.figures.style import (
     CEILING,
     KINDS,
+    PANEL,
     beside_each_other,
     common_legend,
     empty,
@@ -22,6 +24,7 @@ from stscq.report.render import summary_columns
 from stscq.report.summary import Summary
 from stscq.report.tables.cells import rows_of
 from stscq.report.tables.codebooks import sweep_runs
+from stscq.report.tables.rates import as_people_use_it
 
 LABELS = {"mean_acc": "verification accuracy (%)", "ids": "identity similarity IDS (cosine)"}
 
@@ -49,7 +52,7 @@ def point(panel: Axes, s: Summary, run: Run, row: Any, measure: str) -> None:
     c = summary_columns(measure, s.measured(run, measure) or [np.nan])
     half = c[f"{measure}_high"] - c[measure]
     # Methods at the same rate stand side by side instead of on top of each other.
-    shifted = row.bpp * (1 + 0.03 * (list(KINDS).index(kind) - 2))
+    shifted = row.bpp * (1 + 0.02 * (list(KINDS).index(kind) - 2))
     panel.errorbar(
         shifted, c[measure], yerr=None if np.isnan(half) else half, color=colour, marker=marker, markersize=7,
         capsize=3, linestyle="none", label=label,
@@ -119,3 +122,35 @@ def groups_sweep(s: Summary) -> Figure:
         panel.set_ylabel(LABELS[measure])
     common_legend(figure)
     return figure
+
+
+def rate_peers(s: Summary) -> Figure:
+    """Bytes of whole files against accuracy: ours, as people use them, and classic codecs at all operating points."""
+    points = s.frame("peers.csv")
+    if points.empty:
+        return empty("no classic codecs in this profile")
+    figure, panels = grid(["classic codecs and ours"], columns=1)
+    panel = panels["classic codecs and ours"]
+    figure.set_size_inches(2 * PANEL[0], 1.4 * PANEL[1])
+    for (codec, mine), (colour, marker) in zip(peer_means(points).groupby("codec"), CLASSIC, strict=False):
+        panel.errorbar(mine.bytes, mine.mean_acc, yerr=mine.mean_acc_std, color=colour, marker=marker, capsize=2,
+                       linewidth=1, label=codec)  # fmt: skip
+    for run, row in rows_of(s.faces()):
+        if as_people_use_it(row):
+            values, sizes = s.measured(run, "mean_acc"), s.measured(run, "file_bytes")
+            colour, marker, label = KINDS[kind_of(row)]
+            spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            panel.errorbar(
+                float(np.mean(sizes)), float(np.mean(values)), yerr=spread, color=colour, marker=marker, markersize=9,
+                capsize=2, linestyle="none", markeredgecolor="white", label=f"ours: {label}",
+            )  # fmt: skip
+    panel.set_xscale("log", base=2)
+    panel.xaxis.set_major_formatter("{x:.0f}")
+    panel.set_xlabel("bytes of a whole file, mean")
+    panel.set_ylabel(LABELS["mean_acc"])
+    common_legend(figure, columns=3)
+    return figure
+
+
+CLASSIC = (("#E69F00", "<"), ("#56B4E9", ">"), ("#009E73", "D"), ("#999999", "P"), ("#F0E442", "*"))
+"""Colours and markers of classic codecs, in alphabetic order."""

@@ -1,6 +1,6 @@
 """What all figures share: colours, sizes, panels, and files that are the same for the same numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Legible when a page shows a figure at half its size. The salt: the same numbers give the same SVG.
 plt.rcParams |= {
@@ -61,8 +62,11 @@ def common_legend(figure: Figure, columns: int = 2) -> None:
     for panel in figure.axes:
         handles, labels = panel.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
+    fitting = max(1, int(figure.get_figwidth() / 2.6))
     if entries:
-        figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncol=columns, frameon=False)
+        figure.legend(
+            list(entries.values()), list(entries), loc="outside lower center", ncol=min(columns, fitting), frameon=False
+        )
 
 
 def outer_labels(panels: dict[str, Axes], x: str, y: str) -> None:
@@ -73,6 +77,12 @@ def outer_labels(panels: dict[str, Axes], x: str, y: str) -> None:
         if place.is_first_col():
             panel.set_ylabel(y)
         panel.set_xlabel(x)
+
+
+def whole_numbers(panels: Iterable[Axes]) -> None:
+    """Ticks at whole numbers on the lower axis: groups and tokens are counted."""
+    for panel in panels:
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def empty(reason: str) -> Figure:
