@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from stscq.report.collect import Run
 from stscq.report.figures.style import (
     KINDS,
+    PANEL,
     SEQUENTIAL,
     beside_each_other,
     common_legend,
@@ -137,6 +138,7 @@ def selection_agreement(s: Summary) -> Figure:
         return empty("no router in this profile")
     names = [f"{r.backbone}, {r.M} x {r.K}" for r in runs.itertuples()]
     figure, panels = grid(["the same group", "accuracy, CR less NN"])
+    figure.set_size_inches(2 * PANEL[0], 1.3 * PANEL[1])
     top, bottom = panels.values()
     colour, marker, _ = KINDS["switchable"]
     for place, (run, row) in enumerate(rows_of(runs)):
@@ -158,7 +160,7 @@ def selection_agreement(s: Summary) -> Figure:
         )
     bottom.axhline(0, color="#999999", linewidth=1)
     for panel, label in ((top, "images (%)"), (bottom, "points")):
-        panel.set_xticks(range(len(names)), names, rotation=30, ha="right")
+        panel.set_xticks(range(len(names)), names, rotation=20, ha="right", fontsize=9)
         panel.set_ylabel(label)
         panel.margins(x=0.1)
     top.set_ylim(0, None)
