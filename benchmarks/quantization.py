@@ -123,13 +123,17 @@ def measure(name: str, sizes: Sizes, metric: Metric, repeats: int) -> dict[str, 
     return {"case": name, **sizes._asdict(), "distance": metric, **milliseconds, **ratios, "extra MiB": extra}
 
 
+def alike(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(row[axis] == other[axis] for axis in ("T", "K", "d"))
+
+
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Time against M."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     first = next(row for row in rows if row["case"] == "M grows")
-    growing = [row for row in rows if all(row[axis] == first[axis] for axis in ("T", "K", "d"))]
+    growing = [row for row in rows if row["case"] != "B grows" and alike(row, first)]
     growing = sorted((row for row in growing if row["B"] in (1, 2, 32)), key=lambda row: row["M"])
     batches = sorted({row["B"] for row in growing})
     figure, axes = plt.subplots(1, len(batches), figsize=(5 * len(batches), 4), squeeze=False, layout="constrained")
