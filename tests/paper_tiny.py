@@ -124,7 +124,7 @@ def faces():
     """Person -> ten faces of 112 x 112."""
     found = {}
     for face in read_orl(orl_folder(), 112):
-        found.setdefault(face.identity, []).append(face.image)
+        found.setdefault(face.row.identity, []).append(face.image)
     return [found[f"s{i}"] for i in range(1, 41)]
 
 
