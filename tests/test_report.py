@@ -1,6 +1,7 @@
 """Tables, claims and figures: readers see what the numbers say; published values stand beside their own rows."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,8 @@ from PIL import Image
 
 from stscq.errors import DataError, ParamsError
 from stscq.report import claims, figure, table
-from stscq.report.collect import Run
-from stscq.report.fairness import common_threshold, group_accuracies, rates
+from stscq.report.collect import Evaluations, Run
+from stscq.report.fairness import common_threshold, fairness, group_accuracies, rates
 from stscq.report.figures import FIGURES
 from stscq.report.metrics import metrics
 from stscq.report.published import blocks, published_row
@@ -21,7 +22,7 @@ from stscq.report.summary import read_summary
 from stscq.report.table import MAKERS
 from stscq.report.tables import TABLES
 from tests.conftest import ROOT
-from tests.report_fixtures import SEEDS, make_summary
+from tests.report_fixtures import SEEDS, VARIANTS, make_summary
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +167,23 @@ def test_costs(summary):
     spent = TABLES["training_cost"](summary).frame.set_index(["backbone", "stage"])
     assert spent.loc[("titok_s", "stage1"), "hours"] == pytest.approx(3 * 36 / 3600)
     assert spent.loc[("all", "all"), "models"] == 3 * (1 + 2 * 6)
+
+
+def test_a_group_of_one_person_leaves_the_table_without_numbers(summary, tmp_path):
+    evaluation = summary.folder.parent / "evaluation"
+    own = tmp_path / "evaluation"
+    shutil.copytree(evaluation, own)
+    for file in own.rglob("groups.parquet"):
+        pairs = pd.read_parquet(file)
+        pairs[pairs.same | (pairs.group != "eyeglasses")].to_parquet(file)
+    found = fairness(Evaluations(own, SEEDS, ["test"], VARIANTS))
+    assert found.empty
+    (tmp_path / "summary").mkdir()
+    shutil.copytree(summary.folder, tmp_path / "summary", dirs_exist_ok=True)
+    found.to_csv(tmp_path / "summary" / "fairness.csv", index=False)
+    table.main(tmp_path / "summary", "fairness", tmp_path / "fairness")
+    assert "No run of this profile belongs in this table." in (tmp_path / "fairness.md").read_text()
+    assert claims.groups_stay_alike(read_summary(tmp_path / "summary")) == []
 
 
 def test_empty_cells_say_why(summary):

@@ -30,6 +30,9 @@ def fairness(e: Evaluations) -> pd.DataFrame:
     if not e.sets or not labelled(e):
         return pd.DataFrame(columns=COLUMNS)
     judged = {run: [judged_pairs(e, run, seed) for seed in e.seeds] for run in (ORIGINAL, *e.runs())}
+    groups = [set(frame.group) for frame in judged[ORIGINAL]]
+    if any(len(found) < 2 or found != groups[0] for found in groups):
+        return pd.DataFrame(columns=COLUMNS)  # a handful of people: some seed has a group of one, without impostors
     rows = []
     for run, frames in judged.items():
         for seed, frame in zip(e.seeds, frames, strict=True):
@@ -71,7 +74,9 @@ def one_group(e: Evaluations, run: Run) -> Run | None:
 
 
 def judged_pairs(e: Evaluations, run: Run, seed: int) -> pd.DataFrame:
-    """Pairs inside groups: same, group, correct, first and second (people), at one threshold for all groups."""
+    """Pairs inside groups: same, group, correct, first and second (people), at one threshold for all groups.
+
+    Without groups that have no impostor pairs."""
     frames = []
     for image_set in e.sets:
         if run == ORIGINAL:
@@ -83,6 +88,9 @@ def judged_pairs(e: Evaluations, run: Run, seed: int) -> pd.DataFrame:
         first, second = (image_set + "/" + found[side].map(person) for side in ("a", "b"))
         frames.append(found.assign(first=first, second=second))
     pairs = pd.concat(frames, ignore_index=True)
+    pairs = pairs[pairs.groupby("group").same.transform("nunique") == 2]
+    if pairs.empty:
+        return pairs
     threshold = common_threshold(pairs)
     return pairs.assign(correct=(pairs.similarity > threshold) == pairs.same)
 
