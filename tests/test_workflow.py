@@ -8,6 +8,8 @@ import yaml
 
 from stscq.errors import ParamsError
 from stscq.params import check, merge, numbers, stage_settings, with_profile
+from stscq.provenance.jobs import current_jobs
+from stscq.provenance.plan import stages
 from tests.conftest import ROOT
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -165,3 +167,12 @@ def test_a_backbone_may_have_its_own_numbers():
 
 def test_numbers_that_yaml_reads_as_strings():
     assert numbers({"a": ["1e-3", "x1e3", 2], "b": {"c": "-2.5E+4"}}) == {"a": [0.001, "x1e3", 2], "b": {"c": -25000.0}}
+
+
+@pytest.mark.slow
+def test_no_stage_of_dvc_lies_inside_another(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    outs = [stage.out for stage in stages(current_jobs({}))]
+    assert len(outs) == len(set(outs))
+    nested = [(a, b) for a in outs for b in outs if a != b and a.is_relative_to(b)]
+    assert nested == []

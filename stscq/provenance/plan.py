@@ -49,13 +49,15 @@ def folder_of(job: Job) -> Path:
     out = job.out
     if job.place.kind != "out":
         return out if len(out.parts) == 3 else out.parent
+    if out.parts[2:3] == ("peers",):  # operating points lie inside the folder of their codec, and DVC's may not nest
+        return Path(*out.parts[:4])
     if out.name.startswith("seed"):
         out = out.parent
         return out.parent if out.parts[2] in ON_SETS else out
     return out
 
 
-ON_SETS = ("evaluation", "peers", "int8")
+ON_SETS = ("evaluation", "int8", "symbols")
 """Folders of data/PROFILE whose jobs write to .../SET/seedN."""
 
 
