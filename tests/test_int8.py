@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from stscq.codec import export
 from stscq.codec.int8 import from_int8, int8_mib, to_int8
 from stscq.evaluation import int8, original
 from stscq.evaluation.int8_frame import int8_frame, int8_means, int8_sizes
@@ -75,11 +76,12 @@ def test_sizes_of_every_variant():
 
 @pytest.fixture(scope="session")
 def routed(places, tmp_path_factory):
-    """A small routed codec, hardly trained."""
+    """The bundle of a small routed codec, hardly trained."""
     folder = tmp_path_factory.mktemp("routed")
     stage1.main(**places, **{**STAGE1, "accumulate": 1}, out=folder / "stage1")
     stage2.main(**places, **STAGE2, start=folder / "stage1", out=folder / "stage2")
-    return folder / "stage2"
+    export.main(places["store"], places["split"], folder / "stage2", folder / "bundle")
+    return folder / "bundle"
 
 
 @pytest.mark.slow

@@ -251,19 +251,6 @@ def test_damaged_checkpoints_are_refused(first, tmp_path):
         load_codec(tmp_path, CPU)
 
 
-def test_reconstructions_come_from_the_bytes_alone(second, faces):
-    from stscq.evaluation.reconstruct import decode, encode
-
-    codec, _ = load_codec(second, CPU)
-    images = np.asarray(open_images(faces)[:5])
-    assignment, payloads = encode(codec, images, np.arange(5), "cr")
-    assert {len(p) for p in payloads} == {(64 * 3 + 2 + 7) // 8}  # T = 64, K = 8, M = 4
-    z_q = codec.codebooks.lookup(assignment)
-    with torch.no_grad():
-        expected = codec.tokenizer.decode(z_q).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
-    assert (decode(codec, payloads) == expected).all()
-
-
 def open_images(faces):
     from stscq.data.store import open_store
 

@@ -166,6 +166,13 @@ class Codec:
             self._books.popitem(last=False)
         return torch.stack(found)
 
+    def with_books(self, books: Tensor) -> "Codec":
+        """The same model with other codebooks (M x S x K x d), such as rounded ones. Its files stay compatible in form,
+        and their fingerprint is still that of the bundle."""
+        other = Codec(self.bundle, self.device)
+        other.__dict__["all_books"] = books.to(self.device)
+        return other
+
     @cached_property
     def all_books(self) -> Tensor:
         """M x S x K x d."""

@@ -17,7 +17,7 @@ from stscq.codec.description import FORMAT, Sizes, fingerprint_of, seal
 from stscq.codec.statistics import Tables, uniform
 from stscq.files import write_atomically
 from stscq.training.checkpoint import save_tensors
-from stscq.training.tokenizer_io import Codec as TrainedCodec
+from stscq.training.tokenizer_io import TrainedCodec
 
 
 def write_bundle(folder: Path, codec: TrainedCodec, model: dict[str, Any], image_size: int, name: str) -> str:

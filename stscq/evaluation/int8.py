@@ -1,56 +1,48 @@
 """What int8 codebooks change: indices, accuracy and IDS when sender and receiver both hold them.
 
-python -m stscq.evaluation.int8 --codec models/demo/titok_s/stage3/token_specific/seed1 --store data/demo/faces
+python -m stscq.evaluation.int8 --bundle models/demo/titok_s/bundle/token_specific/seed1 --store data/demo/faces
     --original ... --judge dlib --out data/demo/int8/titok_s/token_specific/test/seed1
 """
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from stscq.cli_tools import run
+from stscq.codec.api import Codec
 from stscq.codec.int8 import from_int8, int8_mib, to_int8
 from stscq.device import own_device
 from stscq.evaluation.cost import codebooks_mib
 from stscq.evaluation.judged import judge_codec, open_test_faces
-from stscq.evaluation.reconstruct import decode, encode
 from stscq.files import write_atomically
-from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.search import Assignment
-from stscq.training.tokenizer_io import Codec, load_codec
 
 
-def main(codec: Path, store: Path, original: Path, judge: str, out: Path) -> None:
+def main(bundle: Path, store: Path, original: Path, judge: str, out: Path) -> None:
     """Writes OUT/metrics.json, images.parquet and pairs.parquet, the same columns as the evaluation with float32 books.
 
-    Groups are those of the router (CR) where there is one, as at the edge, else the nearest (NN). ORIGINAL is the
+    Groups are chosen as BUNDLE prefers: by its router (CR) where it has one, as at the edge. ORIGINAL is the
     evaluation of the uncompressed images, which says which pairs are compared.
     """
     faces = open_test_faces(store, original, judge)
-    trained, _ = load_codec(codec, own_device())
-    small = with_int8(trained)
-    selection = "nn" if trained.router is None else "cr"
-    wide, _ = encode(trained, faces.images, faces.rows, selection)
-    narrow, payloads = encode(small, faces.images, faces.rows, selection)
-    judged = judge_codec(faces, partial(decode, small), payloads)
+    codec = Codec.load(bundle, own_device())
+    small = codec.with_books(from_int8(to_int8(codec.all_books)))
+    selection = codec.bundle.selection
+    wide, narrow = (one.assign(faces.images, selection, faces.rows) for one in (codec, small))
+    judged = judge_codec(faces, lambda payloads: small.paint(small.parse(payloads)), small.payloads(narrow))
     out.mkdir(parents=True, exist_ok=True)
     judged.images.assign(selection=selection, group=narrow.group.numpy()).to_parquet(out / "images.parquet")
     judged.pairs.assign(selection=selection).to_parquet(out / "pairs.parquet")
     metrics = {
         "images": len(faces.rows),
         "selection": selection,
-        **sizes(trained),
+        **sizes(codec.all_books),
         **agreement(wide, narrow)._asdict(),
         **judged.measured,
     }
     write_atomically(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-
-
-def with_int8(codec: Codec) -> Codec:
-    """The codec with every codebook through int8 and back; encoder, decoder and router as they are."""
-    weight = from_int8(to_int8(codec.codebooks.weight.detach()))
-    return codec._replace(codebooks=Codebooks(weight, codec.codebooks.metric))
 
 
 class Agreement(NamedTuple):
@@ -72,9 +64,9 @@ def agreement(wide: Assignment, narrow: Assignment) -> Agreement:
     )
 
 
-def sizes(codec: Codec) -> dict[str, Any]:
-    """MiB of all codebooks, as float32 and as int8 with their scales."""
-    M, S, K, d = codec.codebooks.weight.shape
+def sizes(books: Tensor) -> dict[str, Any]:
+    """MiB of all codebooks (M x S x K x d), as float32 and as int8 with their scales."""
+    M, S, K, d = books.shape
     return {"M": M, "K": K, "float32_mib": codebooks_mib(M, S, K, d), "int8_mib": int8_mib(M, S, K, d)}
 
 

@@ -1,6 +1,6 @@
 """What a better model of the symbols would save: bits an image of the test people, from the training people's symbols.
 
-python -m stscq.evaluation.symbol_models --codec models/demo/titok_s/stage3/token_specific/seed1 --store data/demo/faces
+python -m stscq.evaluation.symbol_models --bundle models/demo/titok_s/bundle/token_specific/seed1 --store data/demo/faces
     --split data/demo/splits/seed1/index.parquet --original ...
     --out data/demo/symbols/titok_s/token_specific/test/seed1
 """
@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
 from stscq.cli_tools import run
+from stscq.codec.api import Codec
 from stscq.codec.packing import payload_bits
 from stscq.codec.symbol_models import (
     MODELS,
@@ -33,11 +33,10 @@ from stscq.codec.symbol_models import (
 from stscq.data.store import open_store
 from stscq.device import own_device
 from stscq.evaluation.evaluate import pairs_of
-from stscq.evaluation.reconstruct import encode
 from stscq.evaluation.statistics import paired_bootstrap
 from stscq.files import write_atomically
+from stscq.quantization.search import normalise
 from stscq.training.encode import sample_rows
-from stscq.training.tokenizer_io import Codec, load_codec
 
 MOST = 2048
 """Images of either side: a sample of larger sets."""
@@ -49,30 +48,29 @@ SHARPNESS = (0.0, 0.004, 0.016, 0.06, 0.125, 0.25, 0.5, 1.0, 2.0)
 """In units of one over the variance of a channel."""
 
 
-def main(codec: Path, store: Path, split: Path, original: Path, out: Path) -> None:
+def main(bundle: Path, store: Path, split: Path, original: Path, out: Path) -> None:
     """Writes OUT/metrics.json (bits an image and % of fixed length under each model) and OUT/images.parquet (bits of
     each test image under each).
 
-    Groups are those of the router (CR) where there is one, else the nearest (NN). SPLIT says who trains (all of STORE
+    Groups are chosen as BUNDLE prefers: by its router (CR) where it has one. SPLIT says who trains (all of STORE
     where it has no such column); ORIGINAL, the evaluation of the uncompressed images, who is tested.
     """
-    trained, recipe = load_codec(codec, own_device())
-    M, K = trained.codebooks.M, trained.codebooks.K
-    family = json.loads(recipe["model"])["family"]
-    context = context_of(trained.tokenizer.T, None if family == "titok" else isqrt(trained.tokenizer.T))
+    codec = Codec.load(bundle, own_device())
+    T, K, M = codec.bundle.sizes.T, codec.bundle.sizes.K, codec.bundle.sizes.M
+    context = context_of(T, None if codec.bundle.sizes.model["family"] == "titok" else isqrt(T))
     index = pd.read_parquet(split)
     known = sample_rows(index.index[index.split == "train"].to_numpy(), seed=0, most=MOST)
     pairs, _ = pairs_of(original)
     tested = sample_rows(np.unique(pairs[["a", "b"]]), seed=0, most=MOST)
     faces = open_store(store)
-    training, test = (symbols_of(trained, faces.images, rows) for rows in (known, tested))
-    books = books_of(trained)
+    books = books_of(codec)
+    training, test = (symbols_of(codec, books, faces.images, rows) for rows in (known, tested))
     fitted = fit(training, index.identity.to_numpy()[known], books, context)
     probability = probabilities(test, books, fitted.tables, fitted.neighbours)
     of_group = -np.log2(fitted.tables.group_choice[test.group])
     length = dict(zip(MODELS, bits(probability), strict=True))
     length["mixture"] = bits(np.tensordot(fitted.weights, probability, 1))
-    fixed = float(payload_bits(trained.tokenizer.T, K, M))
+    fixed = float(payload_bits(T, K, M))
     length = {name: own + (np.log2(M) if name == "fixed" else of_group) for name, own in length.items()}
     identity = faces.index.identity.to_numpy()[tested]
     frame = pd.concat(
@@ -94,20 +92,17 @@ def main(codec: Path, store: Path, split: Path, original: Path, out: Path) -> No
     write_atomically(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
 
 
-def symbols_of(codec: Codec, images: np.ndarray, rows: np.ndarray) -> Symbols:
-    assignment, _ = encode(codec, images, rows, "nn" if codec.router is None else "cr")
-    with torch.no_grad():
-        z = codec.codebooks.lookup(type(assignment)(*(part.to(codec.tokenizer.device) for part in assignment)))
-    return Symbols(assignment.group.numpy(), assignment.index.numpy(), z.cpu().numpy())
+def symbols_of(codec: Codec, books: np.ndarray, images: np.ndarray, rows: np.ndarray) -> Symbols:
+    """Of images[rows]. books: M x T x K x d, as the decoder takes them."""
+    group, index = (part.numpy() for part in codec.assign(images, rows=rows))
+    return Symbols(group, index, books[group[:, None], np.arange(index.shape[1]), index])
 
 
 def books_of(codec: Codec) -> np.ndarray:
     """M x T x K x d as the decoder takes them; a shared book stands for every token."""
-    M, K, T = codec.codebooks.M, codec.codebooks.K, codec.tokenizer.T
-    weight = codec.codebooks.weight.detach().cpu()
-    if codec.codebooks.metric == "cosine":
-        weight = torch.nn.functional.normalize(weight, dim=-1)
-    return weight.expand(M, T, K, weight.shape[-1]).numpy()
+    sizes = codec.bundle.sizes
+    books = normalise(codec.all_books, codec.encoder.metric).cpu()
+    return books.expand(sizes.M, sizes.T, sizes.K, sizes.d).numpy()
 
 
 class Fitted(NamedTuple):

@@ -24,7 +24,7 @@ from stscq.training.encode import encode_rows, sample_rows
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights, image_losses
-from stscq.training.tokenizer_io import Codec, fast_layout, load_codec, on_device, tensors_of
+from stscq.training.tokenizer_io import TrainedCodec, fast_layout, load_codec, on_device, tensors_of
 
 
 def main(
@@ -74,7 +74,7 @@ def main(
         teacher, _ = load_codec(pixel_decoder, device)
         start_titok(tokenizer, teacher, pixel_decoder, sample, seed)
         inputs.append(pixel_decoder / "weights.safetensors")
-    codec = on_device(Codec(tokenizer, Codebooks(book[None, None].clone(), tokenizer.metric), None), device)
+    codec = on_device(TrainedCodec(tokenizer, Codebooks(book[None, None].clone(), tokenizer.metric), None), device)
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
         faces = batches.draw(step, part).images
@@ -135,7 +135,7 @@ def start_tokenizer(
     return tokenizer, grow(book, z_e, model["K"], tokenizer.metric, seed)
 
 
-def warm_up_loss(tokenizer: Tokenizer, z: Tensor, teacher: Codec, faces: Tensor) -> dict[str, Tensor]:
+def warm_up_loss(tokenizer: Tokenizer, z: Tensor, teacher: TrainedCodec, faces: Tensor) -> dict[str, Tensor]:
     """TiTok's warm-up: match MaskGIT-VQGAN on the same faces, before any pixel is painted. z: B x T x d.
 
     Its authors predict MaskGIT-VQGAN's indices; we match the mixture of its entries to its latents (as a share of their
@@ -148,7 +148,7 @@ def warm_up_loss(tokenizer: Tokenizer, z: Tensor, teacher: Codec, faces: Tensor)
     return {"loss": error / target.var()}
 
 
-def start_titok(tokenizer: Tokenizer, teacher: Codec, folder: Path, faces: np.ndarray, seed: int) -> None:
+def start_titok(tokenizer: Tokenizer, teacher: TrainedCodec, folder: Path, faces: np.ndarray, seed: int) -> None:
     """Make a TiTok paint with the decoder of the trained MaskGIT-VQGAN in `folder`, as its authors do.
 
     The entries that it mixes are k-means centres of that model's latents on some faces (N x S x S x 3 uint8).
@@ -172,7 +172,7 @@ def start_titok(tokenizer: Tokenizer, teacher: Codec, folder: Path, faces: np.nd
 
 
 @torch.no_grad()
-def start_codebook(codec: Codec, faces: np.ndarray, seed: int) -> None:
+def start_codebook(codec: TrainedCodec, faces: np.ndarray, seed: int) -> None:
     """Set the global codebook to k-means centres of the latents of some faces (N x S x S x 3 uint8)."""
     z_e = encode_rows(codec.tokenizer, faces, np.arange(len(faces)))
     codec.codebooks.weight[0, 0] = global_from_latents(z_e, codec.codebooks.K, codec.tokenizer.metric, seed)

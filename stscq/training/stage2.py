@@ -24,7 +24,7 @@ from stscq.training.faces import recipe_of, training_batches
 from stscq.training.lazy_adam import large_zeros
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights, image_losses
-from stscq.training.tokenizer_io import Codec, load_codec, on_device, tensors_of
+from stscq.training.tokenizer_io import TrainedCodec, load_codec, on_device, tensors_of
 
 REVIVE_UNTIL = 0.6
 """Share of the steps in which idle entries are revived; the rest lets them settle."""
@@ -83,7 +83,7 @@ def main(
         weight = token_specific(book, latents, entries, groups, tokenizer.metric, jitter, seed)
         router = Router(groups, tokenizer.T, tokenizer.d, rank) if groups > 1 and selection == "router" else None
     weight = large_zeros(weight.shape, device).copy_(weight)
-    codec = on_device(Codec(tokenizer, Codebooks(weight, tokenizer.metric, sparse=True), router), device)
+    codec = on_device(TrainedCodec(tokenizer, Codebooks(weight, tokenizer.metric, sparse=True), router), device)
     revival = Revival(codec.codebooks).to(device)
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
@@ -119,14 +119,14 @@ def main(
     )
 
 
-def finished(codec: Codec) -> dict[str, Tensor]:
+def finished(codec: TrainedCodec) -> dict[str, Tensor]:
     """What is saved: entries as the decoder gets them, so for cosine l2-normalised, which a search then need not do."""
     with torch.no_grad():
         codec.codebooks.weight.copy_(normalise(codec.codebooks.weight, codec.codebooks.metric))
     return tensors_of(codec)
 
 
-def route(codec: Codec, z_e: Tensor, weights: RouterLossWeights) -> tuple[Tensor | None, dict[str, Tensor]]:
+def route(codec: TrainedCodec, z_e: Tensor, weights: RouterLossWeights) -> tuple[Tensor | None, dict[str, Tensor]]:
     """The router's group for each image (B) and its losses; None and a loss of 0 where there is no router."""
     if codec.router is None:
         return None, {"loss": z_e.new_zeros(())}

@@ -13,7 +13,7 @@ from stscq.quantization.router import Router
 from stscq.training.checkpoint import load_checkpoint, prefixed, without_prefix
 
 
-class Codec(NamedTuple):
+class TrainedCodec(NamedTuple):
     """router is None when there is one group."""
 
     tokenizer: Tokenizer
@@ -21,7 +21,7 @@ class Codec(NamedTuple):
     router: Router | None
 
 
-def tensors_of(codec: Codec) -> dict[str, Tensor]:
+def tensors_of(codec: TrainedCodec) -> dict[str, Tensor]:
     tensors = {
         **prefixed("tokenizer", codec.tokenizer.state_dict()),
         **prefixed("codebooks", codec.codebooks.state_dict()),
@@ -31,7 +31,7 @@ def tensors_of(codec: Codec) -> dict[str, Tensor]:
     return tensors
 
 
-def load_codec(folder: Path, device: torch.device) -> tuple[Codec, dict[str, Any]]:
+def load_codec(folder: Path, device: torch.device) -> tuple[TrainedCodec, dict[str, Any]]:
     """A trained codec and the recipe of its last stage. Raises CheckpointError when missing or damaged."""
     tensors, recipe = load_checkpoint(folder)
     tokenizer = build(**json.loads(recipe["model"]))
@@ -44,11 +44,11 @@ def load_codec(folder: Path, device: torch.device) -> tuple[Codec, dict[str, Any
         rank, T = router_state["over_tokens"].shape
         router = Router(weight.shape[0], T, weight.shape[-1], rank)
         router.load_state_dict(router_state)
-    codec = Codec(fast_layout(tokenizer), Codebooks(weight, tokenizer.metric), router)
+    codec = TrainedCodec(fast_layout(tokenizer), Codebooks(weight, tokenizer.metric), router)
     return on_device(codec, device), recipe
 
 
-def on_device(codec: Codec, device: torch.device) -> Codec:
+def on_device(codec: TrainedCodec, device: torch.device) -> TrainedCodec:
     """Moves its modules, in place."""
     for part in codec:
         if part is not None:

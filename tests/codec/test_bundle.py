@@ -14,6 +14,7 @@ from stscq.codec.bundle import Bundle
 from stscq.errors import BundleError
 from stscq.training.tokenizer_io import load_codec
 from tests.codec.conftest import change_json
+from tests.plain_codec import decode, encode
 from tests.test_training import first, second  # noqa: F401  # fixtures
 
 
@@ -127,19 +128,17 @@ def test_no_folder_is_no_bundle(tmp_path):
 
 @pytest.mark.parametrize("stage", ["first", "second"])
 def test_export_of_a_trained_codec(request, stage, faces, split, pictures, tmp_path):
-    from stscq.evaluation.reconstruct import decode, encode
-
     folder = request.getfixturevalue(stage)
     export.main(faces, split / "index.parquet", folder, tmp_path / "b", name="one", profile="demo")
     trained, _ = load_codec(folder, torch.device("cpu"))
     codec = Codec.load(tmp_path / "b")
     codec.bundle.verify()
     for selection in ("nn", "cr") if stage == "second" else ("nn",):
-        assignment, payloads = encode(trained, pictures, np.arange(20), selection)
+        assignment = encode(trained, pictures[:20], selection)
         found = codec.assign(pictures[:20], selection)
         assert torch.equal(found.group, assignment.group)
         assert torch.equal(found.index, assignment.index)
-        assert (codec.paint(found) == decode(trained, payloads)).all()
+        assert (codec.paint(found) == decode(trained, assignment)).all()
     card = json.loads((tmp_path / "b/card.json").read_text())
     assert card["training"]["people"] == 34
     assert card["model"]["fingerprint"] == codec.bundle.fingerprint.hex()

@@ -13,7 +13,7 @@ rule evaluate_int8:
     input:
         store=lambda wc: store_of(wc.set),
         original=original,
-        codec=trained,
+        bundle=bundle(f"{MODELS}/{{backbone}}/bundle/{{variant}}/seed{{seed}}"),
         judge=verified(config["judge"]),
     output:
         files(
@@ -24,13 +24,13 @@ rule evaluate_int8:
         code=code("evaluation.int8"),
         store=folder_of("store"),
         original=folder_of("original"),
-        codec=folder_of("codec"),
+        bundle=folder_of("bundle"),
         out=subpath(output[0], parent=True),
         flags=flags({"judge": config["judge"]}),
     log:
         f"logs/{PROFILE}/evaluate_int8/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}.log",
     shell:
-        "{PYTHON} -m stscq.evaluation.int8 --store {params.store} --original {params.original} --codec {params.codec}"
+        "{PYTHON} -m stscq.evaluation.int8 --store {params.store} --original {params.original} --bundle {params.bundle}"
         " {params.flags} --out {params.out} &> {log}"
 
 

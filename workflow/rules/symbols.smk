@@ -14,7 +14,7 @@ rule model_symbols:
         store=files(FACES, STORE),
         split=rules.prepare_split.output.index,
         original=files(f"{DATA}/evaluation/original/test/seed{{seed}}", ORIGINAL),
-        codec=trained,
+        bundle=bundle(f"{MODELS}/{{backbone}}/bundle/{{variant}}/seed{{seed}}"),
     output:
         files(
             f"{DATA}/symbols/{{backbone}}/{{variant}}/test/seed{{seed}}",
@@ -24,12 +24,12 @@ rule model_symbols:
         code=code("evaluation.symbol_models"),
         store=FACES,
         original=folder_of("original"),
-        codec=folder_of("codec"),
+        bundle=folder_of("bundle"),
         out=subpath(output[0], parent=True),
     log:
         f"logs/{PROFILE}/model_symbols/{{backbone}}/{{variant}}/seed{{seed}}.log",
     shell:
-        "{PYTHON} -m stscq.evaluation.symbol_models --codec {params.codec} --store {params.store} --split {input.split}"
+        "{PYTHON} -m stscq.evaluation.symbol_models --bundle {params.bundle} --store {params.store} --split {input.split}"
         " --original {params.original} --out {params.out} &> {log}"
 
 
