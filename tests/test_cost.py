@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from stscq.backbones import build
-from stscq.evaluation.cost import Way, count_macs, count_parameters, edge_mib, encoder_mib, on_meta
+from stscq.evaluation.cost import Way, count_macs, count_parameters, edge_int8_mib, edge_mib, encoder_mib, on_meta
 from stscq.evaluation.count_cost import count, published_way
 from stscq.evaluation.measure_cost import in_fresh_process, measure_rows, out_of_memory
 from stscq.evaluation.measured_row import Measured, measure
@@ -66,6 +66,8 @@ def test_parameters_are_those_of_the_modules():
     cr, nn = (edge_mib(parameters, way._replace(selection=s)) for s in ("cr", "nn"))
     assert cr == 4 * (parameters.encoder + in_one_group + parameters.router) / 2**20
     assert nn == 4 * (parameters.encoder + parameters.codebooks + parameters.router) / 2**20
+    small = edge_int8_mib(parameters, way, tokenizer)
+    assert cr - small == pytest.approx((3 * in_one_group - 4 * tokenizer.T) / 2**20)  # 8 scales of 4 bytes
 
 
 def test_measured_memory_holds_all_groups_for_nn_and_one_for_cr():

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from stscq.codec import export
 from stscq.codec.int8 import from_int8, int8_mib, to_int8
 from stscq.evaluation import int8, original
-from stscq.evaluation.int8_frame import int8_frame, int8_means, int8_sizes
+from stscq.evaluation.int8_frame import int8_frame, int8_means
 from stscq.quantization.search import Assignment
 from stscq.training import stage1, stage2
 from tests.test_training import STAGE1, STAGE2
@@ -61,17 +61,6 @@ def test_an_entry_of_another_group_is_another_entry():
     narrow = Assignment(torch.tensor([0, 0]), torch.tensor([[1, 5], [3, 4]]))
     assert int8.agreement(wide, narrow) == (0.5, 0.25, 0.0, 3)
     assert int8.agreement(wide, wide) == (1.0, 1.0, 1.0, 0)
-
-
-def test_sizes_of_every_variant():
-    model = {"family": "ibq", "channels": 8, "multipliers": [1, 1], "blocks": 1, "d": 8, "K": 16}
-    variants = {"global": {"shared": True, "M": 1, "K": 16}, "switchable": {"shared": False, "M": 4, "K": 8}}
-    table = int8_sizes({"ibq": {"model": model, "variants": variants}}, 32).set_index("variant")
-    assert table.loc["global", "float32_mib"] == 4 * 16 * 8 / 2**20
-    assert table.loc["global", "int8_mib"] == (16 * 8 + 4) / 2**20
-    tokens = 16 * 16
-    assert table.loc["switchable", "int8_mib"] == 4 * tokens * (8 * 8 + 4) / 2**20
-    assert table.loc["switchable", "one_group_int8_mib"] == tokens * (8 * 8 + 4) / 2**20
 
 
 @pytest.fixture(scope="session")

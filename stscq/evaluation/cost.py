@@ -10,6 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from stscq.backbones import Tokenizer, build
+from stscq.codec.int8 import int8_mib
 from stscq.quantization.router import Router
 
 MIB = 2**20
@@ -89,5 +90,17 @@ def codebooks_mib(groups: int, books: int, K: int, d: int) -> float:
 
 def edge_mib(parameters: Parameters, way: Way) -> float:
     """float32 size of what a sender must hold: the encoder, the codebooks that it searches, and the router."""
-    held = parameters.codebooks if way.selection == "nn" else parameters.codebooks // way.M
+    held = parameters.codebooks * held_groups(way) // way.M
     return 4 * (parameters.encoder + held + parameters.router) / MIB
+
+
+def edge_int8_mib(parameters: Parameters, way: Way, tokenizer: Tokenizer) -> float:
+    """The same with int8 codebooks, as stscq.codec.int8 stores them; encoder and router stay float32."""
+    books = 1 if way.shared else tokenizer.T
+    rest = 4 * (parameters.encoder + parameters.router) / MIB
+    return rest + int8_mib(held_groups(way), books, way.K, tokenizer.d)
+
+
+def held_groups(way: Way) -> int:
+    """Groups that a sender holds."""
+    return way.M if way.selection == "nn" else 1

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from stscq.cli_tools import run
-from stscq.evaluation.cost import Way, count_macs, count_parameters, edge_mib, on_meta
+from stscq.evaluation.cost import Way, count_macs, count_parameters, edge_int8_mib, edge_mib, on_meta
 from stscq.files import write_atomically
 from stscq.report.published import published_rows
 
@@ -44,6 +44,7 @@ def cost_row(published: Mapping[Any, Any], way: Way) -> dict[str, Any]:
         "published_storage_mib": published["storage_mib"],
         "corrected_storage_mib": published["storage_mib"] - erratum,
         "storage_difference_percent": 100 * (storage / (published["storage_mib"] - erratum) - 1),
+        "int8_storage_mib": edge_int8_mib(parameters, way, tokenizer),
         "encoder_giga_macs": macs.encoder / 1e9,
         "giga_macs": (macs.encoder + macs.decoder) / 1e9,
         "published_giga_macs": published["giga_macs"],

@@ -1,7 +1,7 @@
 """What a better model of the symbols would save: bits an image of the test people, from the training people's symbols.
 
-python -m stscq.evaluation.symbol_models --bundle models/demo/titok_s/bundle/token_specific/seed1 --store data/demo/faces
-    --split data/demo/splits/seed1/index.parquet --original ...
+python -m stscq.evaluation.symbol_models --bundle models/demo/titok_s/bundle/token_specific/seed1
+    --store data/demo/faces --split data/demo/splits/seed1/index.parquet --original ...
     --out data/demo/symbols/titok_s/token_specific/test/seed1
 """
 

@@ -26,6 +26,7 @@ def cost(s: Summary) -> Table:
         "well, above what torch itself takes. published: on a V100. not_measured: why a cell is empty.",
         "Counted on our modules at published size: storage: float32 MiB of encoder, codebooks that are searched (NN: "
         "all groups, CR: one) and router; parameters: how many numbers, codebooks and router of all groups.",
+        "int8_storage_mib: the same with int8 codebooks and a scale a codebook; table int8 says what they change. "
         "corrected: the published storage without the erratum below.",
         *errata("cost"),
         "MACs: multiply-accumulates of encoder and decoders for one image, attention included, codebook search apart. "
