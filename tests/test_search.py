@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from stscq.codec.api import Codec
+from stscq.data.store import open_store
 from stscq.quantization.initialise import token_specific
 from stscq.quantization.search import (
     Books,
@@ -23,6 +25,8 @@ from stscq.quantization.search import (
     tiles,
 )
 from stscq.quantization.search.plain import exact_distance, reference
+from stscq.training.batches import to_float
+from tests.test_int8 import routed  # noqa: F401  the fixture
 
 METRICS = ["cosine", "euclidean", "inner"]
 
@@ -83,6 +87,19 @@ def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget):
 def test_every_path_gives_the_indices_of_float64(metric, B, M, T, K, d, kind):
     z, weight = problem(1, B, M, T, T, K, d) if kind == "random" else trained(1, B, M, T, K, d, metric)
     same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
+
+
+@pytest.mark.slow
+def test_a_trained_codec_gives_the_indices_of_float64(routed, faces):  # noqa: F811
+    codec = Codec.load(routed)
+    images = to_float(open_store(faces).images[:100], codec.device)
+    with torch.no_grad():
+        z = codec.encoder.encode(images)
+        group = codec.router(z).argmax(1)
+    metric = codec.encoder.metric
+    wanted, every = reference(z, codec.all_books, metric)
+    same(search_nn(z, codec.all_books, metric), wanted)
+    assert torch.equal(search_cr(z, codec.all_books, group, metric).index, every.argmin(-1)[torch.arange(100), group])
 
 
 @pytest.mark.parametrize("metric", METRICS)
