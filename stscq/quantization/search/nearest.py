@@ -17,7 +17,7 @@ from stscq.quantization.search.books import TINY, Books
 from stscq.quantization.search.chosen import entries_of_groups, entry_of_each
 from stscq.quantization.search.plain import Assignment, exact_distance
 from stscq.quantization.search.settle import PIECE, groups_in_doubt, two_largest
-from stscq.quantization.search.tiles import LONG, Scored, Scores, Tile, by_book, by_image, error_bound, rounding
+from stscq.quantization.search.tiles import LONG, Scored, Scores, by_book, by_image, error_bound, rounding
 
 Groups = Tensor | Sequence[Tensor] | Books
 """M x S x K x d; or M tensors of S x K x d; or either as Books, which keep norms from one search to the next."""
@@ -91,17 +91,17 @@ def sweep(z_e: Tensor, books: Books, places: bool) -> Iterator[Slab]:
     scores = Scores(z, books, places)
     shrink = length.clamp(min=TINY).reciprocal() if books.metric == "cosine" else None
     for slab in scores.slabs():
-        totals = torch.zeros((len(slab), B), device=z.device)
-        found = torch.empty((len(slab), *z.shape[:2]), dtype=torch.int64, device=z.device) if places else None
+        top = torch.empty((len(slab), *z.shape[:2]), device=z.device)
+        found = torch.empty_like(top, dtype=torch.int64) if places else None
         for scored in scores.tiles(slab):
-            tile = scored.tile
+            place = scored.tile.place(slab.start)
             if found is None:
-                top = scored.scores.amax(-1).view(tile.groups, tile.books, tile.rows)
+                top[place] = scored.scores.amax(-1).view(top[place].shape)
             else:
-                top, found[:, *tile.place()] = nearest_of_tile(scored, length, books)
-            if shrink is not None:
-                top.mul_(shrink[tile.place()])
-            add_to_images(totals, top, tile, T if books.S == 1 else 1)
+                top[place], found[place] = nearest_of_tile(scored, length, books)
+        if shrink is not None:
+            top.mul_(shrink)
+        totals = top.view(len(slab), B, T).sum(-1) if books.S == 1 else top.sum(1)
         yield Slab(slab, totals, None if found is None else by_image(found, B, T))
 
 
@@ -109,20 +109,11 @@ def nearest_of_tile(scored: Scored, length: Tensor, books: Books) -> tuple[Tenso
     """The largest scores and their entries (-1 where rounding leaves a choice), groups x books x rows each."""
     tile, scores, _, reach = scored
     top, index, second = two_largest(scores.view(-1, books.K))
-    lengths = length[tile.place()].repeat(tile.groups, 1)
+    lengths = length[tile.place(tile.group)[1:]].repeat(tile.groups, 1)
     bound = error_bound(lengths, reach[:, None], books.d, books.metric).flatten()
     index[second >= top - 2 * bound] = -1
     shape = tile.groups, tile.books, tile.rows
     return top.view(shape), index.view(shape)
-
-
-def add_to_images(totals: Tensor, values: Tensor, tile: Tile, tokens_a_row: int) -> None:
-    """Add groups x books x rows to groups x B; a row is an image, or one of `tokens_a_row` tokens of an image."""
-    if tokens_a_row == 1:
-        totals[:, tile.row : tile.row + tile.rows] += values.sum(1)
-    else:
-        image = torch.arange(tile.row, tile.row + tile.rows, device=totals.device) // tokens_a_row
-        totals.index_add_(1, image, values.sum(1))
 
 
 def groups_and_entries(z_e: Tensor, books: Books) -> Assignment:

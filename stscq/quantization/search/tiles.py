@@ -21,6 +21,8 @@ LONG = 64
 FEW = 16
 MANY = 32
 """From so many latents the largest scores are found faster across columns."""
+HELD = 1 << 18
+"""Largest scores (floats, 1 MiB) that are kept before they are summed over an image's tokens."""
 ROUNDING = 2.0**-24
 
 
@@ -34,9 +36,14 @@ class Tile(NamedTuple):
     row: int
     rows: int
 
-    def place(self) -> tuple[slice, slice]:
-        """Inside the S x N latents of one group."""
-        return slice(self.start, self.start + self.books), slice(self.row, self.row + self.rows)
+    def place(self, first: int) -> tuple[slice, slice, slice]:
+        """Inside what is held of the groups from `first` on, groups x S x N."""
+        group = self.group - first
+        return (
+            slice(group, group + self.groups),
+            slice(self.start, self.start + self.books),
+            slice(self.row, self.row + self.rows),
+        )
 
 
 class Scored(NamedTuple):
@@ -73,17 +80,20 @@ class Scores:
         self.z = z.repeat(self.depth, 1, 1) if self.depth > 1 else z
 
     def slabs(self) -> Iterator[range]:
-        """All groups, as many at a time as one tile can hold."""
-        for group in range(0, self.books.M, self.depth):
-            yield range(group, min(group + self.depth, self.books.M))
+        """All groups, as many at a time as may be held; in whole tiles."""
+        step = self.depth * max(1, HELD // max(1, self.depth * self.books.S * self.z.shape[1]))
+        for group in range(0, self.books.M, step):
+            yield range(group, min(group + step, self.books.M))
 
     def tiles(self, groups: range) -> Iterator[Scored]:
         """One slab, tile by tile."""
         S, N = self.books.S, self.z.shape[1]
-        for start in range(0, S, self.wide):
-            for row in range(0, N, self.rows):
-                books, rows = min(self.wide, S - start), min(self.rows, N - row)
-                yield self._score(Tile(groups.start, len(groups), start, books, row, rows))
+        for group in range(groups.start, groups.stop, self.depth):
+            together = min(self.depth, groups.stop - group)
+            for start in range(0, S, self.wide):
+                for row in range(0, N, self.rows):
+                    books, rows = min(self.wide, S - start), min(self.rows, N - row)
+                    yield self._score(Tile(group, together, start, books, row, rows))
 
     def _score(self, tile: Tile) -> Scored:
         z = self.z
