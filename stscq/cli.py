@@ -154,7 +154,7 @@ def compare(
 
 @app.command()
 def plan() -> None:
-    """Write what DVC goes by: plan.yaml (numbers and code of every stage), and dvc.yaml where it is not current."""
+    """Write what DVC goes by: plan.json (numbers and code of every stage), and dvc.yaml where it is not current."""
     from stscq.provenance.commands import write_plan
 
     write_plan()

@@ -1,5 +1,6 @@
 """What `stscq plan`, `make`, `adopt`, `record` and `why` do and print. All work in the folder of the project."""
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from stscq.errors import StscqError
 from stscq.files import write_atomically
 from stscq.params import check, with_profile
 from stscq.provenance.jobs import INNER, Job, current_jobs
-from stscq.provenance.plan import PLAN, Stage, as_yaml, dvc_yaml, plan, stages
+from stscq.provenance.plan import PLAN, Stage, dvc_yaml, plan, stages
 from stscq.provenance.reconcile import adopt, records, remember
 from stscq.provenance.state import State, states
 
@@ -30,14 +31,15 @@ def places() -> list[Path]:
 
 
 def write_plan(jobs: Sequence[Job] | None = None) -> None:
-    """plan.yaml, and dvc.yaml where it is not what the parameters ask for. JOBS: the current ones, if known already.
+    """plan.json, and dvc.yaml where it is not what the parameters ask for. JOBS: the current ones, if known already.
 
     Raises StscqError in the second case: DVC has read the old one already.
     """
     places()
     found = stages(current_jobs({}) if jobs is None else jobs)
-    write_atomically(Path(PLAN), as_yaml(plan(found), "Written by `stscq plan`, for DVC. Not to be edited."))
-    text = as_yaml(dvc_yaml(found), "Written by `stscq plan` from params.yaml and the workflow. Not to be edited.")
+    write_atomically(Path(PLAN), json.dumps(plan(found), indent=1) + "\n")
+    about = "# Written by `stscq plan` from params.yaml and the workflow. Not to be edited.\n"
+    text = about + yaml.safe_dump(dvc_yaml(found), sort_keys=False, width=120)
     before = Path(DVC_YAML).read_text(encoding="utf-8") if Path(DVC_YAML).is_file() else ""
     if text != before:
         write_atomically(Path(DVC_YAML), text)

@@ -1,7 +1,7 @@
 """DVC's view of the workflow: one stage for each step of each variant, made from the jobs that Snakemake plans.
 
 dvc.yaml names, for every stage, the command, what it reads and the folder it writes. What it runs with, the numbers
-and the code of its jobs, stands in plan.yaml, which the first stage writes: DVC compares it leaf by leaf. So parameters
+and the code of its jobs, stands in plan.json, which the first stage writes: DVC compares it leaf by leaf. So parameters
 of a profile count as those of params.yaml do, and a comment in the code counts for nothing.
 """
 
@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from stscq.provenance.code import code_fingerprint
 from stscq.provenance.jobs import Job
 from stscq.provenance.runs import KINDS
 
-PLAN = "plan.yaml"
+PLAN = "plan.json"
+"""JSON, since DVC reads it anew for every stage, and takes a hundred times as long for YAML."""
 METRICS = "metrics.json"
 STSCQ = "python -m stscq.cli"
 """Of the checkout, whichever other one the command `stscq` may belong to."""
@@ -62,7 +61,7 @@ ON_SETS = ("evaluation", "int8", "symbols")
 
 
 def plan(found: Sequence[Stage]) -> dict[str, Any]:
-    """What stands in plan.yaml: stage -> code of its modules, and options of each job by the folder it writes."""
+    """What stands in plan.json: stage -> code of its modules, and options of each job by the folder it writes."""
     return {
         stage.name: {
             "code": {module: code_fingerprint(module) for module in sorted({job.module for job in stage.jobs})},
@@ -110,7 +109,3 @@ def dvc_yaml(found: Sequence[Stage]) -> dict[str, Any]:
     figures = [str(out) for out in results if out.name == "figures"]
     metrics = [str(out / METRICS) for out in results if out.name == "tables"]
     return {"stages": content, "metrics": metrics, "plots": figures}
-
-
-def as_yaml(content: Mapping[str, Any], about: str) -> str:
-    return f"# {about}\n{yaml.safe_dump(dict(content), sort_keys=False, width=120)}"

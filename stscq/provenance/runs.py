@@ -25,7 +25,7 @@ from stscq.provenance.code import ROOT, code_fingerprint
 from stscq.provenance.hashes import CACHE, sha256_of
 
 ENDING = ".run.json"
-DECIDING = ("--", ".", ":!results", ":!dvc.lock", ":!plan.yaml")
+DECIDING = ("--", ".", ":!results", ":!dvc.lock", ":!plan.json")
 """Of the tracked files, all but those that runs write."""
 PACKAGES = ("torch", "numpy", "pandas", "scikit-image", "onnxruntime", "onnx", "dlib-bin", "insightface", "snakemake")
 

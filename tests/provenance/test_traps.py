@@ -234,7 +234,7 @@ def test_19_dvc_experiments_and_metrics(project):
         5e-4,
         1e-3,
     )
-    assert any(key.endswith("lr") for key in difference["plan.yaml"])
+    assert any(key.endswith("lr") for key in difference["plan.json"])
     assert project.run("dvc metrics diff --json").strip() != "{}"
     assert project.jobs() == {}
 
