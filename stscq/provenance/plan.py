@@ -5,7 +5,7 @@ and the code of its jobs, stands in plan.json, which the first stage writes: DVC
 of a profile count as those of params.yaml do, and a comment in the code counts for nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
