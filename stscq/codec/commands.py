@@ -85,7 +85,9 @@ def decompress(
         raise StscqError("--out -: only one image fits into standard output; name a folder")
     else:
         done = decompress_many(files, Path(out), model, only, workers or processes(1000))
-    tell(done._asdict(), f"{said(out)}: {number_of(done.images)} from {done.bytes:,} bytes", as_json, err=out == STDIN)
+    there = f"; {done.there:,} were there already" if done.there else ""
+    text = f"{said(out)}: {number_of(done.images)} from {done.bytes:,} bytes{there}"
+    tell(done._asdict(), text, as_json, err=out == STDIN)
     return 0
 
 

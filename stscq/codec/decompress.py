@@ -6,17 +6,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
-from stscq.codec.api import BATCH
+from stscq.codec.api import BATCH, Codec
 from stscq.codec.opened import Opened
-from stscq.codec.write_file import as_png, write_bytes
+from stscq.codec.write_file import as_png, origin_of, write_bytes
 from stscq.errors import BitstreamError
 
 
 class Summary(NamedTuple):
+    """What was done. there: images whose pictures an earlier run had made."""
+
     out: str
     images: int
+    there: int
     bytes: int
     seconds: float
 
@@ -28,14 +32,16 @@ def decompress_one(file: str, out: str, model: Path | None) -> Summary:
     if len(opened.names) != 1:
         raise BitstreamError(f"{file}: an archive of {len(opened.names)} images; name a folder for --out")
     codec = opened.codec(model)
-    write_bytes(as_png(codec.paint(opened.symbols(codec, [0]))[0]), out)
-    return Summary(out, 1, opened.bytes, time.monotonic() - began)
+    write_bytes(as_png(codec.paint(opened.symbols(codec, [0]))[0], opened.origin(codec, 0)), out)
+    return Summary(out, 1, 0, opened.bytes, time.monotonic() - began)
 
 
 def decompress_many(
     files: Sequence[str], out: Path, model: Path | None, only: Sequence[str] = (), workers: int = 1
 ) -> Summary:
     """Every image of these files (or those called `only`) to OUT/NAME.png; each appears when it is whole.
+
+    Pictures that an earlier run made of the same bytes stay as they are, so a run that was killed goes on where it was.
 
     All files are looked at before the first picture is written. Raises BitstreamError, naming file and image.
     """
@@ -51,6 +57,7 @@ def decompress_many(
     if len(set(names)) < len(names):
         raise BitstreamError(f"{', '.join(files)}: two images have the same name; decompress one file at a time")
     paths = picture_paths(names)
+    there = 0
     with (
         ThreadPoolExecutor(workers) as pool,
         tqdm(total=len(names), unit="image", disable=None, desc="decompress") as bar,
@@ -59,11 +66,27 @@ def decompress_many(
             codec = one.codec(model)
             for i in range(0, len(numbers), BATCH):
                 batch = numbers[i : i + BATCH]
-                pictures = codec.paint(one.symbols(codec, batch))
-                places = [str(out / paths[one.names[n]]) for n in batch]
-                list(pool.map(lambda picture, place: write_bytes(as_png(picture), place), pictures, places))
+                new = [n for n in batch if not is_there(one, codec, n, out / paths[one.names[n]])]
+                if new:
+                    places = [out / paths[one.names[n]] for n in new]
+                    origins = [one.origin(codec, n) for n in new]
+                    list(pool.map(write_picture, codec.paint(one.symbols(codec, new)), origins, places))
+                there += len(batch) - len(new)
                 bar.update(len(batch))
-    return Summary(str(out), len(names), sum(o.bytes for o in opened), time.monotonic() - began)
+    return Summary(str(out), len(names), there, sum(o.bytes for o in opened), time.monotonic() - began)
+
+
+def is_there(opened: Opened, codec: Codec, number: int, place: Path) -> bool:
+    """Whether this picture is that of these bytes. Raises BitstreamError, naming file and image."""
+    found = origin_of(place)
+    try:
+        return found is not None and found == opened.origin(codec, number)
+    except BitstreamError as problem:
+        raise BitstreamError(f"{opened.path}: {opened.names[number]}: {problem}") from problem
+
+
+def write_picture(picture: np.ndarray, origin: str, place: Path) -> None:
+    write_bytes(as_png(picture, origin), str(place))
 
 
 def picture_paths(names: Sequence[str]) -> dict[str, str]:

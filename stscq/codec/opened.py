@@ -1,5 +1,6 @@
 """A compressed file of either kind, open: its images by number, name and payload."""
 
+import hashlib
 import io
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,10 @@ class Opened:
     def payload(self, number: int) -> bytes:
         """Of one image. Raises BitstreamError when it is damaged."""
         return self.single if self.archive is None else self.archive.payload(number)
+
+    def origin(self, codec: Codec, number: int) -> str:
+        """What decides the picture of one image: model and payload, as a hash. Raises BitstreamError."""
+        return hashlib.sha256(codec.bundle.fingerprint + self.payload(number)).hexdigest()[:32]
 
     def check(self) -> None:
         """Every checksum, without the model. Raises BitstreamError, naming file and image."""

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from stscq.codec.sources import STDIN
 from stscq.errors import StscqError
+
+ORIGIN = "stscq"
 
 
 def write_bytes(content: bytes, out: str) -> None:
@@ -36,8 +39,19 @@ def write_stdout(content: bytes) -> None:
         raise StscqError("standard output was closed by what reads it") from problem
 
 
-def as_png(image: np.ndarray) -> bytes:
-    """S x S x 3 uint8 as a PNG."""
+def as_png(image: np.ndarray, origin: str) -> bytes:
+    """S x S x 3 uint8 as a PNG; its text `stscq` says what it was made from."""
+    text = PngInfo()
+    text.add_text(ORIGIN, origin)
     found = io.BytesIO()
-    Image.fromarray(image).save(found, "PNG")
+    Image.fromarray(image).save(found, "PNG", pnginfo=text)
     return found.getvalue()
+
+
+def origin_of(picture: Path) -> str | None:
+    """What `as_png` was told; None for other files, and where there is none."""
+    try:
+        with Image.open(picture, formats=["PNG"]) as image:
+            return image.info.get(ORIGIN)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for other files
+        return None

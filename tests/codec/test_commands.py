@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,23 @@ def test_a_folder_there_and_back(photos, pictures, model, tmp_path):
     assert [p.name for p in (tmp_path / "few").rglob("*.png")] == ["35.png"]
     with pytest.raises(BitstreamError, match="no image is called 'x'"):
         commands.decompress([str(tmp_path / "a.stscq")], str(tmp_path / "few"), model, ["x"], 2, True)
+
+
+def test_decompress_goes_on_where_it_was(photos, model, tmp_path, capsys):
+    assert compress([photos], tmp_path / "a.stscq", model) == 0
+    again = partial(commands.decompress, [str(tmp_path / "a.stscq")], str(tmp_path / "out"), model, [], 2, True)
+    again()
+    capsys.readouterr()
+    whole = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
+    lost, broken, foreign = list(whole)[:3]
+    lost.unlink()
+    broken.write_bytes(whole[broken][:40])
+    foreign.write_bytes(whole[lost])  # a picture of ours, made from another image
+    untouched = {path: path.stat().st_mtime_ns for path in list(whole)[3:]}
+    again()
+    assert json.loads(capsys.readouterr().out)["there"] == 57
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")} == whole
+    assert {path: path.stat().st_mtime_ns for path in untouched} == untouched
 
 
 def test_a_store_is_a_folder_of_faces(faces, photos, model, tmp_path):
