@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # atheris runs this file as a program
 
-from stscq.codec import archive, bitstream, bundle, description, entropy, payload
+from stscq.codec import archive, bitstream, bundle, context, description, entropy, payload
 from stscq.codec.api import Codec
 from stscq.errors import BitstreamError, BundleError
 
@@ -40,8 +40,8 @@ def read_payload(codec, content):
 
 def read_header(codec, content):
     """A header whose checksum fits."""
-    check = bitstream.crc16(content).to_bytes(2, "big")
-    read_file(codec, content[:6] + check + content[6:])
+    check = bitstream.crc16(codec.bundle.fingerprint, content).to_bytes(2, "big")
+    read_file(codec, content[:3] + check + content[3:])
 
 
 def read_archive(codec, content):
@@ -106,7 +106,7 @@ def try_one(codec, content):
         return
 
 
-MODULES = (archive, bitstream, bundle, description, entropy, payload)
+MODULES = (archive, bitstream, bundle, context, description, entropy, payload)
 
 
 def instrument(module, instrumented):

@@ -55,7 +55,7 @@ class Codec:
         self.bundle = bundle
         self.device = device
         self.alphabet = payload.Alphabet(
-            bundle.sizes.T, bundle.sizes.K, bundle.sizes.M, bundle.group_table(), bundle.token_tables
+            bundle.sizes.T, bundle.sizes.K, bundle.sizes.M, bundle.group_table(), bundle.reading
         )
         self._books: OrderedDict[int, Tensor] = OrderedDict()
 
@@ -126,13 +126,11 @@ class Codec:
 
     def file_of(self, content: bytes) -> bytes:
         """A payload as the file of one image."""
-        return bitstream.write(self.bundle.fingerprint[: bitstream.SHORT], content)
+        return bitstream.write(self.bundle.fingerprint, content)
 
     def payload_of(self, file: bytes) -> bytes:
         """The inverse of `file_of`. Raises BitstreamError or WrongModelError."""
-        model, content = bitstream.read(file)
-        bitstream.check_model(model, self.bundle.fingerprint)
-        return content
+        return bitstream.read(file, self.bundle.fingerprint)
 
     def sizes(self, assignment: Assignment) -> Sizes:
         """What these images take, measured on the bytes themselves."""

@@ -22,7 +22,7 @@ from stscq.errors import BitstreamError
 
 MAGIC = b"\x89STQ"
 END = b"QTS\x89"
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct(">4sBB10s")
 FOOTER = struct.Struct(">QQII4s")
 MODEL = 10
@@ -86,7 +86,7 @@ class Archive:
         if magic != MAGIC:
             raise BitstreamError("not an archive of this program")
         if version != VERSION or flags:
-            raise BitstreamError(f"version {version}, flags {flags}: damaged, or written by a later version")
+            raise BitstreamError(f"version {version}, flags {flags}: damaged, or written by another version")
         footer = self._read(self.bytes - FOOTER.size, FOOTER.size)
         number, plain, self.index_bytes, crc, end = FOOTER.unpack(footer)
         start = self.bytes - FOOTER.size - self.index_bytes

@@ -1,31 +1,25 @@
-"""One compressed image: a header of 8 bytes, then the payload. Byte by byte in docs/bitstream.md.
+"""One compressed image: a header of 5 bytes, then the payload. Byte by byte in docs/bitstream.md.
 
 0     SINGLE: kind of file and version
-1     flags, all 0 in this version
-2-5   the first four bytes of the model's fingerprint
-6-7   CRC-16 of bytes 0 to 5 and the payload, most significant byte first
-8-    the payload
+1-2   the first two bytes of the model's fingerprint
+3-4   CRC-16 of the whole fingerprint, bytes 0 to 2 and the payload, most significant byte first
+5-    the payload
+
+The fingerprint is not in the file, but part of its checksum: a file of another model whose fingerprint begins alike
+passes once in 65,536 times.
 """
 
 import binascii
-from typing import NamedTuple
 
 from stscq.errors import BitstreamError, WrongModelError
 
-SINGLE = 0xA1
-"""High half: an image of ours; low half: version 1."""
-HEADER = 8
-SHORT = 4
+SINGLE = 0xA2
+"""High half: an image of ours; low half: version 2."""
+HEADER = 5
+SHORT = 2
 """Bytes of the fingerprint in a file."""
 MOST = 1 << 16
 """No payload is longer: 256 tokens of 8192 entries need 416 bytes."""
-
-
-class Single(NamedTuple):
-    """What a file says without its model: 4 bytes of a fingerprint, and a payload."""
-
-    model: bytes
-    payload: bytes
 
 
 def crc16(*parts: bytes) -> int:
@@ -36,26 +30,33 @@ def crc16(*parts: bytes) -> int:
     return value
 
 
-def write(model: bytes, payload: bytes) -> bytes:
-    """A file of one image. model: the fingerprint's first SHORT bytes."""
-    head = bytes([SINGLE, 0]) + model
-    return head + crc16(head, payload).to_bytes(2, "big") + payload
+def write(fingerprint: bytes, payload: bytes) -> bytes:
+    """A file of one image. fingerprint: 32 bytes, of the model."""
+    head = bytes([SINGLE]) + fingerprint[:SHORT]
+    return head + crc16(fingerprint, head, payload).to_bytes(2, "big") + payload
 
 
-def read(file: bytes) -> Single:
-    """The inverse of `write`. Raises BitstreamError when these are no such bytes, or damaged ones."""
+def model_of(file: bytes) -> bytes:
+    """The first SHORT bytes of the fingerprint of the model that wrote a file, and no more can be told without it.
+
+    Raises BitstreamError when this is no file of one image.
+    """
     if len(file) < HEADER:
         raise BitstreamError(f"{len(file)} bytes; even the header of a compressed image has {HEADER}")
     if file[0] != SINGLE:
-        raise BitstreamError("not a compressed image of this program, or of a later version of it")
-    if file[1]:
-        raise BitstreamError(f"flags {file[1]:#04x} are unknown: damaged, or written by a later version")
+        raise BitstreamError("not a compressed image of this program, or of another version of it")
     if len(file) > HEADER + MOST:
         raise BitstreamError(f"{len(file)} bytes; a compressed image has at most {HEADER + MOST}")
-    head, payload = file[:6], file[HEADER:]
-    if crc16(head, payload) != int.from_bytes(file[6:HEADER], "big"):
+    return file[1 : 1 + SHORT]
+
+
+def read(file: bytes, fingerprint: bytes) -> bytes:
+    """The payload: the inverse of `write`. Raises WrongModelError, or BitstreamError when the file is damaged."""
+    check_model(model_of(file), fingerprint)
+    payload = file[HEADER:]
+    if write(fingerprint, payload) != file:
         raise BitstreamError("damaged: the checksum does not fit")
-    return Single(file[2:6], payload)
+    return payload
 
 
 def check_model(model: bytes, fingerprint: bytes) -> None:

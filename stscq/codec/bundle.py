@@ -6,12 +6,14 @@
     codebooks.safetensors   one tensor a group (S x K x d), so that a program reads only the groups it needs
     router.safetensors      the router; no tensors where there is none
     tables.safetensors      the symbol statistics: `group` (M) and one tensor a group (T x K), each number less 1
+    context.safetensors     how they follow the tokens before: `read`, `write`, `shift`, and each group's features
     card.json, card.md      where it comes from and what it can do; not part of the fingerprint
 
-Axes: M groups, T tokens, S codebooks a group (T, or 1 shared by all tokens), K entries, d channels.
+Axes: M groups, T tokens, S codebooks a group (T, or 1 shared by all tokens), K entries, d channels,
+f features of an entry, r numbers of state.
 """
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stscq.backbones import Tokenizer, build
+from stscq.codec.context import MOST_FEATURES, MOST_SHIFT, MOST_STATE, Context, Reading
 from stscq.codec.description import FORMAT, Sizes, problems, read_json, seal
 from stscq.codec.statistics import TOTAL
 from stscq.errors import BundleError
@@ -71,6 +74,7 @@ class Bundle:
         if problem is not None:
             raise BundleError(f"{folder}: {problem}; export it again")
         self.token_tables = lru_cache(maxsize=CACHED)(self.read_token_tables)
+        self.features = lru_cache(maxsize=CACHED)(self.read_features)
 
     def verify(self) -> None:
         """Reads every file. Raises BundleError, naming the file, when its content is not the one that was exported."""
@@ -125,6 +129,31 @@ class Bundle:
     def read_token_tables(self, group: int) -> np.ndarray:
         """T x K integers of one group; `token_tables` remembers the last ones."""
         return self._table(group_name(group), (self.sizes.T, self.sizes.K))
+
+    @cached_property
+    def context(self) -> Context:
+        """How a token's table follows the tokens before it."""
+        read, write, shift = (self._tensor("context", name) for name in ("read", "write", "shift"))
+        f, r = (*read.shape, 0, 0)[1:3]
+        fits = read.shape == (self.sizes.T, f, r) and write.shape == (self.sizes.T, r, f) and shift.shape == (1,)
+        fits = fits and {tensor.dtype for tensor in (read, write, shift)} == {torch.int16}
+        if not (fits and f <= MOST_FEATURES and r <= MOST_STATE and 0 <= int(shift) <= MOST_SHIFT):
+            raise BundleError(f"{self.folder}/context.safetensors: no context of this model; export it again")
+        return Context(read.to(torch.float64).numpy(), write.to(torch.float64).numpy(), int(shift))
+
+    def read_features(self, group: int) -> np.ndarray:
+        """T x K x f int8 of one group's entries; `features` remembers the last ones."""
+        shape = (self.sizes.T, self.sizes.K, self.context.read.shape[1])
+        if self.context.read.shape[2] == 0:
+            return np.zeros(shape, np.int8)
+        found = self._tensor("context", group_name(group))
+        if found.shape != shape or found.dtype != torch.int8:
+            raise BundleError(f"{self.folder}/context.safetensors: features of group {group} do not fit the model")
+        return found.numpy()
+
+    def reading(self, group: int) -> Reading:
+        """The tables of one image of a group."""
+        return Reading(self.context, self.token_tables(group), self.features(group))
 
     def _table(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         table = self._tensor("tables", name).to(torch.int64).numpy() + 1

@@ -11,9 +11,9 @@ from stscq.codec.packing import payload_bits
 from stscq.codec.statistics import TOTAL
 from stscq.errors import BundleError, StscqError
 
-FORMAT = 1
+FORMAT = 2
 Selection = Literal["nn", "cr"]
-PARTS = ("encoder", "decoder", "codebooks", "router", "tables")
+PARTS = ("encoder", "decoder", "codebooks", "router", "tables", "context")
 LARGEST = 1 << 20
 """Bytes of bundle.json that are read; and no size in it may be larger."""
 LONGEST = (1 << 16) - 1

@@ -10,6 +10,7 @@ from typing import Any
 import constriction
 import numpy as np
 
+from stscq.codec.context import Reading
 from stscq.codec.statistics import TOTAL
 from stscq.errors import BitstreamError
 
@@ -66,9 +67,13 @@ class Decoder:
         """table: M."""
         return int(self._read(table[None])[0])
 
-    def index(self, tables: np.ndarray) -> np.ndarray:
-        """tables: T x K -> T entry numbers."""
-        return self._read(tables)
+    def index(self, reading: Reading, T: int) -> np.ndarray:
+        """T entry numbers, one after the other: each has its part in the tables of those behind it."""
+        found = np.zeros(T, np.int64)
+        for token in range(T):
+            found[token] = self._read(reading.next_table())[0]
+            reading.tell(int(found[token]))
+        return found
 
     def _read(self, tables: np.ndarray) -> np.ndarray:
         if tables.shape[1] == 1:

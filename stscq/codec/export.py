@@ -5,6 +5,7 @@ python -m stscq.codec.export --codec models/demo/titok_s/stage3/token_specific/s
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from stscq.cli_tools import run
 from stscq.codec.api import Codec
 from stscq.codec.bundle import Bundle
 from stscq.codec.card import write_card
+from stscq.codec.fit_context import Symbols, fit_context
 from stscq.codec.packing import payload_bits
 from stscq.codec.statistics import fit
 from stscq.codec.write_bundle import write_bundle, write_tables
 from stscq.data.store import open_store
 from stscq.device import own_device
 from stscq.errors import BundleError
+from stscq.quantization.search import normalise
 from stscq.training.encode import sample_rows
 from stscq.training.tokenizer_io import load_codec
 
@@ -51,12 +54,18 @@ def main(
     write_bundle(out, trained, model, pictures.shape[1], name)
     ready = Codec.load(out, own_device())  # what is counted comes from what is on disk, and from nothing else
     group, tokens = ready.assign(pictures, rows=rows)
-    fitted = fit(group.numpy(), tokens.numpy(), index.identity[rows].to_numpy(), M, K)
-    fingerprint = write_tables(out, fitted.tables, ready.bundle.said)
+    symbols = Symbols(group.numpy(), tokens.numpy(), index.identity[rows].to_numpy())
+    fitted = fit(*symbols, M, K)
+    found = fit_context(symbols, partial(entries_of, ready), M, K)
+    features = [found.basis.features(entries_of(ready, i)) for i in range(M)] if found.basis else []
+    fingerprint = write_tables(out, fitted.tables, found.context, features, ready.bundle.said)
+    expected = fitted.held_out_bits - (found.plain_bits - found.bits)
     bits = {
         "fixed-length payload, bits an image": payload_bits(T, K, M),
-        "range-coded, expected on people who were not counted": round(fitted.held_out_bits, 1),
+        "range-coded, expected on people who were not counted": round(expected, 1),
+        "of which the context of earlier tokens saves": round(found.plain_bits - found.bits, 1),
         "smoothing (images)": json.dumps(fitted.strengths),
+        "context": json.dumps(found.chosen),
     }
     write_card(
         out,
@@ -73,9 +82,12 @@ def main(
             "measured": numbers_of(measured),
         },
     )
-    print(
-        f"{out}: {fingerprint[:8]}, {payload_bits(T, K, M)} bits fixed, {fitted.held_out_bits:.1f} expected when coded"
-    )
+    print(f"{out}: {fingerprint[:8]}, {payload_bits(T, K, M)} bits fixed, {expected:.1f} expected when coded")
+
+
+def entries_of(codec: Codec, group: int) -> np.ndarray:
+    """A group's entries as the decoder takes them, S x K x d."""
+    return normalise(codec.books([group])[0], codec.encoder.metric).cpu().numpy()
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:

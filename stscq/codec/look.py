@@ -9,14 +9,14 @@ import numpy as np
 from stscq.codec import archive, bitstream
 from stscq.codec.api import BATCH
 from stscq.codec.bundle import Bundle
-from stscq.codec.models import bundle_of
 from stscq.codec.opened import Opened
 from stscq.codec.packing import payload_bits
 from stscq.errors import BundleError
 
 
 def inspect(file: str, model: Path | None, names: bool = False) -> dict[str, Any]:
-    """A description for people and programs; nothing is decoded, and the model is needed only for what it alone knows.
+    """A description for people and programs; nothing is decoded, and the model is needed only for what it alone knows
+    (and for the checksum of a file of one image).
 
     Raises BitstreamError, naming the file, when header or index are damaged.
     """
@@ -45,12 +45,11 @@ def inspect(file: str, model: Path | None, names: bool = False) -> dict[str, Any
 
 def told_by_model(opened: Opened, lengths: np.ndarray, model: Path | None) -> dict[str, Any]:
     try:
-        bundle = Bundle(model or bundle_of(opened.model))
+        bundle = opened.bundle(model)
     except BundleError:
         if model is not None:
             raise
         return {"bundle": None}
-    opened.check_model(bundle)
     sizes = bundle.sizes
     fixed = ceil(payload_bits(sizes.T, sizes.K, sizes.M) / 8)
     return {
@@ -65,7 +64,8 @@ def told_by_model(opened: Opened, lengths: np.ndarray, model: Path | None) -> di
 
 
 def verify(path: str, model: Path | None) -> dict[str, Any]:
-    """A bundle: every file by SHA-256. A compressed file: every checksum, and with its model every symbol.
+    """A bundle: every file by SHA-256. A compressed file: every checksum, and with its model every symbol;
+    a file of one image has nothing to check without its model.
 
     Raises BundleError or BitstreamError, naming the file, when something is wrong.
     """
@@ -83,7 +83,7 @@ def verify(path: str, model: Path | None) -> dict[str, Any]:
     try:
         codec = opened.codec(model)
     except BundleError:
-        if model is not None:
+        if model is not None or opened.archive is None:
             raise
         opened.check()
         return {**found, "checked": "checksums (the model is not here: symbols were not looked at)"}

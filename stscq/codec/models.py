@@ -31,15 +31,19 @@ def default_bundle() -> Path:
     )
 
 
-def bundle_of(model: bytes) -> Path:
-    """The bundle under models/ whose fingerprint begins with `model`. Raises BundleError when it is not there."""
+def bundles_of(model: bytes) -> list[Bundle]:
+    """Those under models/ whose fingerprints begin with `model`. Raises BundleError when there is none."""
+    found: dict[bytes, Bundle] = {}
     for root in roots():
         for file in sorted(root.glob(f"{ALL}/bundle.json")):
             try:
-                if Bundle(file.parent).fingerprint.startswith(model):
-                    return file.parent
+                bundle = Bundle(file.parent)
             except BundleError:
                 continue  # a damaged one is not the one we look for; naming it with --model says what is wrong
+            if bundle.fingerprint.startswith(model):
+                found.setdefault(bundle.fingerprint, bundle)
+    if found:
+        return list(found.values())
     raise BundleError(
         f"no model with fingerprint {model.hex()} under models/; give --model the bundle that wrote this file"
     )

@@ -4,6 +4,7 @@ import hashlib
 import io
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from stscq.codec import archive, bitstream
 from stscq.codec.api import Codec
 from stscq.codec.bundle import Bundle
-from stscq.codec.models import bundle_of
+from stscq.codec.models import bundles_of
 from stscq.codec.sources import STDIN
 from stscq.errors import BitstreamError
 from stscq.quantization.search import Assignment
@@ -35,42 +36,58 @@ class Opened:
                 with file:
                     content = file.read(bitstream.HEADER + bitstream.MOST + 1)
                 self.kind, self.archive = "image", None
-                self.model, self.single = bitstream.read(content)
+                self.model, self.single = bitstream.model_of(content), content
                 self.names, self.bytes = ["stdin" if path == STDIN else Path(path).stem], len(content)
         except BitstreamError as problem:
             raise self.named(problem) from problem
         except OSError as problem:
             raise BitstreamError(f"{path}: {problem.strerror}") from problem
 
-    def payload(self, number: int) -> bytes:
-        """Of one image. Raises BitstreamError when it is damaged."""
-        return self.single if self.archive is None else self.archive.payload(number)
+    def payload(self, number: int, fingerprint: bytes) -> bytes:
+        """Of one image, written by the model with this fingerprint. Raises BitstreamError when it is damaged."""
+        if self.archive is None:
+            return bitstream.read(self.single, fingerprint)
+        return self.archive.payload(number)
 
     def origin(self, codec: Codec, number: int) -> str:
         """What decides the picture of one image: model and payload, as a hash. Raises BitstreamError."""
-        return hashlib.sha256(codec.bundle.fingerprint + self.payload(number)).hexdigest()[:32]
+        fingerprint = codec.bundle.fingerprint
+        return hashlib.sha256(fingerprint + self.payload(number, fingerprint)).hexdigest()[:32]
 
     def check(self) -> None:
-        """Every checksum, without the model. Raises BitstreamError, naming file and image."""
+        """Every checksum of an archive, without the model. Raises BitstreamError, naming file and image."""
+        assert self.archive is not None
         for number, name in enumerate(self.names):
             try:
-                self.payload(number)
+                self.archive.payload(number)
             except BitstreamError as problem:
                 raise BitstreamError(f"{self.path}: {name}: {problem}") from problem
 
     def lengths(self) -> list[int]:
         """Bytes of each payload."""
-        return [len(self.single)] if self.archive is None else [int(size) for size in self.archive.lengths]
+        if self.archive is None:
+            return [len(self.single) - bitstream.HEADER]
+        return [int(size) for size in self.archive.lengths]
 
     def codec(self, model: Path | None, device: str = "cpu") -> Codec:
         """The given bundle, or the one under models/ that wrote this file. Raises WrongModelError or BundleError."""
-        found = Codec.load(model or bundle_of(self.model), device)
-        self.check_model(found.bundle)
-        return found
+        return Codec(self.bundle(model), torch.device(device))
+
+    def bundle(self, model: Path | None) -> Bundle:
+        """The same, not yet ready to run. The checksum of an image tells bundles apart that begin alike."""
+        found = [Bundle(model)] if model else bundles_of(self.model)
+        for bundle in found[:-1]:
+            with suppress(BitstreamError):
+                self.check_model(bundle)
+                return bundle
+        self.check_model(found[-1])
+        return found[-1]
 
     def check_model(self, bundle: Bundle) -> None:
-        """Raises WrongModelError, naming the file, when another bundle wrote it."""
+        """Raises WrongModelError, naming the file, when another bundle wrote it; BitstreamError for a damaged image."""
         try:
+            if self.archive is None:
+                bitstream.read(self.single, bundle.fingerprint)
             bitstream.check_model(self.model, bundle.fingerprint)
         except BitstreamError as problem:
             raise self.named(problem) from problem
@@ -80,7 +97,7 @@ class Opened:
         found = []
         for number in numbers:
             try:
-                found.append(codec.parse([self.payload(number)]))
+                found.append(codec.parse([self.payload(number, codec.bundle.fingerprint)]))
             except BitstreamError as problem:
                 raise BitstreamError(f"{self.path}: {self.names[number]}: {problem}") from problem
         return Assignment(torch.cat([one.group for one in found]), torch.cat([one.index for one in found]))

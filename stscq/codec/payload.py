@@ -11,18 +11,19 @@ from typing import NamedTuple
 import numpy as np
 
 from stscq.codec import entropy
+from stscq.codec.context import Reading
 from stscq.codec.packing import pack, payload_bits, unpack
 from stscq.errors import BitstreamError
 
 
 class Alphabet(NamedTuple):
-    """T tokens of K entries in one of M groups, and their tables: group (M), and tokens(group) -> T x K."""
+    """T tokens of K entries in one of M groups; the table of the group (M), and a reading of one image of a group."""
 
     T: int
     K: int
     M: int
     group_table: np.ndarray
-    token_tables: Callable[[int], np.ndarray]
+    reading: Callable[[int], Reading]
 
     @property
     def fixed_bytes(self) -> int:
@@ -32,7 +33,7 @@ class Alphabet(NamedTuple):
 
 def coded(group: int, index: np.ndarray, alphabet: Alphabet) -> bytes:
     """Range-coded, however long. index: T."""
-    return entropy.encode(group, index, alphabet.group_table, alphabet.token_tables(group))
+    return entropy.encode(group, index, alphabet.group_table, alphabet.reading(group).tables(index))
 
 
 def write(group: int, index: np.ndarray, alphabet: Alphabet) -> bytes:
@@ -50,7 +51,7 @@ def read(payload: bytes, alphabet: Alphabet) -> tuple[int, np.ndarray]:
     else:
         decoder = entropy.Decoder(payload)
         group = decoder.group(alphabet.group_table)
-        index = decoder.index(alphabet.token_tables(group))
+        index = decoder.index(alphabet.reading(group), alphabet.T)
     if write(group, index, alphabet) != payload:
         raise BitstreamError("the payload is damaged: no image has these bytes")
     return group, index

@@ -4,7 +4,7 @@ Axes: M groups, T tokens, S codebooks a group, K entries, d channels.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from stscq.codec.bundle import group_name, split_tokenizer
+from stscq.codec.context import Context, silent
 from stscq.codec.description import FORMAT, Sizes, fingerprint_of, seal
 from stscq.codec.statistics import Tables, uniform
 from stscq.files import write_atomically
@@ -21,7 +22,7 @@ from stscq.training.tokenizer_io import TrainedCodec
 
 
 def write_bundle(folder: Path, codec: TrainedCodec, model: dict[str, Any], image_size: int, name: str) -> str:
-    """Write a bundle whose tables favour nothing, bundle.json last; returns its fingerprint.
+    """Write a bundle with tables that favour nothing and a silent context, bundle.json last; returns its fingerprint.
 
     model: the arguments of `stscq.backbones.build`.
     """
@@ -49,15 +50,26 @@ def write_bundle(folder: Path, codec: TrainedCodec, model: dict[str, Any], image
         "files": {f"{part}.safetensors": seal(folder, part) for part in tensors},
     }
     rest = {"name": name, "selection": "nn" if codec.router is None else "cr"}
-    return write_tables(folder, uniform(M, codec.tokenizer.T, K), {**said, **rest})
+    T = codec.tokenizer.T
+    return write_tables(folder, uniform(M, T, K), silent(T), [], {**said, **rest})
 
 
-def write_tables(folder: Path, tables: Tables, said: Mapping[str, Any]) -> str:
-    """Write these tables into the bundle that `said`, its bundle.json, describes; returns the new fingerprint."""
+def write_tables(
+    folder: Path, tables: Tables, context: Context, features: Sequence[np.ndarray], said: Mapping[str, Any]
+) -> str:
+    """Write the symbol statistics into the bundle that `said`, its bundle.json, describes; returns the new fingerprint.
+
+    features: T x K x f int8 of each group; none for a silent context.
+    """
     stored = {"group": as_stored(tables.group)}
     stored |= {group_name(i): as_stored(table) for i, table in enumerate(tables.tokens)}
     save_tensors(stored, folder / "tables.safetensors")
-    said = {**said, "files": {**said["files"], "tables.safetensors": seal(folder, "tables")}}
+    stored = {name: torch.from_numpy(getattr(context, name).astype(np.int16)) for name in ("read", "write")}
+    stored["shift"] = torch.tensor([context.shift], dtype=torch.int16)
+    stored |= {group_name(i): torch.from_numpy(feature) for i, feature in enumerate(features)}
+    save_tensors(stored, folder / "context.safetensors")
+    files = {f"{part}.safetensors": seal(folder, part) for part in ("tables", "context")}
+    said = {**said, "files": {**said["files"], **files}}
     said["fingerprint"] = fingerprint_of(said)
     write_atomically(folder / "bundle.json", json.dumps(said, indent=1) + "\n")
     return said["fingerprint"]

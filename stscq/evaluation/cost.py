@@ -78,11 +78,6 @@ def count_parameters(tokenizer: Tokenizer, way: Way) -> Parameters:
     return Parameters(encoder, decoder, codebooks, router)
 
 
-def encoder_mib(tokenizer: Tokenizer) -> float:
-    """float32 size of what turns images into latents."""
-    return 4 * sum(p.numel() for p in tokenizer.encoder_parameters()) / MIB
-
-
 def codebooks_mib(groups: int, books: int, K: int, d: int) -> float:
     """float32 size of `groups` groups of `books` codebooks (T, or 1 shared by all tokens) of K entries x d channels."""
     return 4 * groups * books * K * d / MIB

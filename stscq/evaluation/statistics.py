@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 
 class Summary(NamedTuple):
@@ -24,7 +24,7 @@ def summarise(values: np.ndarray) -> Summary:
     if n < 2:
         return Summary(mean, np.nan, np.nan, np.nan, n)
     std = float(np.std(values, ddof=1))
-    half = float(stats.t.ppf(0.975, n - 1)) * std / np.sqrt(n)
+    half = float(special.stdtrit(n - 1, 0.975)) * std / np.sqrt(n)
     return Summary(mean, std, mean - half, mean + half, n)
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
 from stscq.codec.packing import payload_bits
+from stscq.codec.statistics import TOTAL
 from stscq.codec.symbol_models import (
     MODELS,
     Neighbours,
@@ -72,6 +73,7 @@ def main(bundle: Path, store: Path, split: Path, original: Path, out: Path) -> N
     length["mixture"] = bits(np.tensordot(fitted.weights, probability, 1))
     fixed = float(payload_bits(T, K, M))
     length = {name: own + (np.log2(M) if name == "fixed" else of_group) for name, own in length.items()}
+    length["codec"] = codec_bits(codec, test)
     identity = faces.index.identity.to_numpy()[tested]
     frame = pd.concat(
         pd.DataFrame({"row": tested, "identity": identity, "model": name, "bits": own}) for name, own in length.items()
@@ -96,6 +98,17 @@ def symbols_of(codec: Codec, books: np.ndarray, images: np.ndarray, rows: np.nda
     """Of images[rows]. books: M x T x K x d, as the decoder takes them."""
     group, index = (part.numpy() for part in codec.assign(images, rows=rows))
     return Symbols(group, index, books[group[:, None], np.arange(index.shape[1]), index])
+
+
+def codec_bits(codec: Codec, symbols: Symbols) -> np.ndarray:
+    """Ideal code length of each image, group and tokens, under the integer tables that the codec codes with: N."""
+    token = np.arange(symbols.index.shape[1])
+    chosen = [
+        codec.alphabet.reading(group).tables(index)[token, index]
+        for group, index in zip(symbols.group.tolist(), symbols.index, strict=True)
+    ]
+    of_group = codec.alphabet.group_table[symbols.group]
+    return -np.log2(np.array(chosen) / TOTAL).sum(1) - np.log2(of_group / TOTAL)
 
 
 def books_of(codec: Codec) -> np.ndarray:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from stscq.evaluation.statistics import paired_bootstrap
 
-MODELS = ("fixed", "pooled", "position", "group", "group_position", "neighbours", "mixture")
+MODELS = ("fixed", "pooled", "position", "group", "group_position", "neighbours", "mixture", "codec")
 
 
 def symbols_frame(

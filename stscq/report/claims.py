@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from stscq.report.collect import Run
 from stscq.report.published import blocks
@@ -103,8 +103,8 @@ def over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, floa
     if n < 2:
         return None
     mean, error = float(difference.mean()), float(difference.std(ddof=1)) / n**0.5
-    half = float(stats.t.ppf(0.975, n - 1)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, n - 1)) if error else float(mean == 0)
+    half = float(special.stdtrit(n - 1, 0.975)) * error
+    p = float(2 * special.stdtr(n - 1, -abs(mean) / error)) if error else float(mean == 0)
     return {"difference": mean, "low": mean - half, "high": mean + half, "p": p}
 
 
@@ -194,7 +194,7 @@ def seeds_agree(s: Summary) -> list[Part]:
                 parts.append(Part(where, statistic, nan, nan, nan, nan, "not testable here", "one seed"))
                 continue
             std = float(np.std(values, ddof=1))
-            low, high = (std * ((n - 1) / stats.chi2.ppf(q, n - 1)) ** 0.5 for q in (0.975, 0.025))
+            low, high = (std * ((n - 1) / float(special.chdtri(n - 1, 1 - q))) ** 0.5 for q in (0.975, 0.025))
             verdict: Verdict = "holds" if std <= SEED_STD else "does not hold"
             parts.append(
                 Part(

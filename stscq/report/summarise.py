@@ -90,7 +90,7 @@ def further(
     """Classic codecs, int8 codebooks and models of the symbols; frames without rows where there are none."""
     tested = [OWN_SET]  # symbols are modelled on our own people alone
     runs = [(backbone, variant) for backbone, variant in compared["symbols"]]
-    saved = [symbols_saved(symbols, run, tested, e.seeds, "mixture", "group_position") for run in runs if symbols]
+    saved = [symbols_saved(symbols, run, tested, e.seeds, "codec", "group_position") for run in runs if symbols]
     return {
         "peers": peer_points(peers, compared["peers"], e.sets, e.seeds) if peers else pd.DataFrame(),
         "int8": int8_frame(int8, e.folder, compared["int8"], e.sets, e.seeds) if int8 else pd.DataFrame(),

@@ -8,6 +8,9 @@ import torch
 
 from stscq.backbones import build
 from stscq.codec.api import Codec
+from stscq.codec.context import Reading, silent
+from stscq.codec.export import entries_of
+from stscq.codec.fit_context import Symbols, fit_context
 from stscq.codec.statistics import fit
 from stscq.codec.write_bundle import write_bundle, write_tables
 from stscq.data.store import open_store
@@ -56,8 +59,11 @@ def make_bundle(folder, faces, family, groups, entries, router, seed=7):
     write_bundle(folder, trained, MODELS[family], SIZE, folder.name)
     codec = Codec.load(folder)
     group, index = codec.assign(faces[:300])
-    tables = fit(group.numpy(), index.numpy(), np.arange(300) // 10, len(weight), weight.shape[2]).tables
-    write_tables(folder, tables, codec.bundle.said)
+    symbols = Symbols(group.numpy(), index.numpy(), np.arange(300) // 10)
+    tables = fit(*symbols, groups, weight.shape[2]).tables
+    found = fit_context(symbols, lambda i: entries_of(codec, i), groups, weight.shape[2])
+    features = [found.basis.features(entries_of(codec, i)) for i in range(groups)] if found.basis else []
+    write_tables(folder, tables, found.context, features, codec.bundle.said)
     return folder
 
 
@@ -78,6 +84,11 @@ def bundles(pictures, tmp_path_factory):
 def codec(bundles):
     """One with groups and a router."""
     return Codec.load(bundles["switchable"])
+
+
+def plain_reading(tables):
+    """These tables (T x K), whatever the tokens are."""
+    return Reading(silent(len(tables)), tables, np.zeros((*tables.shape, 0), np.int8))
 
 
 def change_json(file, **changes):

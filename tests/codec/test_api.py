@@ -27,7 +27,7 @@ def test_every_image_of_every_variant_comes_back(bundles, pictures, name, select
     assert (codec.decode(files) == codec.paint(assigned)).all()
     sizes = codec.sizes(assigned)
     assert (sizes.file == [len(file) for file in files]).all()
-    assert (sizes.file == 8 + np.minimum(sizes.fixed, sizes.coded)).all()
+    assert (sizes.file == 5 + np.minimum(sizes.fixed, sizes.coded)).all()
 
 
 @pytest.mark.parametrize("name", ["switchable", "switchable_nn", "switchable_ibq", "global"])

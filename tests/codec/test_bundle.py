@@ -61,7 +61,7 @@ def test_every_changed_byte_of_the_description_is_noticed(copy):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": 2}, "format 2; this program reads 1"),
+        ({"format": 1}, "format 1; this program reads 2"),
         ({"K": 12}, "changed after the export"),
         ({"model": None}, "changed after the export"),
         ({"M": [], "fingerprint": None}, "not the description of a model"),

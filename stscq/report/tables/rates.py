@@ -105,17 +105,17 @@ def symbols(s: Summary) -> Table:
     found = s.frame("symbols.csv")
     if found.empty:
         return Table("symbols", title, pd.DataFrame(), [])
-    saved = s.frame("symbols_saved.csv").rename(columns={"difference": "mixture_saves_bits"})
-    saved = saved.rename(columns={end: f"mixture_saves_bits_{end}" for end in ("low", "high", "p")})
+    saved = s.frame("symbols_saved.csv").rename(columns={"difference": "codec_saves_bits"})
+    saved = saved.rename(columns={end: f"codec_saves_bits_{end}" for end in ("low", "high", "p")})
     frame = symbols_means(found).merge(saved.drop(columns=["model", "baseline"]), on=["backbone", "variant"])
     notes = [
         "Ideal code lengths of the test people's symbols under models fitted on training people alone, in % of fixed "
         "length; means over seeds. pooled, position, group, group_position: counts of entries, by token, by group, by "
-        "both (what the codec's tables use); neighbours: from the entries of earlier tokens; mixture: of all, with "
-        "weights from held-out training people. oracle_position: the test images' own entropy a token: no model, a "
-        "bound for those that know the position alone.",
-        "mixture_saves_bits: bits an image less than group_position [95 % bootstrap interval over people], p "
-        "two-sided.",
+        "both; neighbours: from the entries of earlier tokens; mixture: of all these, with weights from held-out "
+        "training people. codec: what the codec codes with, group_position tilted by a linear model of the earlier "
+        "tokens. oracle_position: the test images' own entropy a token: no model, a bound for those that know the "
+        "position alone.",
+        "codec_saves_bits: bits an image less than group_position [95 % bootstrap interval over people], p two-sided.",
     ]
     return Table("symbols", title, frame, notes)
 

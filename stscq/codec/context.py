@@ -1,0 +1,92 @@
+"""What the tokens before a token say about it: tables of each token that follow the image, in integers alone.
+
+A state of r numbers sums up the tokens so far; from it follows in which direction the next entry may lie, and the table
+of the training set is tilted towards entries that lie there. A linear model of the entries, hence, of low rank. It runs
+in integers (as float64, below 2^53, where sums and products are exact in any order), so that every machine codes alike.
+
+Axes: T tokens, K entries, f features of an entry, r numbers of state. docs/bitstream.md describes the arithmetic.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from stscq.codec.statistics import TOTAL
+
+READ_BITS = 14
+"""`read` holds multiples of 2^-14."""
+STATE = (1 << 15) - 1
+"""Largest magnitude of a number of the state."""
+MOST_FEATURES, MOST_STATE, MOST_SHIFT = 16, 64, 40
+STEPS = 256
+"""Scores are in 1/STEPS bits."""
+MOST_SCORE = 32 * STEPS
+LOG2 = np.rint(STEPS * np.log2(np.arange(1, TOTAL + 1))).astype(np.int64)
+"""Of 1, 2, ..., TOTAL. None of these lies within 1e-6 of where rounding turns, so that every machine has the same."""
+POWER = np.rint(2.0 ** (24 - np.arange(24 * STEPS) / STEPS)).astype(np.int64)
+"""2^24 less 0, 1, 2, ... steps."""
+
+
+class Context(NamedTuple):
+    """read: T x f x r, what a chosen entry's features add to the state; write: T x r x f, from the state to a
+    direction; both float64 with whole numbers of 16 bits. shift: bits that a score has too many. With r = 0 no token
+    tells anything of another, and tables stay as they are."""
+
+    read: np.ndarray
+    write: np.ndarray
+    shift: int
+
+
+def silent(T: int) -> Context:
+    """The context that knows nothing."""
+    return Context(np.zeros((T, 0, 0)), np.zeros((T, 0, 0)), 0)
+
+
+class Reading:
+    """One image's tables: of all tokens at once when they are known, or of one after the other while they are read."""
+
+    def __init__(self, context: Context, base: np.ndarray, features: np.ndarray):
+        """base: T x K, the tables of the image's group, each summing to TOTAL; features: T x K x f int8."""
+        self.read, self.write, self.step = context.read, context.write, 2.0**-context.shift
+        self.base, self.features = base, features.astype(np.float64)
+        self.silent = context.read.shape[2] == 0
+        self.total = np.zeros((1, context.read.shape[2]))
+        self.token = 0
+
+    def tables(self, index: np.ndarray) -> np.ndarray:
+        """T x K, of an image whose tokens are `index` (T); row t depends on the tokens before t alone."""
+        if self.silent:
+            return self.base
+        chosen = self.features[np.arange(len(index)), index]
+        added = (chosen[:, None] @ self.read)[:, 0]
+        total = np.cumsum(added, 0) - added
+        return self._tilted(total, slice(None))
+
+    def next_table(self) -> np.ndarray:
+        """1 x K, of the token that comes next."""
+        if self.silent:
+            return self.base[self.token : self.token + 1]
+        return self._tilted(self.total, slice(self.token, self.token + 1))
+
+    def tell(self, entry: int) -> None:
+        """The next token is this entry."""
+        if not self.silent:
+            self.total += self.features[self.token, entry] @ self.read[self.token]
+        self.token += 1
+
+    def _tilted(self, total: np.ndarray, tokens: slice) -> np.ndarray:
+        state = np.floor(total * 2.0**-READ_BITS).clip(-STATE, STATE)
+        direction = state[:, None] @ self.write[tokens]
+        score = np.floor((self.features[tokens] @ direction.transpose(0, 2, 1))[..., 0] * self.step)
+        return tilt(self.base[tokens], score.clip(-MOST_SCORE, MOST_SCORE).astype(np.int64))
+
+
+def tilt(base: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Tables (n x K, at least 1 each, summing to TOTAL) with each entry 2^(score / STEPS) times as likely."""
+    K = base.shape[1]
+    logarithm = LOG2[base - 1] + score
+    below = logarithm.max(1, keepdims=True) - logarithm
+    weight = np.where(below < len(POWER), POWER[np.minimum(below, len(POWER) - 1)], 0)
+    table = 1 + weight * (TOTAL - K) // weight.sum(1, keepdims=True)
+    table[np.arange(len(table)), below.argmin(1)] += TOTAL - table.sum(1)
+    return table
