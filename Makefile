@@ -3,7 +3,7 @@
 # make paper-tiny   the paper profile on tiny sets: published size, two steps a stage (minutes)
 # make provenance   Snakemake and DVC on small projects: every trap, kills, two users (some twenty minutes)
 # make readme       the numbers of README.md from results/demo
-# make bench        the quantiser's speed and memory on this machine (some twenty minutes, 6 GiB)
+# make bench        the quantiser's speed and memory on this machine (some ten minutes, 6 GiB)
 # make lint         style and types
 
 PYTHON ?= python3.11
