@@ -37,9 +37,14 @@ class Basis(NamedTuple):
     scale: float
 
     def features(self, book: np.ndarray) -> np.ndarray:
-        """T x K x f int8 of a group's codebooks, S x K x d."""
-        found = (book.astype(np.float64) - self.mean[:, None]) @ self.axes * self.scale
-        return np.rint(found).clip(-LARGEST, LARGEST).astype(np.int8)
+        """T x K x f int8 of a group's codebooks, S x K x d. Token by token: books may have gigabytes."""
+        T, _, f = self.axes.shape
+        found = np.empty((T, book.shape[1], f), np.int8)
+        for t in range(T):
+            entries = book[t if len(book) > 1 else 0]
+            values = (entries.astype(np.float64) - self.mean[t]) @ self.axes[t] * self.scale
+            found[t] = np.rint(values).clip(-LARGEST, LARGEST)
+        return found
 
 
 class Symbols(NamedTuple):
@@ -88,13 +93,14 @@ def fit_context(symbols: Symbols, books: Books, M: int, K: int) -> Fitted:
 
 
 def hold_out(symbols: Symbols) -> tuple[Symbols, Symbols]:
-    """Most people to count, one in HELD_OUT to judge; with fewer people than that, images."""
+    """Most people to count, one in HELD_OUT to judge; with fewer people than that, images. A single image is both."""
     people = np.unique(symbols.identity)
     held = np.isin(symbols.identity, people[HELD_OUT - 1 :: HELD_OUT])
     if not held.any():
         held = np.arange(len(symbols.group)) % HELD_OUT == 0
     judge = np.flatnonzero(held)
-    return symbols.take(np.flatnonzero(~held)), symbols.take(judge[:: -(-len(judge) // MOST_HELD_OUT)])
+    counted = symbols if held.all() else symbols.take(np.flatnonzero(~held))
+    return counted, symbols.take(judge[:: -(-len(judge) // MOST_HELD_OUT)])
 
 
 def bits(context: Context, features: Callable[[int], np.ndarray], judge: Symbols, tables: Tables) -> float:
