@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from stscq import cli
-from stscq.codec import commands, models
+from stscq.codec import commands, look, models
 from stscq.codec.api import Codec
 from stscq.codec.decompress import picture_paths
+from stscq.codec.description import fingerprint_of
 from stscq.codec.opened import Opened
 from stscq.codec.partial import partial_archive
 from stscq.codec.sources import list_sources
@@ -337,3 +338,35 @@ def test_the_bundle_that_wrote_a_file_is_found(bundles, tmp_path, monkeypatch):
     (place / "global/seed1/bundle.json").write_text("{")
     with pytest.raises(BundleError, match=f"no model with fingerprint {wanted[:4].hex()}"):
         models.bundles_of(wanted[:4])
+
+
+def test_of_two_models_that_begin_alike_the_one_that_wrote_a_file_is_found(bundles, pictures, tmp_path, monkeypatch):
+    """The file holds two bytes of the fingerprint; its checksum knows the others."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models.stscq, "__file__", str(tmp_path / "stscq" / "__init__.py"))
+    codec = Codec.load(bundles["global"])
+    prefix = codec.bundle.fingerprint[:2].hex()
+    salts = ({**codec.bundle.said, "salt": i} for i in range(2**22))
+    twin = next(said for said in salts if fingerprint_of(said).startswith(prefix))
+    for name, said in (("a", {**twin, "fingerprint": fingerprint_of(twin)}), ("b", codec.bundle.said)):
+        shutil.copytree(bundles["global"], Path("models/demo/x/bundle") / name / "seed1")
+        (Path("models/demo/x/bundle") / name / "seed1/bundle.json").write_text(json.dumps(said))
+    Path("file").write_bytes(codec.encode(pictures[:1])[0])
+    assert len(models.bundles_of(codec.bundle.fingerprint[:2])) == 2
+    assert Opened("file").codec(None).bundle.fingerprint == codec.bundle.fingerprint
+    with pytest.raises(BitstreamError, match="file: damaged: the checksum does not fit"):
+        Opened("file").codec(Path("models/demo/x/bundle/a/seed1"))
+    Path("file").write_bytes(Path("file").read_bytes() + b"x")
+    with pytest.raises(BitstreamError, match="file: damaged: the checksum does not fit"):
+        Opened("file").codec(None)
+
+
+def test_one_image_cannot_be_verified_without_its_model_and_an_archive_can(photos, model, tmp_path, monkeypatch):
+    compress([photos / "person 0" / "3.png"], tmp_path / "one", model)
+    compress([photos], tmp_path / "many", model)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models.stscq, "__file__", str(tmp_path / "stscq" / "__init__.py"))
+    assert "symbols were not looked at" in look.verify("many", None)["checked"]
+    assert look.inspect("one", None)["bundle"] is None
+    with pytest.raises(BundleError, match="no model with fingerprint"):
+        look.verify("one", None)
