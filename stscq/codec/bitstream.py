@@ -5,8 +5,8 @@
 3-4   CRC-16 of the whole fingerprint, bytes 0 to 2 and the payload, most significant byte first
 5-    the payload
 
-The fingerprint is not in the file, but part of its checksum: a file of another model whose fingerprint begins alike
-passes once in 65,536 times.
+The fingerprint is not in the file, but part of its checksum: of 65,536 pairs of models whose fingerprints begin alike,
+one takes the other's files for its own.
 """
 
 import binascii
@@ -23,7 +23,8 @@ MOST = 1 << 16
 
 
 def crc16(*parts: bytes) -> int:
-    """CRC-16/CCITT-FALSE (polynomial 0x1021, start 0xFFFF): notices a change of one bit, or of up to 16 in a row."""
+    """CRC-16/CCITT-FALSE (polynomial 0x1021, start 0xFFFF): notices a change of one bit, or of up to 16 in a row of
+    the bytes it is given."""
     value = 0xFFFF
     for part in parts:
         value = binascii.crc_hqx(part, value)

@@ -134,7 +134,7 @@ class Bundle:
     def context(self) -> Context:
         """How a token's table follows the tokens before it."""
         read, write, shift = (self._tensor("context", name) for name in ("read", "write", "shift"))
-        f, r = (*read.shape, 0, 0)[1:3]
+        f, r = (*read.shape, 0, 0, 0)[1:3]
         fits = read.shape == (self.sizes.T, f, r) and write.shape == (self.sizes.T, r, f) and shift.shape == (1,)
         fits = fits and {tensor.dtype for tensor in (read, write, shift)} == {torch.int16}
         if not (fits and f <= MOST_FEATURES and r <= MOST_STATE and 0 <= int(shift) <= MOST_SHIFT):
@@ -156,8 +156,9 @@ class Bundle:
         return Reading(self.context, self.token_tables(group), self.features(group))
 
     def _table(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        table = self._tensor("tables", name).to(torch.int64).numpy() + 1
-        if table.shape != shape or (table.sum(-1) != TOTAL).any():
+        found = self._tensor("tables", name)
+        table = found.to(torch.int64).numpy() + 1
+        if found.dtype != torch.uint16 or table.shape != shape or (table.sum(-1) != TOTAL).any():
             raise BundleError(f"{self.folder}/tables.safetensors: {name} is no table of this model; export it again")
         return table
 

@@ -21,6 +21,8 @@ MOST_FEATURES, MOST_STATE, MOST_SHIFT = 16, 64, 40
 STEPS = 256
 """Scores are in 1/STEPS bits."""
 MOST_SCORE = 32 * STEPS
+PIECE = 1 << 18
+"""Features that are converted at once: 2 MiB in float64."""
 LOG2 = np.rint(STEPS * np.log2(np.arange(1, TOTAL + 1))).astype(np.int64)
 """Of 1, 2, ..., TOTAL. None of these lies within 1e-6 of where rounding turns, so that every machine has the same."""
 POWER = np.rint(2.0 ** (24 - np.arange(24 * STEPS) / STEPS)).astype(np.int64)
@@ -48,7 +50,7 @@ class Reading:
     def __init__(self, context: Context, base: np.ndarray, features: np.ndarray):
         """base: T x K, the tables of the image's group, each summing to TOTAL; features: T x K x f int8."""
         self.read, self.write, self.step = context.read, context.write, 2.0**-context.shift
-        self.base, self.features = base, features.astype(np.float64)
+        self.base, self.features = base, features
         self.silent = context.read.shape[2] == 0
         self.total = np.zeros((1, context.read.shape[2]))
         self.token = 0
@@ -57,10 +59,12 @@ class Reading:
         """T x K, of an image whose tokens are `index` (T); row t depends on the tokens before t alone."""
         if self.silent:
             return self.base
-        chosen = self.features[np.arange(len(index)), index]
+        chosen = self.features[np.arange(len(index)), index].astype(np.float64)
         added = (chosen[:, None] @ self.read)[:, 0]
         total = np.cumsum(added, 0) - added
-        return self._tilted(total, slice(None))
+        step = max(1, PIECE // self.features[0].size)
+        tokens = [slice(start, start + step) for start in range(0, len(index), step)]
+        return np.concatenate([self._tilted(total[some], some) for some in tokens])
 
     def next_table(self) -> np.ndarray:
         """1 x K, of the token that comes next."""
@@ -71,13 +75,14 @@ class Reading:
     def tell(self, entry: int) -> None:
         """The next token is this entry."""
         if not self.silent:
-            self.total += self.features[self.token, entry] @ self.read[self.token]
+            self.total += self.features[self.token, entry].astype(np.float64) @ self.read[self.token]
         self.token += 1
 
     def _tilted(self, total: np.ndarray, tokens: slice) -> np.ndarray:
         state = np.floor(total * 2.0**-READ_BITS).clip(-STATE, STATE)
         direction = state[:, None] @ self.write[tokens]
-        score = np.floor((self.features[tokens] @ direction.transpose(0, 2, 1))[..., 0] * self.step)
+        features = self.features[tokens].astype(np.float64)
+        score = np.floor((features @ direction.transpose(0, 2, 1))[..., 0] * self.step)
         return tilt(self.base[tokens], score.clip(-MOST_SCORE, MOST_SCORE).astype(np.int64))
 
 

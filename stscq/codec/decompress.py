@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from stscq.codec.api import BATCH, Codec
@@ -43,7 +44,8 @@ def decompress_many(
 
     Pictures that an earlier run made of the same bytes stay as they are, so a run that was killed goes on where it was.
 
-    All files are looked at before the first picture is written. Raises BitstreamError, naming file and image.
+    Files of one image, and headers and indices of archives, are looked at before the first picture is written. Raises
+    BitstreamError, naming file and image.
     """
     began = time.monotonic()
     opened = [Opened(file) for file in files]
@@ -57,13 +59,15 @@ def decompress_many(
     if len(set(names)) < len(names):
         raise BitstreamError(f"{', '.join(files)}: two images have the same name; decompress one file at a time")
     paths = picture_paths(names)
-    there = 0
+    bundles = [one.bundle(model) for one in opened]
+    codec, there = Codec(bundles[0], torch.device("cpu")), 0
     with (
         ThreadPoolExecutor(workers) as pool,
         tqdm(total=len(names), unit="image", disable=None, desc="decompress") as bar,
     ):
-        for one, numbers in zip(opened, chosen, strict=True):
-            codec = one.codec(model)
+        for one, bundle, numbers in zip(opened, bundles, chosen, strict=True):
+            if bundle.fingerprint != codec.bundle.fingerprint:
+                codec = Codec(bundle, torch.device("cpu"))
             for i in range(0, len(numbers), BATCH):
                 batch = numbers[i : i + BATCH]
                 new = [n for n in batch if not is_there(one, codec, n, out / paths[one.names[n]])]

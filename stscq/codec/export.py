@@ -62,7 +62,7 @@ def main(
     expected = fitted.held_out_bits - (found.plain_bits - found.bits)
     bits = {
         "fixed-length payload, bits an image": payload_bits(T, K, M),
-        "range-coded, expected on people who were not counted": round(expected, 1),
+        "range-coded, expected on people who were not counted, but chose the smoothing": round(expected, 1),
         "of which the context of earlier tokens saves": round(found.plain_bits - found.bits, 1),
         "smoothing (images)": json.dumps(fitted.strengths),
         "context": json.dumps(found.chosen),

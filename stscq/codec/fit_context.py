@@ -15,7 +15,7 @@ from stscq.codec.statistics import TOTAL, Tables, fit
 
 RANK = 32
 """Numbers of state: 16 to 128 did equally well on the demo's variants."""
-MOST_IMAGES, MOST_HELD_OUT = 2048, 256
+MOST_IMAGES, MOST_HELD_OUT = 2048, 64
 HELD_OUT = 4
 """One in so many people chooses ridge and sharpness."""
 RIDGES = (0.01, 0.1, 0.3, 1.0, 3.0)

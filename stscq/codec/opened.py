@@ -70,11 +70,14 @@ class Opened:
         return [int(size) for size in self.archive.lengths]
 
     def codec(self, model: Path | None, device: str = "cpu") -> Codec:
-        """The given bundle, or the one under models/ that wrote this file. Raises WrongModelError or BundleError."""
+        """The given bundle, or the one under models/ that wrote this file, ready to run. Raises as `bundle` does."""
         return Codec(self.bundle(model), torch.device(device))
 
     def bundle(self, model: Path | None) -> Bundle:
-        """The same, not yet ready to run. The checksum of an image tells bundles apart that begin alike."""
+        """The given bundle, or the one under models/ that wrote this file; of some that begin alike its checksum tells.
+
+        Raises WrongModelError, BundleError, or BitstreamError for one image that is damaged.
+        """
         found = [Bundle(model)] if model else bundles_of(self.model)
         for bundle in found[:-1]:
             with suppress(BitstreamError):

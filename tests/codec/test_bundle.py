@@ -118,6 +118,11 @@ def test_tensors_of_another_model_are_refused(copy):
         with pytest.raises(BundleError, match=words):
             Codec.load(copy).encode(face, "nn")
         replace(part, whole[part])
+    for wrong in (torch.int64, torch.int16):  # numbers that a table cannot have
+        replace("tables", {**whole["tables"], "group": whole["tables"]["group"].to(wrong)})
+        with pytest.raises(BundleError, match="group is no table"):
+            Codec.load(copy)
+    replace("tables", whole["tables"])
     Codec.load(copy).encode(face, "nn")
 
 

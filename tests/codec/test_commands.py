@@ -361,6 +361,18 @@ def test_of_two_models_that_begin_alike_the_one_that_wrote_a_file_is_found(bundl
         Opened("file").codec(None)
 
 
+def test_no_picture_is_written_before_all_files_of_one_image_were_looked_at(photos, model, tmp_path):
+    for name in ("a", "b"):
+        compress([photos / "person 0" / "3.png"], tmp_path / f"{name}.stscq", model)
+    content = bytearray((tmp_path / "b.stscq").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "b.stscq").write_bytes(content)
+    files = [str(tmp_path / "a.stscq"), str(tmp_path / "b.stscq")]
+    with pytest.raises(BitstreamError, match=r"b\.stscq: damaged"):
+        commands.decompress(files, str(tmp_path / "out"), model, [], None, True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_one_image_cannot_be_verified_without_its_model_and_an_archive_can(photos, model, tmp_path, monkeypatch):
     compress([photos / "person 0" / "3.png"], tmp_path / "one", model)
     compress([photos], tmp_path / "many", model)

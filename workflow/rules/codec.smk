@@ -2,7 +2,7 @@
 
 BUNDLE = [
     "bundle.json",
-    *(f"{part}.safetensors" for part in ("encoder", "decoder", "codebooks", "router", "tables")),
+    *(f"{part}.safetensors" for part in ("encoder", "decoder", "codebooks", "router", "tables", "context")),
 ]
 
 

@@ -37,8 +37,9 @@ def rates(s: Summary) -> Table:
     notes = [
         SEEDS_NOTE,
         "bits: T log2 K + log2 M; bpp: bits a pixel of them. Bytes an image, measured on what is written: fixed, "
-        "coded: the payload in fixed length, or range-coded with counts of the training people; file: the shorter of "
-        "the two with its header of 8 bytes. coding_saves_percent: of the fixed-length payload.",
+        "coded: the payload in fixed length, or range-coded with counts of the training people and what "
+        "earlier tokens say; file: the shorter of the two with its header of 5 bytes. coding_saves_percent: of the "
+        "fixed-length payload.",
         "tokens_that_change, groups_that_change: among 64 images (mean over seeds), indices that differ between "
         "batches of 1 and of 64 when nothing is done about it. images_that_change: those whose files differ all the "
         "same; near ties are encoded a second time, alone, so that it is none: encoded_twice_percent of the images.",
