@@ -71,16 +71,22 @@ def records(folders: Sequence[Path]) -> list[Path]:
 
 
 def signature(folders: Sequence[Path]) -> str:
-    """Changes when any record is written, put there or taken away by somebody."""
-    return hashlib.sha256("".join(f"{path} {state_of(path)}\n" for path in records(folders)).encode()).hexdigest()
+    """Changes when any record is written, put there or taken away by somebody, and when a rule is edited.
+
+    Of an output that a rule did not name before Snakemake has no notes, and then overlooks that code or parameters of
+    its job have changed. Empty without records: there is nothing to adopt.
+    """
+    seen = [f"{path} {state_of(path)}\n".encode() for path in records(folders)]
+    rules = [file.read_bytes() for file in sorted(Path("workflow").rglob("*.smk"))]
+    return hashlib.sha256(b"".join(seen + rules)).hexdigest() if seen else ""
 
 
 def remembered(folders: Sequence[Path]) -> str:
-    """The signature after the last run here; that of no records before the first."""
+    """The signature after the last run here; none before the first."""
     try:
         return memory(folders).read_text(encoding="utf-8")
     except OSError:
-        return hashlib.sha256(b"").hexdigest()
+        return ""
 
 
 def remember(folders: Sequence[Path]) -> None:
