@@ -1,5 +1,9 @@
 """Codec: the very symbols come back, in any batch, for every kind of variant; only what is needed is read."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -111,3 +115,26 @@ def test_no_images_are_no_files(codec):
     nothing = np.zeros((0, 32, 32, 3), np.uint8)
     assert codec.encode(nothing) == []
     assert codec.decode([]).shape == (0, 32, 32, 3)
+
+
+OTHER_CPU = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+             "OPENBLAS_CORETYPE": "Nehalem"}  # fmt: skip
+ENCODE = """
+import sys, numpy as np
+from stscq.codec.api import Codec
+codec = Codec.load(sys.argv[1])
+files = codec.encode(np.load(sys.argv[2]))
+np.savez(sys.argv[3], files=np.array([file.hex() for file in files]), pictures=codec.decode(files))
+"""
+
+
+@pytest.mark.parametrize("name", ["switchable", "switchable_ibq"])
+def test_another_cpu_writes_the_same_bytes_and_shows_the_same_picture(bundles, pictures, name, tmp_path):
+    """One without AVX: other kernels, which round in another order."""
+    np.save(tmp_path / "in.npy", pictures[300:360])
+    for out, environment in (("a", {}), ("b", OTHER_CPU)):
+        command = [sys.executable, "-c", ENCODE, bundles[name], tmp_path / "in.npy", tmp_path / f"{out}.npz"]
+        subprocess.run(command, env={**os.environ, **environment}, check=True)
+    a, b = np.load(tmp_path / "a.npz"), np.load(tmp_path / "b.npz")
+    assert (a["files"] == b["files"]).all()
+    assert np.abs(a["pictures"].astype(int) - b["pictures"]).max() <= 1
