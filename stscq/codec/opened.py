@@ -69,9 +69,9 @@ class Opened:
             return [len(self.single) - bitstream.HEADER]
         return [int(size) for size in self.archive.lengths]
 
-    def codec(self, model: Path | None, device: str = "cpu") -> Codec:
+    def codec(self, model: Path | None) -> Codec:
         """The given bundle, or the one under models/ that wrote this file, ready to run. Raises as `bundle` does."""
-        return Codec(self.bundle(model), torch.device(device))
+        return Codec(self.bundle(model), torch.device("cpu"))
 
     def bundle(self, model: Path | None) -> Bundle:
         """The given bundle, or the one under models/ that wrote this file; of some that begin alike its checksum tells.
