@@ -7,6 +7,7 @@ memory is resident, beside the encoder.
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +20,9 @@ from benchmarks.backbones import pair
 from benchmarks.timing import MIB, extra_mib, medians, report
 from stscq.backbones import Tokenizer
 from stscq.cli_tools import run
+from stscq.codec.assign import Quantiser, choose
 from stscq.quantization.router import Router
-from stscq.quantization.search import Books, normalise, search_cr, search_nn
+from stscq.quantization.search import Books, normalise, search_cr
 from tests.test_backbones import PUBLISHED
 
 
@@ -48,8 +50,10 @@ PART = 4
 """Images that are encoded together: a larger batch is so many of these."""
 BATCHES = (1, 32)
 ABOUT = (
-    "Milliseconds a call of B images, medians; the encoder takes 4 images at a time. NN/global and CR/global: encoder "
-    "and search together, over encoder and the search of the global codebook. published: the same ratio in the paper, "
+    "Milliseconds a call of B images, medians; the encoder takes 4 images at a time. global, NN, CR: from latents to "
+    "symbols as `stscq compress` does it, with the distance to the next best that says whether an image has to be "
+    "encoded alone. NN/global and CR/global: encoder and symbols together, over the same with the global codebook. "
+    "published: the same ratio in the paper, "
     "on its GPU. CR MiB: most resident memory that encoding with CR added to that of encoding alone, with the groups "
     "in a file; group MiB: the size of one group."
 )
@@ -101,15 +105,13 @@ def ratios(
     """Times of the encoder and the searches, and what they come to together."""
     metric, part = tokenizer.metric, images[:PART]
     z = torch.cat([tokenizer.encode(some) for some in images.split(PART)])
-    taken = medians(
-        {
-            "encoder": lambda: tokenizer.encode(part),
-            "global": lambda: search_nn(z, shared, metric),
-            "NN": lambda: search_nn(z, books, metric),
-            "CR": lambda: search_cr(z, books, router(z).argmax(1), metric),
-        },
-        repeats,
-    )
+    quantisers = {
+        "global": Quantiser(metric, shared, None),
+        "NN": Quantiser(metric, books, None),
+        "CR": Quantiser(metric, books, router),
+    }
+    searches = {name: partial(choose, z, quantiser) for name, quantiser in quantisers.items()}
+    taken = medians({"encoder": lambda: tokenizer.encode(part), **searches}, repeats)
     taken["encoder"] *= len(images) / len(part)
     base = taken["encoder"] + taken["global"]
     return {

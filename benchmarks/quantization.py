@@ -7,6 +7,7 @@ the plain searches. OMP_NUM_THREADS sets the threads.
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from benchmarks.timing import DEVICE, extra_mib, medians, report
 from stscq.backbones.base import Metric
 from stscq.cli_tools import run
 from stscq.errors import StscqError
-from stscq.quantization.search import Books, normalise, search_nn
+from stscq.quantization.search import Books, kernel_llvm, normalise, search_nn
 from stscq.quantization.search.tiles import BUDGET
 
 
@@ -148,16 +149,30 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
+def compiling() -> str:
+    """What the kernel costs a process before its first search."""
+    if DEVICE != "cpu":
+        return ""
+    machine = kernel_llvm.this_machine()
+    if machine is None:
+        return " This CPU has no kernel: torch alone."
+    began = time.perf_counter()
+    held = extra_mib(lambda: kernel_llvm.compiled(machine, 2, "cosine", False, False))
+    seconds = time.perf_counter() - began
+    return f" Not counted: compiling a kernel takes {1e3 * seconds:.0f} ms, and LLVM {held:.0f} MiB, once a process."
+
+
 @torch.no_grad()
 def main(repeats: int = 9, out: Path | None = None, tiny: bool = False) -> None:
     """Prints the table; writes OUT/quantization_cpu (or _cuda) .md, .json and .png. --tiny: only that it runs."""
     torch.manual_seed(0)
+    compiler = compiling()
     cases = TINY if tiny else PUBLISHED + GROWING
     rows = []
     for case in cases:
         rows.append(measure(*case, repeats))
         print(json.dumps(rows[-1]), file=sys.stderr)  # so that a run which is cut off was not in vain
-    report("quantization", "The search over all groups", ABOUT, rows, repeats, out)
+    report("quantization", "The search over all groups", ABOUT + compiler, rows, repeats, out)
     if out is not None:
         draw(rows, out / f"quantization_{DEVICE}.png")
 

@@ -14,8 +14,11 @@ from stscq.quantization.search import (
     Books,
     books,
     distances,
-    fused,
     group_errors,
+    kernel_cpu,
+    kernel_cuda,
+    largest,
+    measured_nn,
     nearest,
     normalise,
     search_cr,
@@ -29,6 +32,19 @@ from stscq.training.batches import to_float
 from tests.test_int8 import routed  # noqa: F401  the fixture
 
 METRICS = ["cosine", "euclidean", "inner"]
+WAYS = ["kernel", "torch"]
+
+
+def only(way, patch):
+    """The search takes this way on this machine."""
+    if way == "torch":
+        patch.setattr(kernel_cpu, "usable", lambda z: False)
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    only(request.param, monkeypatch)
+    return request.param
 
 
 def problem(seed, B, M, T, S, K, d):
@@ -56,18 +72,26 @@ sizes = st.tuples(*[st.integers(1, n) for n in (5, 4, 6, 9, 5)])
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(0, 10**6), sizes, st.booleans(), st.sampled_from(METRICS), st.sampled_from([1 << 20, 64, 5]))
-def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget):
+@given(
+    st.integers(0, 10**6), sizes, st.booleans(), st.sampled_from(METRICS), st.sampled_from([1 << 20, 64, 5]),
+    st.sampled_from(WAYS),
+)  # fmt: skip
+def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget, way):
     B, M, T, K, d = sizes
     z, weight = problem(seed, B, M, T, 1 if shared else T, K, d)
     wanted, every = reference(z, weight, metric)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "BUDGET", budget)
+        only(way, patch)
         same(search_nn(z, weight, metric), wanted)
         same(search_nn(z, list(weight), metric), wanted)
-        torch.testing.assert_close(
-            group_errors(z, weight, metric), every.min(-1).values.mean(-1).float(), atol=1e-5, rtol=1e-5
-        )
+        errors = group_errors(z, weight, metric)
+        torch.testing.assert_close(errors, every.min(-1).values.mean(-1).float(), atol=1e-5, rtol=1e-5)
+        measured = measured_nn(z, weight, metric)
+        torch.testing.assert_close(measured.errors, errors, atol=1e-5, rtol=1e-5)
+        near = every[torch.arange(B), wanted.group].sort(-1).values
+        gaps = near[..., 1] - near[..., 0] if K > 1 else torch.full((B, T), torch.inf)
+        torch.testing.assert_close(measured.gaps, gaps.float(), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -84,7 +108,7 @@ def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget):
     ],
 )
 @pytest.mark.parametrize("kind", ["random", "trained"])
-def test_every_path_gives_the_indices_of_float64(metric, B, M, T, K, d, kind):
+def test_every_path_gives_the_indices_of_float64(metric, B, M, T, K, d, kind, way):
     z, weight = problem(1, B, M, T, T, K, d) if kind == "random" else trained(1, B, M, T, K, d, metric)
     same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
 
@@ -104,7 +128,7 @@ def test_a_trained_codec_gives_the_indices_of_float64(routed, faces):  # noqa: F
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_low_precision_codebooks_are_searched_in_float32(metric, dtype):
+def test_low_precision_codebooks_are_searched_in_float32(metric, dtype, way):
     for d in (12, 80):
         z, weight = problem(2, 6, 3, 4, 4, 20, d)
         same(search_nn(z, weight.to(dtype), metric), reference(z, weight.to(dtype), metric)[0])
@@ -118,7 +142,7 @@ def test_autocast_does_not_reach_into_the_search(metric):
 
 
 @pytest.mark.parametrize("d", [12, 80])
-def test_ties_take_the_first_entry_and_the_first_group(d):
+def test_ties_take_the_first_entry_and_the_first_group(d, way):
     """Scores of equal entries may differ in rounding, by where the product's kernel has them."""
     z, weight = problem(4, 9, 5, 3, 3, 7, d)
     weight = weight[:1].repeat(5, 1, 5, 1) * 1.37  # 35 entries: each of 7 five times; 5 equal groups
@@ -128,7 +152,7 @@ def test_ties_take_the_first_entry_and_the_first_group(d):
         assert found.group.eq(0).all()
 
 
-def test_what_float32_cannot_tell_apart_float64_decides(monkeypatch):
+def test_what_float32_cannot_tell_apart_float64_decides(monkeypatch, way):
     """Entries 1e-9 apart (float32 scores are equal or in the wrong order); how often that happens is counted."""
     z = torch.randn(50, 2, 12, generator=torch.Generator().manual_seed(0))
     entry = torch.randn(12, generator=torch.Generator().manual_seed(1)).double()
@@ -144,18 +168,21 @@ def test_what_float32_cannot_tell_apart_float64_decides(monkeypatch):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("d", [12, 80])
 @pytest.mark.parametrize("places", [True, False])
-def test_scores_are_within_their_bound(metric, d, places):
+def test_scores_are_within_their_bound(metric, d, places, way):
     z, weight = problem(6, 40, 2, 4, 4, 50, d)
-    z, weight = z * 100, weight + 3
-    for scored in tiles.Scores(tiles.by_book(z, 4), Books(weight, metric), places).tiles(range(0, 2)):
-        distance = exact_distance(scored.z[:, :, None], weight.flatten(0, 1)[:, None], metric)
-        length = scored.z.double().norm(dim=-1)[..., None]
-        exact = {"cosine": length * (1 - distance / 2), "euclidean": (length**2 - distance) / 2, "inner": -distance}
-        error = (scored.scores - exact[metric]).abs().amax(-1)
-        bound = tiles.error_bound(length.squeeze(-1), scored.reach[:, None], d, metric)
-        assert (error <= bound).all()
-        # ... which is not so wide that float64 has to decide everything
-        assert (bound.median() / scored.scores.std()) < 1e-3
+    z, weight = tiles.by_book(z * 100, 4), weight + 3
+    found = largest.way(z, Books(weight, metric), places)(tiles.Tile(0, 2, 0, 4, 0, 40))
+    z = z.repeat(2, 1, 1)
+    distance = exact_distance(z[:, :, None], weight.flatten(0, 1)[:, None], metric)
+    length = z.double().norm(dim=-1)[..., None]
+    exact = {"cosine": length * (1 - distance / 2), "euclidean": (length**2 - distance) / 2, "inner": -distance}[metric]
+    bound = tiles.error_bound(length.squeeze(-1), found.reach[:, None], d, metric)
+    assert ((found.top - exact.amax(-1)).abs() <= bound).all()
+    # ... which is not so wide that float64 has to decide everything
+    assert (bound.median() / exact.std()) < 1e-3
+    if places:
+        assert ((exact.gather(-1, found.place[..., None].long()).squeeze(-1) - found.top).abs() <= bound).all()
+        assert ((exact.sort(-1).values[..., -2] - found.second).abs() <= bound).all()
 
 
 @pytest.mark.parametrize("K", [1, 7, 256, 300, 1024])
@@ -169,7 +196,7 @@ def test_two_largest(K):
     assert (second == top).any() or K < 7
 
 
-def test_few_cases_are_in_doubt(monkeypatch):
+def test_few_cases_are_in_doubt(monkeypatch, way):
     settled = []
     plain = settle._settle
     monkeypatch.setattr(settle, "_settle", lambda *a: settled.append(len(a[0])) or plain(*a))
@@ -180,7 +207,7 @@ def test_few_cases_are_in_doubt(monkeypatch):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_known_norms_change_nothing(metric):
+def test_known_norms_change_nothing(metric, way):
     z, weight = problem(8, 6, 5, 4, 4, 20, 12)
     prepared = Books(weight, metric)
     wanted = reference(z, weight, metric)[0]
@@ -214,7 +241,7 @@ def test_books_are_searched_by_their_own_distance():
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("d", [3, 80])
-def test_pieces_of_the_images_do_not_change_the_result(metric, d, monkeypatch):
+def test_pieces_of_the_images_do_not_change_the_result(metric, d, monkeypatch, way):
     z, weight = problem(3, 7, 3, 5, 5, 8, d)
     whole, errors = search_nn(z, weight, metric), group_errors(z, weight, metric)
     monkeypatch.setattr(nearest, "LATENTS", 2 * 5 * d)
@@ -224,6 +251,7 @@ def test_pieces_of_the_images_do_not_change_the_result(metric, d, monkeypatch):
 
 @pytest.mark.parametrize("d", [3, 80])
 def test_never_holds_scores_of_more_than_the_budget(monkeypatch, d):
+    only("torch", monkeypatch)
     monkeypatch.setattr(tiles, "BUDGET", 64)
     seen = []
     plain = tiles.multiply
@@ -231,6 +259,21 @@ def test_never_holds_scores_of_more_than_the_budget(monkeypatch, d):
     z, weight = problem(1, 9, 4, 6, 6, 16, d)
     search_nn(z, weight, "euclidean")
     assert max(scores.numel() for scores in seen) <= 64 < 9 * 4 * 6 * 16
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_never_converts_more_than_the_budget(monkeypatch, metric, way):
+    monkeypatch.setattr(tiles, "BUDGET", 2 * 16 * 80)
+    seen = []
+    plain = Books.entries
+    monkeypatch.setattr(Books, "entries", lambda *a: seen.append(out := plain(*a)) or out)
+    z, weight = problem(1, 9, 4, 6, 6, 16, 80)
+    largest_of = largest.way(tiles.by_book(z, 6), Books(weight.half(), metric), True)
+    for slab in tiles.slabs(largest_of.books, 9, largest_of.size):
+        for tile in tiles.tiles(slab, largest_of.books, 9, largest_of.size):
+            largest_of(tile)
+    assert max(entries.numel() for entries in seen) <= tiles.BUDGET
+    assert sum(entries.numel() for entries in seen) == weight.numel()
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -265,6 +308,14 @@ def test_cr_searches_only_the_given_group(metric):
         assert torch.equal(found.index[b], alone[0])
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_groups_of_different_sizes_are_refused(axis, way):
+    z, weight = problem(5, 6, 2, 3, 3, 8, 5)
+    smaller = weight[1].narrow(axis, 0, weight.shape[1 + axis] - 1)
+    with pytest.raises((ValueError, RuntimeError)):
+        search_cr(z, [weight[0], smaller], torch.tensor([0, 1] * 3), "euclidean")
+
+
 def test_no_images_at_all():
     z, weight = problem(5, 0, 4, 3, 3, 8, 5)
     assert search_nn(z, weight, "cosine").index.shape == (0, 3)
@@ -286,16 +337,17 @@ def test_worked_example():
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("shared", [True, False])
-def test_search_around_the_fused_kernel(metric, shared, monkeypatch):
+def test_search_around_the_kernel_for_cuda(metric, shared, monkeypatch):
     """A stand-in for the kernel, which needs CUDA."""
     calls = []
 
-    def largest(z, entries, norms, metric):
+    def stand_in(z, entries, norms, metric):
         calls.append(len(z))
         return tiles.score(z, entries, norms, metric, torch.empty(*z.shape[:2], entries.shape[1])).amax(-1)
 
-    monkeypatch.setattr(fused, "usable", lambda z: True)
-    monkeypatch.setattr(fused, "largest", largest)
+    only("torch", monkeypatch)
+    monkeypatch.setattr(kernel_cuda, "usable", lambda z: True)
+    monkeypatch.setattr(kernel_cuda, "largest", stand_in)
     z, weight = problem(10, 6, 5, 4, 1 if shared else 4, 20, 12)
     same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
     same(search_nn(z, list(weight), metric), reference(z, weight, metric)[0])
@@ -315,10 +367,10 @@ def test_the_indices_of_a_gpu_are_those_of_float64(metric, B, M, T, K, d, kind):
 @pytest.mark.gpu
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(("N", "K", "d"), [(5, 100, 12), (40, 256, 12), (3, 7, 33)])
-def test_the_fused_kernel_finds_the_largest_scores(metric, N, K, d):
+def test_the_kernel_for_cuda_finds_the_largest_scores(metric, N, K, d):
     pytest.importorskip("triton")
     z, weight = torch.randn(4, N, d, device="cuda"), torch.randn(2, 2, K, d, device="cuda")
     prepared = Books(weight, metric)
     entries, norms = prepared.entries(0, 2, 0, 2), prepared.norms(0, 2, 0, 2)
     plain = tiles.score(z, entries, norms, metric, torch.empty(4, N, K, device="cuda")).amax(-1)
-    torch.testing.assert_close(fused.largest(z, entries, norms, metric), plain)
+    torch.testing.assert_close(kernel_cuda.largest(z, entries, norms, metric), plain)

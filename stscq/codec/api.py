@@ -10,7 +10,6 @@ reads the decoder, and neither CR encoding nor decoding reads a group that no im
 Axes: N images of S x S pixels, T tokens, M groups.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -26,15 +25,13 @@ from stscq.codec import bitstream, payload
 from stscq.codec.assign import Quantiser, same_in_any_batch
 from stscq.codec.bundle import Bundle
 from stscq.codec.description import Selection
-from stscq.codec.packing import pack
+from stscq.codec.groups import Groups
 from stscq.errors import BitstreamError, StscqError
 from stscq.quantization.router import Router
-from stscq.quantization.search import Assignment, normalise
+from stscq.quantization.search import Assignment, Books, normalise
 from stscq.training.batches import to_float, to_uint8
 
 BATCH = 32
-BOOKS_BYTES = 1 << 29
-"""Codebooks that CR encoding and decoding keep in memory; those that were not used for longest go first."""
 
 
 class Sizes(NamedTuple):
@@ -48,7 +45,8 @@ class Sizes(NamedTuple):
 class Codec:
     """A model bundle that is ready to run.
 
-    Attributes: bundle (its sizes, fingerprint and files), device, alphabet (of its payloads).
+    Attributes: bundle (its sizes, fingerprint and files), device, alphabet (of its payloads), groups (M codebooks of
+    S x K x d; those that were not needed yet may lie in the file).
     """
 
     def __init__(self, bundle: Bundle, device: torch.device):
@@ -57,7 +55,7 @@ class Codec:
         self.alphabet = payload.Alphabet(
             bundle.sizes.T, bundle.sizes.K, bundle.sizes.M, bundle.group_table(), bundle.reading
         )
-        self._books: OrderedDict[int, Tensor] = OrderedDict()
+        self.groups: Sequence[Tensor] | Tensor = Groups(bundle, device)
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> "Codec":
@@ -134,11 +132,11 @@ class Codec:
 
     def sizes(self, assignment: Assignment) -> Sizes:
         """What these images take, measured on the bytes themselves."""
-        M, K = self.bundle.sizes.M, self.bundle.sizes.K
-        fixed = [len(pack(g, i, K, M)) for g, i in by_image(assignment)]
-        coded = [len(payload.coded(g, i, self.alphabet)) for g, i in by_image(assignment)]
-        files = [len(self.file_of(p)) for p in self.payloads(assignment)]
-        return Sizes(*(np.array(lengths, np.int64) for lengths in (fixed, coded, files)))
+        sizes = []
+        for group, index in by_image(assignment):
+            forms = [form(group, index, self.alphabet) for form in (payload.fixed, payload.coded)]
+            sizes.append([*map(len, forms), len(self.file_of(min(forms, key=len)))])
+        return Sizes(*np.array(sizes, np.int64).reshape(-1, 3).T)
 
     def quantiser(self, selection: Selection | None = None) -> Quantiser:
         """How latents become symbols. Raises StscqError for cr without a router."""
@@ -147,35 +145,29 @@ class Codec:
             raise StscqError(f"selection {chosen!r} is neither nn nor cr")
         if chosen == "cr" and self.router is None:
             raise StscqError(f"{self.bundle.folder}: selection cr needs a router, and this model has none; use nn")
-        return Quantiser(self.encoder.metric, self.bundle.sizes.M, self.books, self.router if chosen == "cr" else None)
+        if chosen == "nn":
+            self.all_books  # noqa: B018  NN needs them all, each time
+        return Quantiser(self.encoder.metric, self.books, self.router if chosen == "cr" else None)
 
-    def books(self, groups: Sequence[int]) -> Tensor:
-        """m x S x K x d, the codebooks of these groups; reads those that are not in memory."""
-        if len(groups) == self.bundle.sizes.M or "all_books" in self.__dict__:
-            return self.all_books if len(groups) == self.bundle.sizes.M else self.all_books[list(groups)]
-        found = []
-        for group in groups:
-            if group not in self._books:
-                self._books[group] = self.bundle.codebook(group).to(self.device)
-            self._books.move_to_end(group)
-            found.append(self._books[group])
-        size = found[0].numel() * found[0].element_size()
-        while len(self._books) * size > BOOKS_BYTES and len(self._books) > 1:
-            self._books.popitem(last=False)
-        return torch.stack(found)
+    @cached_property
+    def all_books(self) -> Tensor:
+        """M x S x K x d, read as a whole."""
+        every = torch.stack([self.bundle.codebook(g).float() for g in range(self.bundle.sizes.M)]).to(self.device)
+        self.groups = every
+        self.__dict__.pop("books", None)
+        return every
+
+    @cached_property
+    def books(self) -> Books:
+        """`groups`, with norms that are computed once."""
+        return Books(self.groups, self.encoder.metric)
 
     def with_books(self, books: Tensor) -> "Codec":
         """The same model with other codebooks (M x S x K x d), such as rounded ones. Its files stay compatible in form,
         and their fingerprint is still that of the bundle."""
         other = Codec(self.bundle, self.device)
-        other.__dict__["all_books"] = books.to(self.device)
+        other.groups = other.__dict__["all_books"] = books.to(self.device)
         return other
-
-    @cached_property
-    def all_books(self) -> Tensor:
-        """M x S x K x d."""
-        self._books.clear()
-        return torch.stack([self.bundle.codebook(group) for group in range(self.bundle.sizes.M)]).to(self.device)
 
     @cached_property
     def encoder(self) -> Tokenizer:
@@ -197,10 +189,11 @@ class Codec:
 
     def _lookup(self, group: Tensor, index: Tensor) -> Tensor:
         """z_q, B x T x d, from the groups in use alone."""
-        needed = group.unique()
-        books = self.books(needed.tolist())
-        token = torch.arange(index.shape[1], device=index.device) if books.shape[1] > 1 else torch.zeros_like(index[0])
-        z_q = books[torch.searchsorted(needed, group)[:, None], token, index]
+        z_q = torch.empty(*index.shape, self.bundle.sizes.d, device=index.device)
+        token = torch.arange(index.shape[1], device=index.device)
+        for g in group.unique().tolist():
+            book, here = self.groups[g], group == g
+            z_q[here] = book[token % len(book), index[here]]
         return normalise(z_q, self.decoder.metric)
 
     def _check(self, images: np.ndarray) -> None:

@@ -87,7 +87,7 @@ def main(
 
 def entries_of(codec: Codec, group: int) -> np.ndarray:
     """A group's entries as the decoder takes them, S x K x d."""
-    return normalise(codec.books([group])[0], codec.encoder.metric).cpu().numpy()
+    return normalise(codec.groups[group], codec.encoder.metric).cpu().numpy()
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:

@@ -36,10 +36,15 @@ def coded(group: int, index: np.ndarray, alphabet: Alphabet) -> bytes:
     return entropy.encode(group, index, alphabet.group_table, alphabet.reading(group).tables(index))
 
 
+def fixed(group: int, index: np.ndarray, alphabet: Alphabet) -> bytes:
+    """Fixed-length. index: T."""
+    return pack(group, index, alphabet.K, alphabet.M)
+
+
 def write(group: int, index: np.ndarray, alphabet: Alphabet) -> bytes:
     """The payload of one image: the shorter form; fixed-length of two equals."""
     short = coded(group, index, alphabet)
-    return short if len(short) < alphabet.fixed_bytes else pack(group, index, alphabet.K, alphabet.M)
+    return short if len(short) < alphabet.fixed_bytes else fixed(group, index, alphabet)
 
 
 def read(payload: bytes, alphabet: Alphabet) -> tuple[int, np.ndarray]:

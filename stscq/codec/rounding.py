@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from stscq.codec.api import Codec, full_precision
-from stscq.codec.assign import TIE, choose, token_gaps
+from stscq.codec.assign import TIE, choose, relative_gaps
 from stscq.codec.description import Selection
-from stscq.quantization.search import Assignment
+from stscq.quantization.search import Assignment, measured_cr
 from stscq.training.batches import to_float
 
 
@@ -52,7 +52,9 @@ def batch_differences(
     for i in differ.any(1).nonzero().flatten().tolist():
         with torch.no_grad(), full_precision():
             z_e = codec.encoder.encode(to_float(images[i : i + 1], codec.device))
-            gaps = token_gaps(z_e, quantiser.books([int(group_a[i])])[0], quantiser.metric)[0].cpu()
+            group = group_a[i : i + 1].to(z_e.device)
+            measured = measured_cr(z_e, quantiser.books, group, quantiser.metric)
+            gaps = relative_gaps(z_e, measured, quantiser.books)[0].cpu()
         gap = max(gap, float(gaps[differ[i]].max()))
     return BatchDifferences(len(images), int(differ.sum()), int((~same_group).sum()), kept, gap, tie / len(images))
 

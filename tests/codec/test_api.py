@@ -90,10 +90,10 @@ def test_only_needed_parts_and_groups_are_read(bundles, pictures, monkeypatch):
 def test_codebooks_in_memory_are_bounded(bundles, pictures, monkeypatch):
     codec = Codec.load(bundles["switchable_conv"])
     size = codec.bundle.codebook(0)
-    monkeypatch.setattr("stscq.codec.api.BOOKS_BYTES", 2 * size.numel() * size.element_size())
+    monkeypatch.setattr("stscq.codec.groups.KEPT_BYTES", 2 * size.numel() * size.element_size())
     for group in range(6):
-        assert torch.equal(codec.books([group])[0], codec.bundle.codebook(group))
-        assert len(codec._books) <= 2
+        assert torch.equal(codec.groups[group], codec.bundle.codebook(group))
+        assert len(codec.groups.kept) <= 2
 
 
 def test_wrong_input_is_refused(codec, bundles, pictures):

@@ -6,14 +6,25 @@ plain float64 definition (`reference`) for any batch, thread count and device. d
 """
 
 from stscq.quantization.search.books import Books
-from stscq.quantization.search.nearest import group_errors, search_cr, search_group, search_nn
+from stscq.quantization.search.nearest import (
+    Measured,
+    group_errors,
+    measured_cr,
+    measured_nn,
+    search_cr,
+    search_group,
+    search_nn,
+)
 from stscq.quantization.search.plain import Assignment, distances, normalise, on_surface
 
 __all__ = [
     "Assignment",
     "Books",
+    "Measured",
     "distances",
     "group_errors",
+    "measured_cr",
+    "measured_nn",
     "normalise",
     "on_surface",
     "search_cr",

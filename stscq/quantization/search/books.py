@@ -1,7 +1,7 @@
 """Codebooks as the search reads them: slabs of float32 entries, and the norms that turn products into distances."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class Norms(NamedTuple):
 
 class Books:
     """M groups of S x K x d: one tensor, or a sequence of tensors that may lie in files (memory maps) and be read late.
+    A sequence that has a tensor's shape, dtype and device is not read to learn them.
 
     fp32, bf16 or fp16. Nothing is copied but the piece at hand. Norms are computed when a group is first searched, and
     kept up to a fixed size: make a new object when entries have changed. For the cosine, a group whose entries all are
@@ -37,9 +38,9 @@ class Books:
     def __init__(self, groups: Tensor | Sequence[Tensor], metric: Metric):
         self.groups, self.metric = groups, metric
         self.M = len(groups)
-        first = groups[0]
-        self.S, self.K, self.d = first.shape
-        self.device, self.dtype = first.device, first.dtype
+        like: Any = groups if hasattr(groups, "shape") else groups[0][None]
+        _, self.S, self.K, self.d = like.shape
+        self.device, self.dtype = like.device, like.dtype
         self.together = isinstance(groups, Tensor) and groups.is_contiguous()
         kept = 0 if metric == "inner" else min(self.M, KEPT // (self.S * self.K))
         self.kept = torch.empty((kept, self.S, self.K), device=self.device)

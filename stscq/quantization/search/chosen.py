@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stscq.quantization.search import tiles
+from stscq.quantization.search import chosen_cpu, tiles
 from stscq.quantization.search.books import Books, norms_of, squared_norms
 from stscq.quantization.search.settle import first_nearest
 from stscq.quantization.search.tiles import by_book, by_image, error_bound, score
@@ -22,22 +22,29 @@ class Block(NamedTuple):
     last: int
 
 
-def entries_of_groups(z_e: Tensor, books: Books, group: Tensor) -> Tensor:
-    """B x T: the nearest entries in the group of each image (group: B). z_e: B x T x d."""
+def entries_of_groups(z_e: Tensor, books: Books, group: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest entries in the group of each image (group: B), and by how much their scores lead: B x T each.
+
+    z_e: B x T x d.
+    """
+    if len(z_e) and chosen_cpu.usable(z_e, books):
+        index, lead = chosen_cpu.entries_of_groups(z_e, books, group)
+        return settled(index, z_e, books, group), lead
     index = torch.empty(z_e.shape[:2], dtype=torch.int64, device=z_e.device)
+    lead = torch.empty(z_e.shape[:2], device=z_e.device)
     together: list[Block] = []
     rows = 0
     room = torch.empty(0, device=z_e.device)
     for block in blocks(z_e.shape[1], books.K, group):
         size = len(block.images) * (block.last - block.first)
         if rows + size > tiles.BUDGET // books.K and together:
-            room = search_blocks(z_e, books, together, index, room)
+            room = search_blocks(z_e, books, together, index, lead, room)
             together, rows = [], 0
         together.append(block)
         rows += size
     if together:
-        search_blocks(z_e, books, together, index, room)
-    return index
+        search_blocks(z_e, books, together, index, lead, room)
+    return index, lead
 
 
 def blocks(T: int, K: int, group: Tensor) -> Iterator[Block]:
@@ -52,8 +59,10 @@ def blocks(T: int, K: int, group: Tensor) -> Iterator[Block]:
                 yield Block(g, some, first, min(first + tokens, T))
 
 
-def search_blocks(z_e: Tensor, books: Books, together: list[Block], index: Tensor, room: Tensor) -> Tensor:
-    """Writes the nearest entries into `index`; returns the memory of the scores, for the next time."""
+def search_blocks(
+    z_e: Tensor, books: Books, together: list[Block], index: Tensor, lead: Tensor, room: Tensor
+) -> Tensor:
+    """Writes the nearest entries into `index`, and their leads; returns the memory of the scores, for the next time."""
     parts = [by_book(z_e[block.images, block.first : block.last], books.S) for block in together]
     sizes = [part.shape[0] * part.shape[1] for part in parts]
     if len(room) < sum(sizes) * books.K:
@@ -73,10 +82,12 @@ def search_blocks(z_e: Tensor, books: Books, together: list[Block], index: Tenso
         [torch.full((n,), block.group, device=z.device) for block, n in zip(together, sizes, strict=True)]
     )
     book = torch.cat([number_of(block, part, books.S) for block, part in zip(together, parts, strict=True)])
-    _, found = first_nearest(scores, bound, z, books, partial(places, group, book))
-    for block, part, i in zip(together, parts, found.split(sizes), strict=True):
-        shape = len(block.images), block.last - block.first
-        index[block.images, block.first : block.last] = by_image(i.view(part.shape[:2]), *shape)
+    found = first_nearest(scores, bound, z, books, partial(places, group, book))
+    for block, part, *columns in zip(together, parts, *(column.split(sizes) for column in found), strict=True):
+        shape, tokens = (len(block.images), block.last - block.first), slice(block.first, block.last)
+        index[block.images, tokens], lead[block.images, tokens] = (
+            by_image(column.view(part.shape[:2]), *shape) for column in columns
+        )
     return room
 
 
@@ -84,6 +95,14 @@ def number_of(block: Block, z: Tensor, S: int) -> Tensor:
     """The codebook of each of a block's S x N latents."""
     book = torch.arange(len(z), device=z.device) + (block.first if S > 1 else 0)
     return book.repeat_interleave(z.shape[1])
+
+
+def settled(index: Tensor, z_e: Tensor, books: Books, group: Tensor) -> Tensor:
+    """Puts the nearest entries where there are none yet (-1). index: B x T, in the groups of the images (group: B)."""
+    image, token = (index < 0).nonzero(as_tuple=True)
+    if len(image):
+        index[image, token] = entry_of_each(z_e[image, token].float(), books, group[image], token % books.S)
+    return index
 
 
 def entry_of_each(z: Tensor, books: Books, group: Tensor, book: Tensor) -> Tensor:
@@ -95,7 +114,7 @@ def entry_of_each(z: Tensor, books: Books, group: Tensor, book: Tensor) -> Tenso
         scores = score(z[some, None], entries, norms, books.metric, z.new_empty(len(some), 1, books.K))
         bound = error_bound(torch.linalg.vector_norm(z[some], dim=-1), norms.reach, books.d, books.metric)
         locate = partial(places, group[some], book[some])
-        found[some] = first_nearest(scores.flatten(0, 1), bound, z[some], books, locate)[1]
+        found[some] = first_nearest(scores.flatten(0, 1), bound, z[some], books, locate)[0]
     return found
 
 

@@ -17,7 +17,7 @@ Locate = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def first_nearest(scores: Tensor, bound: Tensor, z: Tensor, books: Books, locate: Locate) -> tuple[Tensor, Tensor]:
-    """The largest score of each latent, and the entry that is nearest in float64, the first of equals: P each.
+    """The entry of each latent that is nearest in float64, the first of equals, and the lead of its score: P each.
 
     scores: P x K, contiguous; bound: P, how far rounding can have moved them; z: P x d.
     """
@@ -26,7 +26,7 @@ def first_nearest(scores: Tensor, bound: Tensor, z: Tensor, books: Books, locate
     doubtful = (second >= least).nonzero().squeeze(1)
     for some in doubtful.split(max(1, PIECE // scores.shape[-1])):
         index[some] = _settle(scores[some] >= least[some, None], z[some], books, *locate(some))
-    return top, index
+    return index, top - second
 
 
 def two_largest(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Scores of latents against entries, a tile at a time, in the same small memory again and again.
+"""All codebooks, and the latents that meet them, a tile at a time; and the scores of a tile.
 
 A score is larger where the distance is smaller: |z| times the cosine, z e - |e|^2 / 2, or z e. Latents stand as
 S x N x d: token by token (S = T, N = B), or all together where one codebook serves all tokens (S = 1, N = B T).
@@ -11,16 +11,13 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from stscq.quantization.search import fused
 from stscq.quantization.search.books import Books, Norms
 
 BUDGET = 1 << 20
-"""Scores (floats) held at once: 4 MiB, which stay in a CPU's cache between the passes over them."""
+"""Scores, or converted channels of entries (floats), held at once: 4 MiB, which stay in a CPU's cache."""
 LONG = 64
 """From so many channels a few latents are multiplied faster as columns than as rows."""
 FEW = 16
-MANY = 32
-"""From so many latents the largest scores are found faster across columns."""
 HELD = 1 << 18
 """Largest scores (floats, 1 MiB) that are kept before they are summed over an image's tokens."""
 ROUNDING = 2.0**-24
@@ -46,81 +43,51 @@ class Tile(NamedTuple):
         )
 
 
-class Scored(NamedTuple):
-    """A tile's scores, R x N x K (the next tile overwrites them; from the fused kernel the largest alone, R x N x 1);
-    its latents z, R x N x d; its R books' reach."""
+class Size(NamedTuple):
+    """Of the largest tile: groups, codebooks of each, latents of each codebook."""
 
-    tile: Tile
-    scores: Tensor
-    z: Tensor
-    reach: Tensor
+    groups: int
+    books: int
+    rows: int
 
 
-class Scores:
-    """Scores of some latents (z: S x N x d, float32) in all groups of `books`, several small groups at a time.
-
-    places: the places of the largest scores will be looked for, and not just their values.
-    """
-
-    def __init__(self, z: Tensor, books: Books, places: bool):
-        S, N, K, d = books.S, z.shape[1], books.K, books.d
-        self.books = books
-        self.rows = max(1, min(N, BUDGET // K))
-        converted = d if books.dtype != torch.float32 else 1
-        self.wide = max(1, min(S, BUDGET // (K * max(self.rows, converted))))
-        self.columns = not places and self.rows >= MANY
-        self.depth = 1
-        if books.together and self.wide == S and self.rows == N:
-            self.depth = max(1, min(books.M, BUDGET // (S * max(N * K, N * d, K * converted))))
-        self.fused = not places and fused.usable(z)
-        if self.fused:  # no scores to hold
-            self.rows, self.wide = N, S
-            self.depth = max(1, min(books.M, BUDGET // (S * max(N * d, K * converted)))) if books.together else 1
-        self.room = torch.empty(0 if self.fused else self.depth * self.wide * self.rows * K, device=z.device)
-        self.z = z.repeat(self.depth, 1, 1) if self.depth > 1 else z
-
-    def slabs(self) -> Iterator[range]:
-        """All groups, as many at a time as may be held; in whole tiles."""
-        step = self.depth * max(1, HELD // max(1, self.depth * self.books.S * self.z.shape[1]))
-        for group in range(0, self.books.M, step):
-            yield range(group, min(group + step, self.books.M))
-
-    def tiles(self, groups: range) -> Iterator[Scored]:
-        """One slab, tile by tile."""
-        S, N = self.books.S, self.z.shape[1]
-        for group in range(groups.start, groups.stop, self.depth):
-            together = min(self.depth, groups.stop - group)
-            for start in range(0, S, self.wide):
-                for row in range(0, N, self.rows):
-                    books, rows = min(self.wide, S - start), min(self.rows, N - row)
-                    yield self._score(Tile(group, together, start, books, row, rows))
-
-    def _score(self, tile: Tile) -> Scored:
-        z = self.z
-        if len(z) != tile.books * tile.groups or z.shape[1] != tile.rows:
-            z = z[tile.start : tile.start + tile.books * tile.groups, tile.row : tile.row + tile.rows]
-        entries, norms = self.books.entries(*tile[:4]), self.books.norms(*tile[:4])
-        if self.fused:
-            return Scored(tile, fused.largest(z, entries, norms, self.books.metric)[..., None], z, norms.reach)
-        out = self.room[: len(z) * tile.rows * self.books.K].view(len(z), tile.rows, self.books.K)
-        return Scored(tile, score(z, entries, norms, self.books.metric, out, self.columns), z, norms.reach)
+def largest_tile(books: Books, floats: int, rows: int, N: int) -> Size:
+    """With `floats` held for each codebook. Several groups only where they lie together and are taken whole."""
+    floats, rows = max(1, floats), max(1, rows)
+    wide = max(1, min(books.S, BUDGET // floats))
+    if not books.together or wide < books.S or rows < N:
+        return Size(1, wide, rows)
+    return Size(max(1, min(books.M, BUDGET // (books.S * floats))), wide, rows)
 
 
-def score(z: Tensor, entries: Tensor, norms: Norms, metric: str, out: Tensor, columns: bool = False) -> Tensor:
-    """Scores of R x N x d latents against R x K x d entries, in the memory of `out`, R x N x K.
+def slabs(books: Books, N: int, size: Size) -> Iterator[range]:
+    """All groups, as many at a time as may be held; in whole tiles."""
+    step = size.groups * max(1, HELD // max(1, size.groups * books.S * N))
+    for group in range(0, books.M, step):
+        yield range(group, min(group + step, books.M))
 
-    columns: the result's memory is R x K x N.
-    """
-    scores = multiply(z, entries, out, columns)
+
+def tiles(slab: range, books: Books, N: int, size: Size) -> Iterator[Tile]:
+    """One slab, tile by tile."""
+    for group in range(slab.start, slab.stop, size.groups):
+        for start in range(0, books.S, size.books):
+            for row in range(0, N, size.rows):
+                groups = min(size.groups, slab.stop - group)
+                yield Tile(group, groups, start, min(size.books, books.S - start), row, min(size.rows, N - row))
+
+
+def score(z: Tensor, entries: Tensor, norms: Norms, metric: str, out: Tensor) -> Tensor:
+    """Scores of R x N x d latents against R x K x d entries, in `out`, R x N x K."""
+    scores = multiply(z, entries, out)
     if norms.correction is None:
         return scores
     return scores.mul_(norms.correction) if metric == "cosine" else scores.sub_(norms.correction)
 
 
-def multiply(z: Tensor, entries: Tensor, out: Tensor, columns: bool) -> Tensor:
+def multiply(z: Tensor, entries: Tensor, out: Tensor) -> Tensor:
     """The products alone."""
     R, N, K = out.shape
-    if columns or (N == 1 and z.shape[-1] >= LONG):
+    if N == 1 and z.shape[-1] >= LONG:
         return torch.bmm(entries, z.mT, out=out.view(R, K, N)).mT
     if z.shape[-1] >= LONG and N < FEW:
         return out.copy_(torch.bmm(entries, z.mT).mT)

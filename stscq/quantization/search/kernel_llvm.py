@@ -1,0 +1,186 @@
+"""The kernel for CPUs in LLVM's language, and compiled for a machine.
+
+Each latent is a lane of a vector, so its largest score is found without a step across lanes, and entries are read as
+they lie: for a few latents, when most lanes are idle, still nearly as fast as they come from memory.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ctypes import CFUNCTYPE, c_int64, c_void_p
+from functools import cache
+from itertools import chain
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+AHEAD = 2048
+"""Entries are asked for from memory this many floats (8 KiB) before they are multiplied."""
+FLOAT, INT, LONG = ir.FloatType(), ir.IntType(32), ir.IntType(64)
+FLOATS, INTS, LONGS = FLOAT.as_pointer(), INT.as_pointer(), LONG.as_pointer()
+
+
+class Machine(NamedTuple):
+    """cpu, features: in LLVM's words; width: floats in a vector; entries: multiplied at once, by one or two vectors of
+    latents, which is as many sums as the registers hold."""
+
+    cpu: str
+    features: str
+    width: int
+    entries: int
+
+
+@cache
+def this_machine() -> Machine | None:
+    """None where products and sums are not one instruction (x86 before 2013)."""
+    features = llvm.get_host_cpu_features()
+    shape = None
+    if features.get("avx512f"):
+        shape = 16, 8
+    elif features.get("fma"):
+        shape = 8, 4
+    elif llvm.get_process_triple().startswith(("aarch64", "arm64")):
+        shape = 4, 8
+    return shape and Machine(llvm.get_host_cpu_name(), features.flatten(), *shape)
+
+
+@cache
+def compiled(machine: Machine, vectors: int, metric: str, corrected: bool, places: bool) -> Callable[..., None]:
+    """The kernel as machine code, in some 30 ms. Arguments as in `Kernel`: seven addresses and four numbers."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    target_machine = target.create_target_machine(cpu=machine.cpu, features=machine.features, opt=3)
+    module = llvm.parse_assembly(str(Kernel(machine, vectors, metric if corrected else "inner", places).module))
+    module.verify()
+    tuning = llvm.create_pipeline_tuning_options(speed_level=2)
+    tuning.loop_unrolling = tuning.loop_vectorization = tuning.slp_vectorization = False  # it is written in vectors
+    builder = llvm.create_pass_builder(target_machine, tuning)
+    builder.getModulePassManager().run(module, builder)
+    engine = llvm.create_mcjit_compiler(module, target_machine)
+    engine.finalize_object()
+    call: Any = CFUNCTYPE(None, *[c_void_p] * 7, *[c_int64] * 4)(engine.get_function_address("largest"))
+    call.engine = engine  # which owns the code
+    return call
+
+
+class Kernel:
+    """void largest(z, latents, entries, corrections, top, place, second, first, last, K, d) in LLVM's language.
+
+    z: blocks of d x lanes; for each block of work, latents: the number of a block of z, entries and corrections: the
+    addresses of a codebook (K x d) and of its corrections (K). Blocks first..last are done; top, place and second have
+    a lane for each lane.
+    """
+
+    def __init__(self, machine: Machine, vectors: int, metric: str, places: bool):
+        self.width, self.rows, self.metric, self.places = machine.width, range(vectors), metric, places
+        self.lanes = vectors * machine.width
+        self.vector, self.whole = ir.VectorType(FLOAT, self.width), ir.VectorType(INT, self.width)
+        self.module = ir.Module()
+        types = [FLOATS, LONGS, LONGS, LONGS, FLOATS, INTS, FLOATS, LONG, LONG, LONG, LONG]
+        self.function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), types), "largest")
+        self.z, self.latents, self.entries, self.corrections, *self.found, first, last, self.K, self.d = (
+            self.function.args
+        )
+        self.fma = self._function(f"llvm.fma.v{self.width}f32", self.vector, [self.vector] * 3)
+        self.prefetch = self._function("llvm.prefetch.p0", ir.VoidType(), [FLOATS, INT, INT, INT])
+        self.ir = ir.IRBuilder(self.function.append_basic_block())
+        self.top, self.second = (self._variables(self.vector, vectors) for _ in range(2))
+        self.place = self._variables(self.whole, vectors)
+        self.sums = [self._variables(self.vector, vectors) for _ in range(machine.entries)]
+        with self._loop(first, last, 1) as block:
+            self._block(block, machine.entries)
+        self.ir.ret_void()
+
+    def _block(self, block: ir.Value, together: int) -> None:
+        """One block, so many entries at a time and the last of them one by one."""
+        b = self.ir
+        size = b.mul(self.d, LONG(self.lanes))
+        z = b.gep(self.z, [b.mul(b.load(b.gep(self.latents, [block])), size)])
+        entries = b.inttoptr(b.load(b.gep(self.entries, [block])), FLOATS)
+        corrections = None
+        if self.metric != "inner":
+            corrections = b.inttoptr(b.load(b.gep(self.corrections, [block])), FLOATS)
+        for v in self.rows:
+            b.store(self.vector([float("-inf")] * self.width), self.top[v])
+            b.store(self.vector([float("-inf")] * self.width), self.second[v])
+            b.store(self.whole([0] * self.width), self.place[v])
+        whole = b.sub(self.K, b.urem(self.K, LONG(together)))
+        for first, last, step in ((LONG(0), whole, together), (whole, self.K, 1)):
+            with self._loop(first, last, step) as start:
+                numbers = [b.add(start, LONG(u)) for u in range(step)]
+                self._multiply(z, [b.gep(entries, [b.mul(k, self.d)]) for k in numbers])
+                for k, sums in zip(numbers, self.sums, strict=False):
+                    self._compare(sums, k, corrections)
+        self._write(b.mul(block, LONG(self.lanes)))
+
+    def _multiply(self, z: ir.Value, entries: list[ir.Value]) -> None:
+        """Sums of a few entries with the vectors of latents."""
+        b, sums = self.ir, self.sums[: len(entries)]
+        for variable in chain(*sums):
+            b.store(self.vector([0.0] * self.width), variable)
+        with self._loop(LONG(0), self.d, 1) as channel:
+            at = b.mul(channel, LONG(self.lanes))
+            latents = [b.load(self._vector_at(z, at, v), align=4) for v in self.rows]
+            ahead = b.add(b.mul(channel, LONG(len(entries))), LONG(AHEAD))
+            b.call(self.prefetch, [b.gep(entries[0], [ahead]), INT(0), INT(3), INT(1)])
+            for entry, variables in zip(entries, sums, strict=True):
+                value = self._splat(b.load(b.gep(entry, [channel])), self.vector)
+                for v in self.rows:
+                    b.store(b.call(self.fma, [value, latents[v], b.load(variables[v])]), variables[v])
+
+    def _compare(self, sums: list[ir.Value], k: ir.Value, corrections: ir.Value | None) -> None:
+        """The scores of entry k with the largest so far."""
+        b = self.ir
+        if corrections is not None:
+            correction = self._splat(b.load(b.gep(corrections, [k])), self.vector)
+        for v in self.rows:
+            score, top = b.load(sums[v]), b.load(self.top[v])
+            if corrections is not None:
+                score = (b.fmul if self.metric == "cosine" else b.fsub)(score, correction)
+            more = b.fcmp_ordered(">", score, top)
+            b.store(b.select(more, score, top), self.top[v])
+            if self.places:
+                second = b.load(self.second[v])
+                lower = b.select(b.fcmp_ordered("<", score, top), score, top)
+                b.store(b.select(b.fcmp_ordered(">", lower, second), lower, second), self.second[v])
+                place = self._splat(b.trunc(k, INT), self.whole)
+                b.store(b.select(more, place, b.load(self.place[v])), self.place[v])
+
+    def _write(self, at: ir.Value) -> None:
+        for variables, room in zip((self.top, self.place, self.second), self.found, strict=True):
+            for v in self.rows if self.places or variables is self.top else ():
+                self.ir.store(self.ir.load(variables[v]), self._vector_at(room, at, v), align=4)
+
+    def _function(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
+        return ir.Function(self.module, ir.FunctionType(result, arguments), name)
+
+    def _variables(self, kind: ir.Type, number: int) -> list[ir.Value]:
+        return [self.ir.alloca(kind) for _ in range(number)]
+
+    def _vector_at(self, pointer: ir.Value, at: ir.Value, v: int) -> ir.Value:
+        kind = self.whole if pointer.type.pointee == INT else self.vector
+        at = self.ir.add(at, LONG(v * self.width))
+        return self.ir.bitcast(self.ir.gep(pointer, [at]), kind.as_pointer())
+
+    def _splat(self, value: ir.Value, kind: ir.VectorType) -> ir.Value:
+        """The same number in all lanes."""
+        one = self.ir.insert_element(kind(ir.Undefined), value, INT(0))
+        return self.ir.shuffle_vector(one, kind(ir.Undefined), self.whole([0] * self.width))
+
+    @contextmanager
+    def _loop(self, first: ir.Value, last: ir.Value, step: int) -> Iterator[ir.Value]:
+        """for (number = first; number < last; number += step)"""
+        with self.ir.goto_entry_block():
+            variable = self.ir.alloca(LONG)
+        self.ir.store(first, variable)
+        head, body, end = (self.function.append_basic_block(name) for name in ("head", "body", "end"))
+        self.ir.branch(head)
+        self.ir.position_at_end(head)
+        number = self.ir.load(variable)
+        self.ir.cbranch(self.ir.icmp_signed("<", number, last), body, end)
+        self.ir.position_at_end(body)
+        yield number
+        self.ir.store(self.ir.add(number, LONG(step)), variable)
+        self.ir.branch(head)
+        self.ir.position_at_end(end)

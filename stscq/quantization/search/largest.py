@@ -1,0 +1,106 @@
+"""The largest score of each latent in a tile, by the fastest way there is for these latents on this device."""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from stscq.quantization.search import kernel_cpu, kernel_cuda, tiles
+from stscq.quantization.search.books import Books
+from stscq.quantization.search.settle import two_largest
+from stscq.quantization.search.tiles import Size, Tile, largest_tile, score
+
+
+class Largest(NamedTuple):
+    """Of R x N latents: the largest score; where asked for, its place (the entry; any of equals) and the next largest
+    score (as large, if there are two); R x N each. reach: R, that of the codebooks."""
+
+    top: Tensor
+    place: Tensor | None
+    second: Tensor | None
+    reach: Tensor
+
+
+class Way(Protocol):
+    """size: of the largest tile that it takes."""
+
+    size: Size
+
+    def __call__(self, tile: Tile) -> Largest: ...
+
+
+def way(z: Tensor, books: Books, places: bool) -> Way:
+    """For latents z, S x N x d."""
+    if kernel_cpu.usable(z):
+        return ByCpuKernel(z, books, places)
+    if not places and kernel_cuda.usable(z):
+        return ByCudaKernel(z, books)
+    return ByTorch(z, books, places)
+
+
+class ByTorch:
+    """Scores are written to the same small memory again and again, and read again."""
+
+    def __init__(self, z: Tensor, books: Books, places: bool):
+        self.books, self.places, K, N = books, places, books.K, z.shape[1]
+        rows = max(1, min(N, tiles.BUDGET // K))
+        self.size = largest_tile(books, max(rows * K, N * books.d, K * converted(books)), rows, N)
+        self.room = torch.empty(self.size.groups * self.size.books * rows * K, device=z.device)
+        self.z = z.repeat(self.size.groups, 1, 1)
+
+    def __call__(self, tile: Tile) -> Largest:
+        books = self.books
+        z = latents_of(tile, self.z)
+        entries, norms = books.entries(*tile[:4]), books.norms(*tile[:4])
+        out = self.room[: len(z) * tile.rows * books.K].view(len(z), tile.rows, books.K)
+        scores = score(z, entries, norms, books.metric, out)
+        if not self.places:
+            return Largest(scores.amax(-1), None, None, norms.reach)
+        top, place, second = (each.view(scores.shape[:2]) for each in two_largest(scores.reshape(-1, books.K)))
+        return Largest(top, place, second, norms.reach)
+
+
+class ByCudaKernel:
+    def __init__(self, z: Tensor, books: Books):
+        self.books, N = books, z.shape[1]
+        self.size = largest_tile(books, max(N * books.d, books.K * converted(books)), N, N)
+        self.z = z.repeat(self.size.groups, 1, 1)
+
+    def __call__(self, tile: Tile) -> Largest:
+        entries, norms = self.books.entries(*tile[:4]), self.books.norms(*tile[:4])
+        top = kernel_cuda.largest(latents_of(tile, self.z), entries, norms, self.books.metric)
+        return Largest(top, None, None, norms.reach)
+
+
+class ByCpuKernel:
+    """Latents stand in blocks of lanes, the last one of a codebook filled up with zeros."""
+
+    def __init__(self, z: Tensor, books: Books, places: bool):
+        self.books, self.places, N = books, places, z.shape[1]
+        self.size = largest_tile(books, max(N, books.K * converted(books)), N, N)
+        lanes = kernel_cpu.lanes_for(N)
+        self.blocks = -(N // -lanes)
+        idle = self.blocks * lanes - N
+        padded = torch.nn.functional.pad(z, (0, 0, 0, idle)) if idle else z
+        self.z = rearrange(padded, "S (b lanes) d -> (S b) d lanes", lanes=lanes).contiguous()
+
+    def __call__(self, tile: Tile) -> Largest:
+        entries, norms = self.books.entries(*tile[:4]), self.books.norms(*tile[:4])
+        first, last = tile.start * self.blocks, (tile.start + tile.books) * self.blocks
+        where = kernel_cpu.addresses(entries, norms).repeat(self.blocks)
+        latents = torch.arange(first, last).repeat(tile.groups)
+        found = kernel_cpu.largest(self.z, latents, where, self.books.metric, self.places)
+        top, place, second = (None if t is None else t.view(len(entries), -1)[:, : tile.rows] for t in found)
+        assert top is not None
+        return Largest(top, place, second, norms.reach)
+
+
+def latents_of(tile: Tile, z: Tensor) -> Tensor:
+    """R x N x d, of what stands once for each group of a tile."""
+    return z[tile.start : tile.start + tile.books * tile.groups, tile.row : tile.row + tile.rows]
+
+
+def converted(books: Books) -> int:
+    """Floats that an entry takes before it can be multiplied; entries in float32 are read where they lie."""
+    return books.d if books.dtype != torch.float32 else 0
