@@ -1,5 +1,7 @@
 """The search against the definition in float64: sizes, metrics, precisions, ties, trained codebooks, memory."""
 
+from itertools import groupby
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from stscq.quantization.initialise import token_specific
 from stscq.quantization.search import (
     Books,
     books,
+    chosen_cpu,
     distances,
     group_errors,
     kernel_cpu,
@@ -38,7 +41,7 @@ WAYS = ["kernel", "torch"]
 def only(way, patch):
     """The search takes this way on this machine."""
     if way == "torch":
-        patch.setattr(kernel_cpu, "usable", lambda z: False)
+        patch.setattr(kernel_cpu, "usable", lambda z, books: False)
 
 
 @pytest.fixture(params=WAYS)
@@ -82,6 +85,8 @@ def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget, wa
     wanted, every = reference(z, weight, metric)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "BUDGET", budget)
+        for module, name in ((tiles, "HELD"), (chosen_cpu, "ROOM"), (books, "KEPT"), (nearest, "LATENTS")):
+            patch.setattr(module, name, min(budget, getattr(module, name)))
         only(way, patch)
         same(search_nn(z, weight, metric), wanted)
         same(search_nn(z, list(weight), metric), wanted)
@@ -152,17 +157,80 @@ def test_ties_take_the_first_entry_and_the_first_group(d, way):
         assert found.group.eq(0).all()
 
 
-def test_what_float32_cannot_tell_apart_float64_decides(monkeypatch, way):
+@pytest.mark.parametrize("d", [12, 80])
+@pytest.mark.parametrize("among_others", [False, True])
+def test_what_float32_cannot_tell_apart_float64_decides(d, among_others, monkeypatch, way):
     """Entries 1e-9 apart (float32 scores are equal or in the wrong order); how often that happens is counted."""
-    z = torch.randn(50, 2, 12, generator=torch.Generator().manual_seed(0))
-    entry = torch.randn(12, generator=torch.Generator().manual_seed(1)).double()
-    weight = torch.stack([(entry * (1 + step * 1e-7)).float() for step in range(8)]).expand(2, 2, 8, 12)
+    z = torch.randn(50, 20, d, generator=torch.Generator().manual_seed(0))
+    entry = torch.randn(d, generator=torch.Generator().manual_seed(1)).double()
+    weight = torch.stack([(entry * (1 + step * 1e-7)).float() for step in range(8)]).repeat(2, 20, 1, 1)
+    if among_others:  # tokens that are clear: those in doubt are settled one by one, not with their images
+        weight[:, 2:] = torch.randn(2, 18, 8, d, generator=torch.Generator().manual_seed(2))
     settled = []
     plain = settle._settle
     monkeypatch.setattr(settle, "_settle", lambda *a: settled.append(len(a[0])) or plain(*a))
     for metric in METRICS:
         same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
     assert sum(settled) > 100
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("d", [256, 1024, 2048])
+def test_rounding_that_always_goes_the_same_way_is_within_the_bound(metric, d, way):
+    """Sums of equal products: every step rounds alike."""
+    for seed in range(10):
+        random = torch.Generator().manual_seed(seed)
+        z = torch.ones(1, 1, d)
+        weight = (
+            1.1 + 1e-7 * torch.rand(2, 1, 2, 1, generator=random) + 1e-6 * torch.randn(2, 1, 2, d, generator=random)
+        )
+        same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_of_equal_distances_the_first_wins_wherever_entries_lie(metric, way):
+    random = torch.Generator().manual_seed(0)
+    z = torch.randint(-2, 3, (30, 5, 4), generator=random).float()
+    weight = torch.randint(-2, 3, (4, 5, 4, 20), generator=random).float().mT  # transposed in memory
+    assert not weight.is_contiguous()
+    same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_torchs_defaults_and_lazy_signs_do_not_matter(metric, way):
+    z, weight = problem(2, 20, 3, 4, 4, 20, 80)
+    wanted = reference(z, weight, metric)[0]
+    negated = torch._neg_view(-z), torch._neg_view(-weight)
+    same(search_nn(*negated, metric), wanted)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        same(search_nn(z, weight, metric), wanted)
+        same(search_cr(z, weight, wanted.group, metric), wanted)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def test_what_cannot_be_searched_is_refused(way):
+    z, weight = problem(2, 3, 2, 4, 4, 20, 12)
+    group = torch.tensor([0, 1, 1])
+    for latents in (z[:, :3], z[..., :5], z[0], torch.cat([z, z], 1)):
+        with pytest.raises(ValueError, match="do not fit groups of 4 x 20 x 12"):
+            search_nn(latents, weight, "inner")
+    for numbers in (group[:2], group - 1, group + 1):
+        with pytest.raises(ValueError, match="a number from 0 to 1 for each of 3 images"):
+            search_cr(z, weight, numbers, "inner")
+    for value in (torch.nan, torch.inf):
+        broken = z.clone()
+        broken[1, 2, 3] = value
+        with pytest.raises(ValueError, match="no finite numbers"):
+            search_nn(broken, weight, "inner")
+        broken = weight.clone()
+        broken[1, 2, 3, 4] = value
+        with pytest.raises(ValueError, match="group 1 has entries that are no numbers"):
+            search_nn(z, broken, "inner")
+    with pytest.raises((ValueError, RuntimeError, NotImplementedError)):
+        search_nn(z, weight.to("meta"), "inner")
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -293,9 +361,10 @@ def test_groups_are_searched_where_they_lie_in_a_file(metric, tmp_path):
                 return file.get_tensor(f"group{i}")
 
     same(search_nn(z, FromFile(), metric), search_nn(z, weight, metric))
+    found = Books(FromFile(), metric)
     FromFile.read.clear()
-    search_cr(z, FromFile(), torch.tensor([2, 0, 0, 2, 2, 2]), metric)
-    assert set(FromFile.read) == {0, 2}
+    search_cr(z, found, torch.tensor([2, 0, 0, 2, 2, 2]), metric)
+    assert [group for group, _ in groupby(FromFile.read)] == [0, 2]  # one after another
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -18,8 +18,8 @@ from stscq.backbones.base import Metric
 from stscq.quantization.search import Assignment, Books, Measured, measured_cr, measured_nn
 
 TIE = 1e-5
-"""Of the scale of a distance (|z|² + |entry|²), of a group's error, or of the router's scores: some thirty times what
-rounding does in float32."""
+"""Of the scale of a distance (|z|² + |longest entry|²), of a group's error, or of the router's scores: some thirty
+times what rounding does in float32."""
 
 
 class Chosen(NamedTuple):
@@ -60,13 +60,12 @@ def relative_gap(values: Tensor) -> Tensor:
 
 
 def relative_gaps(z_e: Tensor, found: Measured, books: Books) -> Tensor:
-    """Distance to the second nearest entry less that to the nearest, of |z|² + |nearest entry|²: B x T."""
-    (group, index), gaps, _ = found
+    """Distance to the second nearest entry less that to the nearest, of |z|² + |entry|² for the longest entry of the
+    codebook: B x T."""
     if books.metric == "cosine":
-        return gaps / 2
-    token = torch.arange(index.shape[1], device=index.device) % books.S
-    entry = books.gather(group[:, None], token, index).float()
-    return gaps / (z_e.square().sum(-1) + entry.square().sum(-1)).clamp_min(1e-12)
+        return found.gaps / 2
+    longest = books.reach[found.assignment.group].square()  # B x S, known since the search
+    return found.gaps / (z_e.square().sum(-1) + longest).clamp_min(1e-12)
 
 
 def same_in_any_batch(images: Tensor, encode: Callable[[Tensor], Tensor], quantiser: Quantiser) -> Assignment:

@@ -28,6 +28,8 @@ class Groups(Sequence[Tensor]):
 
     def __getitem__(self, group: Any) -> Any:
         """Raises BundleError when it is missing or damaged."""
+        if not 0 <= group < len(self):
+            raise IndexError(f"group {group} of {len(self)}")
         if group not in self.kept:
             self.kept[group] = self.bundle.codebook(group).to(self.device, torch.float32)
         self.kept.move_to_end(group)

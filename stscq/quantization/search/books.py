@@ -30,9 +30,9 @@ class Books:
     """M groups of S x K x d: one tensor, or a sequence of tensors that may lie in files (memory maps) and be read late.
     A sequence that has a tensor's shape, dtype and device is not read to learn them.
 
-    fp32, bf16 or fp16. Nothing is copied but the piece at hand. Norms are computed when a group is first searched, and
-    kept up to a fixed size: make a new object when entries have changed. For the cosine, a group whose entries all are
-    unit vectors needs no norms.
+    fp32, bf16 or fp16. Nothing is copied but the piece at hand, and that not if entries are read in_place. Norms are
+    computed when a group is first searched, and kept up to a fixed size: make a new object when entries have changed.
+    For the cosine, a group whose entries all are unit vectors needs no norms.
     """
 
     def __init__(self, groups: Tensor | Sequence[Tensor], metric: Metric):
@@ -42,9 +42,10 @@ class Books:
         _, self.S, self.K, self.d = like.shape
         self.device, self.dtype = like.device, like.dtype
         self.together = isinstance(groups, Tensor) and groups.is_contiguous()
+        self.in_place = self.dtype == torch.float32 and (not isinstance(like, Tensor) or like[0].is_contiguous())
         kept = 0 if metric == "inner" else min(self.M, KEPT // (self.S * self.K))
-        self.kept = torch.empty((kept, self.S, self.K), device=self.device)
-        self.reach = torch.empty((self.M, self.S), device=self.device)
+        self.kept = torch.empty((kept, self.S, self.K), device=self.device, dtype=torch.float32)
+        self.reach = torch.empty((self.M, self.S), device=self.device, dtype=torch.float32)
         self.known = [False] * self.M
         self.plain = [metric == "inner"] * self.M
         self.latest: tuple[int, Tensor] | None = None
@@ -92,6 +93,8 @@ class Books:
 
     def _measure(self, group: int) -> None:
         squares = squared_norms(self.groups[group])
+        if not squares.isfinite().all():
+            raise ValueError(f"group {group} has entries that are no numbers, or longer than 1e19")
         if self.metric == "cosine":
             self.plain[group] = bool((squares - 1).abs().max() <= 2 * UNIT)
         correction, self.reach[group] = norms_of(squares, self.metric)
@@ -114,8 +117,8 @@ def squared_norms(codebook: Tensor) -> Tensor:
     """S x K in float32, a few codebooks at a time."""
     S, K, d = codebook.shape
     books = max(1, PIECE // (K * d))
-    found = torch.empty((S, K), device=codebook.device)
-    ones = torch.ones(d, device=codebook.device)
+    found = torch.empty((S, K), device=codebook.device, dtype=torch.float32)
+    ones = torch.ones(d, device=codebook.device, dtype=torch.float32)
     for start in range(0, S, books):
         piece = codebook[start : start + books].float()
         if d < 64:  # torch's reductions over so few numbers are slower than a product with ones

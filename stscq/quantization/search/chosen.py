@@ -12,6 +12,9 @@ from stscq.quantization.search.books import Books, norms_of, squared_norms
 from stscq.quantization.search.settle import first_nearest
 from stscq.quantization.search.tiles import by_book, by_image, error_bound, score
 
+MANY = 8
+"""From one token in so many in doubt an image is searched again."""
+
 
 class Block(NamedTuple):
     """Tokens first..last of some images (their numbers) that use the same group."""
@@ -25,16 +28,47 @@ class Block(NamedTuple):
 def entries_of_groups(z_e: Tensor, books: Books, group: Tensor) -> tuple[Tensor, Tensor]:
     """The nearest entries in the group of each image (group: B), and by how much their scores lead: B x T each.
 
-    z_e: B x T x d.
+    z_e: B x T x d. Groups that lie apart are taken one after another: they may have to be read.
     """
-    if len(z_e) and chosen_cpu.usable(z_e, books):
-        index, lead = chosen_cpu.entries_of_groups(z_e, books, group)
-        return settled(index, z_e, books, group), lead
+    if books.together:
+        return entries_at_once(z_e, books, group)
     index = torch.empty(z_e.shape[:2], dtype=torch.int64, device=z_e.device)
-    lead = torch.empty(z_e.shape[:2], device=z_e.device)
+    lead = torch.empty(z_e.shape[:2], device=z_e.device, dtype=torch.float32)
+    for g in group.unique():
+        here = group == g
+        index[here], lead[here] = entries_at_once(z_e[here], books, group[here])
+    return index, lead
+
+
+def entries_at_once(z_e: Tensor, books: Books, group: Tensor) -> tuple[Tensor, Tensor]:
+    """The same in the fastest way."""
+    if not chosen_cpu.usable(z_e, books):
+        return entries_by_tiles(z_e, books, group)
+    index, lead = chosen_cpu.entries_of_groups(z_e, books, group)
+    return settled(index, lead, z_e, books, group)
+
+
+def settled(index: Tensor, lead: Tensor, z_e: Tensor, books: Books, group: Tensor) -> tuple[Tensor, Tensor]:
+    """With the nearest entries where there are none yet (-1). index, lead: B x T; group: B.
+
+    An image with many of them (codebooks with copies) is searched again as a whole, others token by token.
+    """
+    many = (index < 0).sum(1) > index.shape[1] // MANY
+    if many.any():
+        index[many], lead[many] = entries_by_tiles(z_e[many], books, group[many])
+    image, token = (index < 0).nonzero(as_tuple=True)
+    if len(image):
+        index[image, token] = entry_of_each(z_e[image, token].float(), books, group[image], token % books.S)
+    return index, lead
+
+
+def entries_by_tiles(z_e: Tensor, books: Books, group: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by torch, from tiles of scores."""
+    index = torch.empty(z_e.shape[:2], dtype=torch.int64, device=z_e.device)
+    lead = torch.empty(z_e.shape[:2], device=z_e.device, dtype=torch.float32)
     together: list[Block] = []
     rows = 0
-    room = torch.empty(0, device=z_e.device)
+    room = torch.empty(0, device=z_e.device, dtype=torch.float32)
     for block in blocks(z_e.shape[1], books.K, group):
         size = len(block.images) * (block.last - block.first)
         if rows + size > tiles.BUDGET // books.K and together:
@@ -66,7 +100,7 @@ def search_blocks(
     parts = [by_book(z_e[block.images, block.first : block.last], books.S) for block in together]
     sizes = [part.shape[0] * part.shape[1] for part in parts]
     if len(room) < sum(sizes) * books.K:
-        room = torch.empty(sum(sizes) * books.K, device=z_e.device)
+        room = torch.empty(sum(sizes) * books.K, device=z_e.device, dtype=torch.float32)
     scores = room[: sum(sizes) * books.K].view(-1, books.K)
     reach = []
     for block, z, out in zip(together, parts, scores.split(sizes), strict=True):
@@ -95,14 +129,6 @@ def number_of(block: Block, z: Tensor, S: int) -> Tensor:
     """The codebook of each of a block's S x N latents."""
     book = torch.arange(len(z), device=z.device) + (block.first if S > 1 else 0)
     return book.repeat_interleave(z.shape[1])
-
-
-def settled(index: Tensor, z_e: Tensor, books: Books, group: Tensor) -> Tensor:
-    """Puts the nearest entries where there are none yet (-1). index: B x T, in the groups of the images (group: B)."""
-    image, token = (index < 0).nonzero(as_tuple=True)
-    if len(image):
-        index[image, token] = entry_of_each(z_e[image, token].float(), books, group[image], token % books.S)
-    return index
 
 
 def entry_of_each(z: Tensor, books: Books, group: Tensor, book: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ ROOM = 1 << 21
 
 def usable(z_e: Tensor, books: Books) -> bool:
     """Codebooks must lie in memory as they are multiplied."""
-    return kernel_cpu.usable(z_e) and books.dtype == torch.float32
+    return kernel_cpu.usable(z_e, books) and books.in_place and len(z_e) > 0
 
 
 def entries_of_groups(z_e: Tensor, books: Books, group: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,18 +25,18 @@ def entries_of_groups(z_e: Tensor, books: Books, group: Tensor) -> tuple[Tensor,
     blocks of lanes, the last of them with zeros.
     """
     B, T, d = z_e.shape
-    z, owner = z_e.float().reshape(-1, books.S, d), group.repeat_interleave(T // books.S)
+    z, owner = z_e.float().resolve_neg().reshape(-1, books.S, d), group.repeat_interleave(T // books.S)
     order = owner.argsort(stable=True)
     groups, counts = owner[order].unique_consecutive(return_counts=True)
     lanes = kernel_cpu.lanes_for(int(counts.max()))
     blocks = -(counts // -lanes)
     idle = blocks * lanes - counts
-    lane = torch.arange(len(order)) + (idle.cumsum(0) - idle).repeat_interleave(counts)
+    lane = torch.arange(len(order), device="cpu") + (idle.cumsum(0) - idle).repeat_interleave(counts)
     owner_of_block = groups.repeat_interleave(blocks)
-    index, lead = torch.empty(z.shape[:2], dtype=torch.int64), torch.empty(z.shape[:2])
+    index, lead = torch.empty_like(z[..., 0], dtype=torch.int64), torch.empty_like(z[..., 0])
     step = max(1, ROOM // (lanes * books.S * d))
     for first, owners in zip(range(0, len(owner_of_block), step), owner_of_block.split(step), strict=True):
-        here = slice(*torch.searchsorted(lane, torch.tensor([first, first + step]) * lanes).tolist())
+        here = slice(*torch.searchsorted(lane, lane.new_tensor([first, first + step]) * lanes).tolist())
         rows = order[here]
         index[rows], lead[rows] = nearest(z[rows], lane[here] - first * lanes, lanes, owners, books)
     return index.view(B, T), lead.view(B, T)
@@ -48,18 +48,19 @@ def nearest(z: Tensor, lane: Tensor, lanes: int, owners: Tensor, books: Books) -
     padded[lane] = z
     laid_out = rearrange(padded, "(b lanes) S d -> (b S) d lanes", lanes=lanes)
     where, reach = addresses(owners, books)
-    found = kernel_cpu.largest(laid_out, torch.arange(len(laid_out)), where, books.metric, places=True)
+    latents = torch.arange(len(laid_out), device="cpu")
+    found = kernel_cpu.largest(laid_out, latents, where, books.metric, places=True)
     top, place, second = (rearrange(t, "(b S) lanes -> (b lanes) S", S=books.S)[lane] for t in found if t is not None)
     bound = error_bound(torch.linalg.vector_norm(z, dim=-1), reach[lane // lanes], books.d, books.metric)
     lead = top - second
-    return torch.where(lead <= 2 * bound, -1, place.long()), lead
+    return torch.where(lead > 2 * bound, place.long(), -1), lead
 
 
 def addresses(owners: Tensor, books: Books) -> tuple[Addresses, Tensor]:
     """Of all codebooks of each of these groups (b S), and their reach (b x S)."""
     groups, number = owners.unique(return_inverse=True)
     norms = [books.norms(g, 1, 0, books.S) for g in groups.tolist()]
-    ones = torch.ones((books.S, 1, books.K))
+    ones = books.reach.new_ones((books.S, 1, books.K))
     corrected = any(each.correction is not None for each in norms)
     parts = [
         kernel_cpu.addresses(

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from stscq.quantization.search import kernel_llvm
-from stscq.quantization.search.books import Norms
+from stscq.quantization.search.books import Books, Norms
 
 GRAIN = 1 << 26
 """Multiplications (a millisecond or two) that are worth a thread: torch's own threads idle in a loop for as long."""
 
 
-def usable(z: Tensor) -> bool:
-    """Whether the kernel can take these latents."""
-    return z.device.type == "cpu" and kernel_llvm.this_machine() is not None
+def usable(z: Tensor, books: Books) -> bool:
+    """Whether the kernel can take these latents and codebooks."""
+    return z.device.type == books.device.type == "cpu" and kernel_llvm.this_machine() is not None
 
 
 class Addresses(NamedTuple):
@@ -40,16 +40,25 @@ class Addresses(NamedTuple):
 
 
 def addresses(entries: Tensor, norms: Norms) -> Addresses:
-    """Of R x K x d entries in float32. Raises ValueError for others, or corrections that are not theirs."""
+    """Of R x K x d entries. Raises ValueError for corrections of other codebooks; see `in_memory`."""
     (R, K, d), correction = entries.shape, norms.correction
-    if entries.dtype != torch.float32 or not (correction is None or correction.shape == (R, 1, K)):
-        raise ValueError(f"entries of shape {(R, K, d)} are {entries.dtype} or have corrections of other codebooks")
-    entries, number = entries.contiguous(), 4 * torch.arange(R)
+    entries, number = in_memory(entries), 4 * torch.arange(R, device="cpu")
+    at = number * (K * d) + entries.data_ptr()
     if correction is None:
-        return Addresses(number * (K * d) + entries.data_ptr(), None, K, d, [entries])
-    correction = correction.float().contiguous()
-    at = number * (K * d) + entries.data_ptr(), number * K + correction.data_ptr()
-    return Addresses(*at, K, d, [entries, correction])
+        return Addresses(at, None, K, d, [entries])
+    if correction.shape != (R, 1, K):
+        raise ValueError(
+            f"corrections of shape {tuple(correction.shape)} are not those of {R} codebooks of {K} entries"
+        )
+    correction = in_memory(correction)
+    return Addresses(at, number * K + correction.data_ptr(), K, d, [entries, correction])
+
+
+def in_memory(tensor: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """As the kernel reads it: itself if it lies so, else a copy. Raises ValueError for another dtype or device."""
+    if tensor.dtype != dtype or tensor.device.type != "cpu":
+        raise ValueError(f"{tensor.dtype} on {tensor.device}, where the kernel takes {dtype} on the CPU")
+    return tensor.resolve_neg().contiguous()
 
 
 def together(parts: list[Addresses], number: Tensor) -> Addresses:
@@ -75,27 +84,37 @@ class Found(NamedTuple):
 
 
 def lanes_for(rows: int) -> int:
-    """Of a block, where so many latents meet a codebook."""
+    """Of a block, where so many latents meet a codebook: half a vector (some CPUs do a whole one in two steps), a whole
+    one, or two."""
     machine = kernel_llvm.this_machine()
     assert machine is not None
-    return machine.width if rows <= machine.width else 2 * machine.width
+    return next((lanes for lanes in (machine.width // 2, machine.width) if rows <= lanes), 2 * machine.width)
 
 
 def largest(z: Tensor, latents: Tensor, books: Addresses, metric: str, places: bool) -> Found:
     """For each latent of n blocks the largest score among the K entries of the block's codebook.
 
-    z: blocks of latents, b x d x lanes; latents: which of them meets each of the n codebooks (int64).
+    z: blocks of latents, b x d x lanes (see `lanes_for`), float32; latents: which of them meets each of the n codebooks
+    (int64). Raises ValueError when they do not fit.
     """
     machine = kernel_llvm.this_machine()
     assert machine is not None
     (b, d, lanes), n = z.shape, len(latents)
-    if d != books.d or len(books.entries) != n or (n and not 0 <= latents.min() <= latents.max() < b):
-        raise ValueError(f"{b} blocks of {d} channels cannot meet {len(books.entries)} codebooks of {books.d} channels")
-    z, latents = z.contiguous(), latents.contiguous()
-    top = torch.empty(n, lanes)
-    place, second = (torch.empty(n, lanes, dtype=torch.int32), torch.empty(n, lanes)) if places else (None, None)
+    width = min(lanes, machine.width)
+    fits = d == books.d and len(books.entries) == n and lanes in (machine.width // 2, machine.width, 2 * machine.width)
+    if not fits or (n and not 0 <= latents.min() <= latents.max() < b):
+        raise ValueError(
+            f"{b} blocks of {d} channels and {lanes} lanes cannot meet {len(books.entries)} codebooks of {books.d}"
+        )
+    z, latents = in_memory(z), in_memory(latents, torch.int64)
+    top, place, second = (
+        torch.empty((n, lanes), dtype=dtype, device="cpu") if needed else None
+        for dtype, needed in ((torch.float32, True), (torch.int32, places), (torch.float32, places))
+    )
+    assert top is not None
     tables = z, latents, books.entries, books.corrections, top, place, second
-    kernel = kernel_llvm.compiled(machine, lanes // machine.width, metric, books.corrections is not None, places)
+    mode = "inner" if books.corrections is None else metric
+    kernel = kernel_llvm.compiled(machine._replace(width=width), lanes // width, mode, places)
 
     def call(first: int, last: int) -> None:
         # Tables and `books` are held here: an interrupt may end the caller while other threads still write.

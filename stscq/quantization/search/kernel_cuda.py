@@ -26,7 +26,7 @@ def largest(z: Tensor, entries: Tensor, norms: Norms, metric: str) -> Tensor:
     """R x N: for each of R x N x d latents the largest score among R x K x d entries, all float32."""
     (R, N, d), K = z.shape, entries.shape[1]
     z, entries = z.contiguous(), entries.contiguous()
-    found = torch.empty((R, N), device=z.device)
+    found = torch.empty((R, N), device=z.device, dtype=torch.float32)
     correction = z if norms.correction is None else norms.correction.contiguous()
     mode = 0 if norms.correction is None else 1 if metric == "cosine" else 2
     block = 16 if N <= 16 else 32

@@ -45,13 +45,16 @@ def this_machine() -> Machine | None:
 
 
 @cache
-def compiled(machine: Machine, vectors: int, metric: str, corrected: bool, places: bool) -> Callable[..., None]:
-    """The kernel as machine code, in some 30 ms. Arguments as in `Kernel`: seven addresses and four numbers."""
+def compiled(machine: Machine, vectors: int, metric: str, places: bool) -> Callable[..., None]:
+    """The kernel as machine code, in some 30 ms. metric: inner where nothing corrects the scores.
+
+    Arguments as in `Kernel`: seven addresses and four numbers.
+    """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     target_machine = target.create_target_machine(cpu=machine.cpu, features=machine.features, opt=3)
-    module = llvm.parse_assembly(str(Kernel(machine, vectors, metric if corrected else "inner", places).module))
+    module = llvm.parse_assembly(str(Kernel(machine, vectors, metric, places).module))
     module.verify()
     tuning = llvm.create_pipeline_tuning_options(speed_level=2)
     tuning.loop_unrolling = tuning.loop_vectorization = tuning.slp_vectorization = False  # it is written in vectors

@@ -32,7 +32,7 @@ class Way(Protocol):
 
 def way(z: Tensor, books: Books, places: bool) -> Way:
     """For latents z, S x N x d."""
-    if kernel_cpu.usable(z):
+    if kernel_cpu.usable(z, books):
         return ByCpuKernel(z, books, places)
     if not places and kernel_cuda.usable(z):
         return ByCudaKernel(z, books)
@@ -46,7 +46,7 @@ class ByTorch:
         self.books, self.places, K, N = books, places, books.K, z.shape[1]
         rows = max(1, min(N, tiles.BUDGET // K))
         self.size = largest_tile(books, max(rows * K, N * books.d, K * converted(books)), rows, N)
-        self.room = torch.empty(self.size.groups * self.size.books * rows * K, device=z.device)
+        self.room = torch.empty(self.size.groups * self.size.books * rows * K, device=z.device, dtype=torch.float32)
         self.z = z.repeat(self.size.groups, 1, 1)
 
     def __call__(self, tile: Tile) -> Largest:
@@ -77,19 +77,22 @@ class ByCpuKernel:
     """Latents stand in blocks of lanes, the last one of a codebook filled up with zeros."""
 
     def __init__(self, z: Tensor, books: Books, places: bool):
-        self.books, self.places, N = books, places, z.shape[1]
-        self.size = largest_tile(books, max(N, books.K * converted(books)), N, N)
+        self.books, self.places, (S, N, d) = books, places, z.shape
         lanes = kernel_cpu.lanes_for(N)
         self.blocks = -(N // -lanes)
-        idle = self.blocks * lanes - N
-        padded = torch.nn.functional.pad(z, (0, 0, 0, idle)) if idle else z
-        self.z = rearrange(padded, "S (b lanes) d -> (S b) d lanes", lanes=lanes).contiguous()
+        found = self.blocks * lanes * (3 if places else 1)
+        self.size = largest_tile(books, max(found, books.K * converted(books)), N, N)
+        self.z = z.new_zeros((S * self.blocks, d, lanes))
+        rows = rearrange(self.z, "(S b) d lanes -> S b lanes d", S=S)
+        whole = N // lanes
+        rows[:, :whole] = z[:, : whole * lanes].unflatten(1, (whole, lanes))
+        rows[:, whole:, : N % lanes] = z[:, None, whole * lanes :]
 
     def __call__(self, tile: Tile) -> Largest:
         entries, norms = self.books.entries(*tile[:4]), self.books.norms(*tile[:4])
         first, last = tile.start * self.blocks, (tile.start + tile.books) * self.blocks
         where = kernel_cpu.addresses(entries, norms).repeat(self.blocks)
-        latents = torch.arange(first, last).repeat(tile.groups)
+        latents = torch.arange(first, last, device="cpu").repeat(tile.groups)
         found = kernel_cpu.largest(self.z, latents, where, self.books.metric, self.places)
         top, place, second = (None if t is None else t.view(len(entries), -1)[:, : tile.rows] for t in found)
         assert top is not None
@@ -102,5 +105,5 @@ def latents_of(tile: Tile, z: Tensor) -> Tensor:
 
 
 def converted(books: Books) -> int:
-    """Floats that an entry takes before it can be multiplied; entries in float32 are read where they lie."""
-    return books.d if books.dtype != torch.float32 else 0
+    """Floats that an entry takes before it can be multiplied, if it is not read where it lies."""
+    return 0 if books.in_place else books.d

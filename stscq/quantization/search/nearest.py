@@ -61,7 +61,8 @@ def search_nn(z_e: Tensor, codebooks: Groups, metric: Metric) -> Assignment:
 @torch.no_grad()
 def measured_cr(z_e: Tensor, codebooks: Groups, group: Tensor, metric: Metric) -> Measured:
     """`search_cr`, and the gaps."""
-    books = as_books(codebooks, metric)
+    books = as_books(z_e, codebooks, metric)
+    check_group(group, len(z_e), books.M)
     step = images_together(z_e, books)
     parts = []
     for z, g in zip(z_e.split(step), group.split(step), strict=True):
@@ -74,7 +75,7 @@ def measured_cr(z_e: Tensor, codebooks: Groups, group: Tensor, metric: Metric) -
 @torch.no_grad()
 def measured_nn(z_e: Tensor, codebooks: Groups, metric: Metric) -> Measured:
     """`search_nn`, the gaps and the errors, in one search."""
-    books = as_books(codebooks, metric)
+    books = as_books(z_e, codebooks, metric)
     if books.M == 1:
         group = torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device)
         found = measured_cr(z_e, books, group, metric)
@@ -92,7 +93,7 @@ def measured_nn(z_e: Tensor, codebooks: Groups, metric: Metric) -> Measured:
 @torch.no_grad()
 def group_errors(z_e: Tensor, codebooks: Groups, metric: Metric) -> Tensor:
     """Mean distance a token to the nearest entry, for every group: B x M, float32."""
-    books = as_books(codebooks, metric)
+    books = as_books(z_e, codebooks, metric)
     parts = z_e.split(images_together(z_e, books))
     return torch.cat([errors_of(totals_of(z, books).T, z, metric) for z in parts])
 
@@ -132,9 +133,9 @@ def entries_afterwards(z_e: Tensor, books: Books) -> tuple[Tensor, Tensor, Tenso
 
 def entries_on_the_way(z_e: Tensor, books: Books) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The same; every group's places are found, and those of the best group so far kept."""
-    index = torch.empty(z_e.shape[:2], dtype=torch.int64, device=z_e.device)
-    lead = torch.empty(z_e.shape[:2], device=z_e.device)
-    best = torch.full((len(z_e),), -torch.inf, device=z_e.device)
+    index = torch.full(z_e.shape[:2], -1, dtype=torch.int64, device=z_e.device)
+    lead = torch.zeros(z_e.shape[:2], device=z_e.device, dtype=torch.float32)
+    best = torch.full_like(lead[:, 0], -torch.inf)
     first = torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device)
     parts = []
     for slab in sweep(z_e, books, places=True):
@@ -150,7 +151,7 @@ def entries_on_the_way(z_e: Tensor, books: Books) -> tuple[Tensor, Tensor, Tenso
     moved = group != first
     if moved.any():
         index[moved], lead[moved] = entries_of_groups(z_e[moved], books, group[moved])
-    return group, settled(index, z_e, books, group), lead, totals.T
+    return group, *settled(index, lead, z_e, books, group), totals.T
 
 
 def best_group(totals: Tensor, z_e: Tensor, books: Books) -> Tensor:
@@ -186,12 +187,21 @@ def distances_to(z_e: Tensor, books: Books, group: Tensor, index: Tensor) -> Ten
     return torch.cat([exact_distance(z, books.gather(g[:, None], book, i), books.metric) for z, g, i in parts])
 
 
-def as_books(codebooks: Groups, metric: Metric) -> Books:
-    if not isinstance(codebooks, Books):
-        return Books(codebooks, metric)
-    if codebooks.metric != metric:
-        raise ValueError(f"codebooks prepared for {codebooks.metric} distances cannot be searched by {metric} ones")
-    return codebooks
+def as_books(z_e: Tensor, codebooks: Groups, metric: Metric) -> Books:
+    """Raises ValueError when codebooks, distance and latents do not fit each other, or latents are no numbers."""
+    books = codebooks if isinstance(codebooks, Books) else Books(codebooks, metric)
+    if books.metric != metric:
+        raise ValueError(f"codebooks prepared for {books.metric} distances cannot be searched by {metric} ones")
+    if z_e.ndim != 3 or z_e.shape[2] != books.d or books.S not in (1, z_e.shape[1]):
+        raise ValueError(f"latents of shape {tuple(z_e.shape)} do not fit groups of {books.S} x {books.K} x {books.d}")
+    if not z_e.isfinite().all():
+        raise ValueError("latents that are no finite numbers have no nearest entry")
+    return books
+
+
+def check_group(group: Tensor, B: int, M: int) -> None:
+    if group.shape != (B,) or (B and not 0 <= group.min() <= group.max() < M):
+        raise ValueError(f"group must hold a number from 0 to {M - 1} for each of {B} images")
 
 
 def images_together(z_e: Tensor, books: Books) -> int:

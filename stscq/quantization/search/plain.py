@@ -52,7 +52,8 @@ def exact_distance(z: Tensor, entries: Tensor, metric: Metric) -> Tensor:
 
     Each pair is summed in the same order wherever it stands, so equal entries have equal distances.
     """
-    z, entries = normalise(z.double(), metric), normalise(entries.double(), metric)
+    # Contiguous: sums over other layouts may run in another order.
+    z, entries = (normalise(x.double().contiguous(), metric) for x in (z, entries))
     if metric == "euclidean":
         return (z - entries).square().sum(-1)
     products = (z * entries).sum(-1)

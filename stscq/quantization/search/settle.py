@@ -23,9 +23,9 @@ def first_nearest(scores: Tensor, bound: Tensor, z: Tensor, books: Books, locate
     """
     top, index, second = two_largest(scores)
     least = top - 2 * bound
-    doubtful = (second >= least).nonzero().squeeze(1)
+    doubtful = (~(second < least)).nonzero().squeeze(1)
     for some in doubtful.split(max(1, PIECE // scores.shape[-1])):
-        index[some] = _settle(scores[some] >= least[some, None], z[some], books, *locate(some))
+        index[some] = _settle(~(scores[some] < least[some, None]), z[some], books, *locate(some))
     return index, top - second
 
 

@@ -52,4 +52,4 @@ def certain(largest: Largest, length: Tensor, books: Books) -> tuple[Tensor, Ten
     assert largest.second is not None
     lead = largest.top - largest.second
     bound = error_bound(length, largest.reach[:, None], books.d, books.metric)
-    return torch.where(lead <= 2 * bound, -1, largest.place.long()), lead
+    return torch.where(lead > 2 * bound, largest.place.long(), -1), lead
