@@ -101,6 +101,8 @@ class Bundle:
         found = self._tensors(part)
         if {k: v.shape for k, v in wanted.items()} != {k: v.shape for k, v in found.items()}:
             raise BundleError(f"{self.folder}/{part}.safetensors: not the weights of this model; export it again")
+        if not all(tensor.isfinite().all() for tensor in found.values()):
+            raise BundleError(f"{self.folder}/{part}.safetensors: weights that are no finite numbers; export it again")
         tokenizer.load_state_dict({k: v.to(device) for k, v in found.items()}, strict=False, assign=True)
         fast_layout(tokenizer)
 
@@ -120,6 +122,10 @@ class Bundle:
         found = self._tensor("codebooks", group_name(group))
         if found.shape != (1 if self.sizes.shared else self.sizes.T, self.sizes.K, self.sizes.d):
             raise BundleError(f"{self.folder}/codebooks.safetensors: group {group} has another shape than the model")
+        if not found.isfinite().all():
+            raise BundleError(
+                f"{self.folder}/codebooks.safetensors: group {group} has entries that are no finite numbers"
+            )
         return found
 
     def group_table(self) -> np.ndarray:

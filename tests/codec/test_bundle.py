@@ -118,6 +118,13 @@ def test_tensors_of_another_model_are_refused(copy):
         with pytest.raises(BundleError, match=words):
             Codec.load(copy).encode(face, "nn")
         replace(part, whole[part])
+    for part, name in (("codebooks", "group.00000"), ("encoder", "latent_tokens")):
+        broken = whole[part][name].clone()
+        broken.view(-1)[-1] = torch.nan
+        replace(part, {**whole[part], name: broken})
+        with pytest.raises(BundleError, match=rf"{part}.safetensors: .*no finite numbers"):
+            Codec.load(copy).encode(face, "nn")
+        replace(part, whole[part])
     for wrong in (torch.int64, torch.int16):  # numbers that a table cannot have
         replace("tables", {**whole["tables"], "group": whole["tables"]["group"].to(wrong)})
         with pytest.raises(BundleError, match="group is no table"):
