@@ -30,7 +30,7 @@ from stscq.quantization.search import (
     settle,
     tiles,
 )
-from stscq.quantization.search.plain import exact_distance, reference
+from stscq.quantization.search.plain import Assignment, exact_distance, reference
 from stscq.training.batches import to_float
 from tests.test_int8 import routed  # noqa: F401  the fixture
 
@@ -85,7 +85,7 @@ def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget, wa
     wanted, every = reference(z, weight, metric)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "BUDGET", budget)
-        for module, name in ((tiles, "HELD"), (chosen_cpu, "ROOM"), (books, "KEPT"), (nearest, "LATENTS")):
+        for module, name in ((tiles, "HELD"), (chosen_cpu, "ROOM"), (books, "KEPT")):
             patch.setattr(module, name, min(budget, getattr(module, name)))
         only(way, patch)
         same(search_nn(z, weight, metric), wanted)
@@ -185,6 +185,21 @@ def test_rounding_that_always_goes_the_same_way_is_within_the_bound(metric, d, w
             1.1 + 1e-7 * torch.rand(2, 1, 2, 1, generator=random) + 1e-6 * torch.randn(2, 1, 2, d, generator=random)
         )
         same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
+    books_ = Books(torch.full((1, 1, 1, d), 1.1), "inner")
+    found = largest.way(z, books_, False)(tiles.Tile(0, 1, 0, 1, 0, 1))
+    error = (found.top.double() - d * float(torch.tensor(1.1))).abs()
+    assert error <= tiles.error_bound(torch.tensor(d**0.5), found.reach, d, "inner")
+
+
+def test_long_and_short_groups_have_their_own_bounds(way):
+    z = torch.randn(60, 2, 12, generator=torch.Generator().manual_seed(0))
+    entry = torch.randn(12, generator=torch.Generator().manual_seed(1)).double()
+    near = torch.stack([(entry * (1 + step * 1e-7)).float() for step in range(8)])
+    weight = torch.stack([near * scale for scale in (1e-3, 1, 1e3)])[:, None].repeat(1, 2, 1, 1)
+    group = torch.arange(60) % 3
+    for metric in METRICS:
+        wanted = reference(z, weight, metric)[1].argmin(-1)[torch.arange(60), group]
+        same(search_cr(z, weight, group, metric), Assignment(group, wanted))
 
 
 @pytest.mark.parametrize("metric", METRICS)
