@@ -26,6 +26,7 @@ def reconstructions(s: Summary, backbone: str) -> Figure:
     )
     for panel, (name, images) in zip(panels[:, 0], sheets.items(), strict=True):
         panel.imshow(np.concatenate(list(images), axis=1), interpolation="nearest")
+        panel.set_anchor("E")  # what is left over goes to the names
         panel.set_xticks([])
         panel.set_yticks([])
         panel.spines[:].set_visible(False)
