@@ -10,6 +10,7 @@ from stscq.data.orl import orl_folder, read_orl
 from stscq.data.pairs import make_pairs
 from stscq.data.splits import split_people
 from stscq.data.store import open_store, write_store
+from tests.search_problems import WAYS, only
 
 ROOT = Path(__file__).parent.parent
 SMALL_RECOGNISER = '{"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "stem_stride": 2, "embedding": 16}'
@@ -63,3 +64,10 @@ def recogniser(faces, split, tmp_path_factory):
 def places(faces, split, recogniser):
     """What every training stage reads."""
     return {"store": faces, "split": split / "index.parquet", "recogniser": recogniser}
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    """The search takes each of its ways in turn."""
+    only(request.param, monkeypatch)
+    return request.param

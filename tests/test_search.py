@@ -1,29 +1,22 @@
-"""The search against the definition in float64: sizes, metrics, precisions, ties, trained codebooks, memory."""
+"""The search against the definition in float64: sizes, metrics, precisions, ties, rounding, trained codebooks."""
 
-from itertools import groupby
-
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from stscq.codec.api import Codec
 from stscq.data.store import open_store
-from stscq.quantization.initialise import token_specific
 from stscq.quantization.search import (
     Books,
     books,
     chosen_cpu,
     distances,
     group_errors,
-    kernel_cpu,
     kernel_cuda,
     largest,
     measured_nn,
-    nearest,
-    normalise,
     search_cr,
     search_group,
     search_nn,
@@ -32,44 +25,8 @@ from stscq.quantization.search import (
 )
 from stscq.quantization.search.plain import Assignment, exact_distance, reference
 from stscq.training.batches import to_float
+from tests.search_problems import METRICS, WAYS, assert_same, only, problem, trained
 from tests.test_int8 import routed  # noqa: F401  the fixture
-
-METRICS = ["cosine", "euclidean", "inner"]
-WAYS = ["kernel", "torch"]
-
-
-def only(way, patch):
-    """The search takes this way on this machine."""
-    if way == "torch":
-        patch.setattr(kernel_cpu, "usable", lambda z, books: False)
-
-
-@pytest.fixture(params=WAYS)
-def way(request, monkeypatch):
-    only(request.param, monkeypatch)
-    return request.param
-
-
-def problem(seed, B, M, T, S, K, d):
-    random = torch.Generator().manual_seed(seed)
-    return torch.randn(B, T, d, generator=random), torch.randn(M, S, K, d, generator=random)
-
-
-def trained(seed, B, M, T, K, d, metric):
-    """Codebooks that look trained: most entries where the latents are, copies among them, groups that differ little."""
-    random = torch.Generator().manual_seed(seed)
-    centres = torch.randn(K, d, generator=random) * torch.logspace(0, -1.5, d)
-    z = centres[torch.randint(0, K, (B, T), generator=random)] + 0.05 * torch.randn(B, T, d, generator=random)
-    weight = token_specific(centres, z, K, M, metric, jitter=1e-3, seed=seed)
-    weight[:, :, K // 2 :: 3] = weight[:, :, : len(range(K // 2, K, 3))]  # copies, behind their originals
-    weight[M // 2] = weight[0]
-    return z, weight
-
-
-def same(found, wanted):
-    assert torch.equal(found.group, wanted.group)
-    assert torch.equal(found.index, wanted.index)
-
 
 sizes = st.tuples(*[st.integers(1, n) for n in (5, 4, 6, 9, 5)])
 
@@ -88,8 +45,8 @@ def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget, wa
         for module, name in ((tiles, "HELD"), (chosen_cpu, "ROOM"), (books, "KEPT")):
             patch.setattr(module, name, min(budget, getattr(module, name)))
         only(way, patch)
-        same(search_nn(z, weight, metric), wanted)
-        same(search_nn(z, list(weight), metric), wanted)
+        assert_same(search_nn(z, weight, metric), wanted)
+        assert_same(search_nn(z, list(weight), metric), wanted)
         errors = group_errors(z, weight, metric)
         torch.testing.assert_close(errors, every.min(-1).values.mean(-1).float(), atol=1e-5, rtol=1e-5)
         measured = measured_nn(z, weight, metric)
@@ -115,7 +72,7 @@ def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget, wa
 @pytest.mark.parametrize("kind", ["random", "trained"])
 def test_every_path_gives_the_indices_of_float64(metric, B, M, T, K, d, kind, way):
     z, weight = problem(1, B, M, T, T, K, d) if kind == "random" else trained(1, B, M, T, K, d, metric)
-    same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
+    assert_same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
 
 
 @pytest.mark.slow
@@ -127,7 +84,7 @@ def test_a_trained_codec_gives_the_indices_of_float64(routed, faces):  # noqa: F
         group = codec.router(z).argmax(1)
     metric = codec.encoder.metric
     wanted, every = reference(z, codec.all_books, metric)
-    same(search_nn(z, codec.all_books, metric), wanted)
+    assert_same(search_nn(z, codec.all_books, metric), wanted)
     assert torch.equal(search_cr(z, codec.all_books, group, metric).index, every.argmin(-1)[torch.arange(100), group])
 
 
@@ -136,14 +93,14 @@ def test_a_trained_codec_gives_the_indices_of_float64(routed, faces):  # noqa: F
 def test_low_precision_codebooks_are_searched_in_float32(metric, dtype, way):
     for d in (12, 80):
         z, weight = problem(2, 6, 3, 4, 4, 20, d)
-        same(search_nn(z, weight.to(dtype), metric), reference(z, weight.to(dtype), metric)[0])
+        assert_same(search_nn(z, weight.to(dtype), metric), reference(z, weight.to(dtype), metric)[0])
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_autocast_does_not_reach_into_the_search(metric):
     z, weight = problem(2, 20, 3, 4, 4, 20, 80)
     with torch.autocast("cpu", torch.bfloat16):
-        same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
+        assert_same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
 
 
 @pytest.mark.parametrize("d", [12, 80])
@@ -170,25 +127,27 @@ def test_what_float32_cannot_tell_apart_float64_decides(d, among_others, monkeyp
     plain = settle._settle
     monkeypatch.setattr(settle, "_settle", lambda *a: settled.append(len(a[0])) or plain(*a))
     for metric in METRICS:
-        same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
+        assert_same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
     assert sum(settled) > 100
 
 
-@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("d", [256, 1024, 2048])
-def test_rounding_that_always_goes_the_same_way_is_within_the_bound(metric, d, way):
-    """Sums of equal products: every step rounds alike."""
-    for seed in range(10):
-        random = torch.Generator().manual_seed(seed)
-        z = torch.ones(1, 1, d)
-        weight = (
-            1.1 + 1e-7 * torch.rand(2, 1, 2, 1, generator=random) + 1e-6 * torch.randn(2, 1, 2, d, generator=random)
-        )
-        same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
-    books_ = Books(torch.full((1, 1, 1, d), 1.1), "inner")
-    found = largest.way(z, books_, False)(tiles.Tile(0, 1, 0, 1, 0, 1))
-    error = (found.top.double() - d * float(torch.tensor(1.1))).abs()
-    assert error <= tiles.error_bound(torch.tensor(d**0.5), found.reach, d, "inner")
+def test_rounding_that_always_goes_the_same_way_is_within_the_bound(d, way):
+    """Sums of equal products: every step rounds alike, up for one entry and down for the other."""
+    constants = torch.linspace(1.5, 1.501, 60)
+    sums = np.cumsum(constants[:, None].expand(-1, d).numpy(), axis=1, dtype=np.float32)[:, -1]
+    error = torch.from_numpy(sums).double() - d * constants.double()
+    up, down = constants[error.argmax()], constants[error.argmin()]
+    z = torch.ones(1, 1, d)
+    for units in (-200, -100, -50, -20, -5, 5, 20, 50, 100, 200):  # by how much the second is larger
+        weight = torch.stack([up.expand(d), down.expand(d)]).clone()
+        weight[1, -1] += float(d * (up.double() - down.double()) + units * tiles.ROUNDING * d * up)
+        for entries in (weight, weight.flip(0)):
+            books_ = Books(entries[None, None], "inner")
+            assert_same(search_nn(z, books_, "inner"), reference(z, entries[None, None], "inner")[0])
+            found = largest.way(z, books_, False)(tiles.Tile(0, 1, 0, 1, 0, 1))
+            exact = entries.double().sum(1).max()
+            assert (found.top - exact).abs() <= tiles.error_bound(torch.tensor(d**0.5), found.reach, d, "inner")
 
 
 def test_long_and_short_groups_have_their_own_bounds(way):
@@ -199,7 +158,7 @@ def test_long_and_short_groups_have_their_own_bounds(way):
     group = torch.arange(60) % 3
     for metric in METRICS:
         wanted = reference(z, weight, metric)[1].argmin(-1)[torch.arange(60), group]
-        same(search_cr(z, weight, group, metric), Assignment(group, wanted))
+        assert_same(search_cr(z, weight, group, metric), Assignment(group, wanted))
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -208,44 +167,7 @@ def test_of_equal_distances_the_first_wins_wherever_entries_lie(metric, way):
     z = torch.randint(-2, 3, (30, 5, 4), generator=random).float()
     weight = torch.randint(-2, 3, (4, 5, 4, 20), generator=random).float().mT  # transposed in memory
     assert not weight.is_contiguous()
-    same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
-
-
-@pytest.mark.parametrize("metric", METRICS)
-def test_torchs_defaults_and_lazy_signs_do_not_matter(metric, way):
-    z, weight = problem(2, 20, 3, 4, 4, 20, 80)
-    wanted = reference(z, weight, metric)[0]
-    negated = torch._neg_view(-z), torch._neg_view(-weight)
-    same(search_nn(*negated, metric), wanted)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        same(search_nn(z, weight, metric), wanted)
-        same(search_cr(z, weight, wanted.group, metric), wanted)
-    finally:
-        torch.set_default_dtype(before)
-
-
-def test_what_cannot_be_searched_is_refused(way):
-    z, weight = problem(2, 3, 2, 4, 4, 20, 12)
-    group = torch.tensor([0, 1, 1])
-    for latents in (z[:, :3], z[..., :5], z[0], torch.cat([z, z], 1)):
-        with pytest.raises(ValueError, match="do not fit groups of 4 x 20 x 12"):
-            search_nn(latents, weight, "inner")
-    for numbers in (group[:2], group - 1, group + 1):
-        with pytest.raises(ValueError, match="a number from 0 to 1 for each of 3 images"):
-            search_cr(z, weight, numbers, "inner")
-    for value in (torch.nan, torch.inf):
-        broken = z.clone()
-        broken[1, 2, 3] = value
-        with pytest.raises(ValueError, match="no finite numbers"):
-            search_nn(broken, weight, "inner")
-        broken = weight.clone()
-        broken[1, 2, 3, 4] = value
-        with pytest.raises(ValueError, match="group 1 has entries that are no numbers"):
-            search_nn(z, broken, "inner")
-    with pytest.raises((ValueError, RuntimeError, NotImplementedError)):
-        search_nn(z, weight.to("meta"), "inner")
+    assert_same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -289,123 +211,6 @@ def test_few_cases_are_in_doubt(monkeypatch, way):
     assert sum(settled) < 0.002 * 3 * 64 * 16
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_known_norms_change_nothing(metric, way):
-    z, weight = problem(8, 6, 5, 4, 4, 20, 12)
-    prepared = Books(weight, metric)
-    wanted = reference(z, weight, metric)[0]
-    same(search_nn(z, prepared, metric), wanted)
-    same(search_nn(z, prepared, metric), wanted)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(books, "KEPT", 2 * 4 * 20)  # two of five groups
-        prepared = Books(weight, metric)
-        same(search_nn(z, prepared, metric), wanted)
-        same(search_nn(z, prepared, metric), wanted)
-        patch.setattr(tiles, "BUDGET", 1)
-        same(search_nn(z, prepared, metric), wanted)
-
-
-@pytest.mark.parametrize("kept", [1 << 20, 0])
-def test_unit_entries_need_no_norms(kept, monkeypatch):
-    monkeypatch.setattr(books, "KEPT", kept)
-    z, weight = problem(9, 6, 5, 4, 4, 20, 12)
-    weight[1:] = normalise(weight[1:], "cosine")  # group 0 is not
-    prepared = Books(weight, "cosine")
-    same(search_nn(z, prepared, "cosine"), reference(z, weight, "cosine")[0])
-    assert prepared.plain == [False, True, True, True, True]
-    assert prepared.norms(1, 4, 0, 4).correction is None
-
-
-def test_books_are_searched_by_their_own_distance():
-    z, weight = problem(9, 6, 5, 4, 4, 20, 12)
-    with pytest.raises(ValueError, match="cannot be searched by inner"):
-        search_nn(z, Books(weight, "cosine"), "inner")
-
-
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("d", [3, 80])
-def test_pieces_of_the_images_do_not_change_the_result(metric, d, monkeypatch, way):
-    z, weight = problem(3, 7, 3, 5, 5, 8, d)
-    whole, errors = search_nn(z, weight, metric), group_errors(z, weight, metric)
-    monkeypatch.setattr(nearest, "LATENTS", 2 * 5 * d)
-    same(search_nn(z, weight, metric), whole)
-    torch.testing.assert_close(group_errors(z, weight, metric), errors)
-
-
-@pytest.mark.parametrize("d", [3, 80])
-def test_never_holds_scores_of_more_than_the_budget(monkeypatch, d):
-    only("torch", monkeypatch)
-    monkeypatch.setattr(tiles, "BUDGET", 64)
-    seen = []
-    plain = tiles.multiply
-    monkeypatch.setattr(tiles, "multiply", lambda *a: seen.append(out := plain(*a)) or out)
-    z, weight = problem(1, 9, 4, 6, 6, 16, d)
-    search_nn(z, weight, "euclidean")
-    assert max(scores.numel() for scores in seen) <= 64 < 9 * 4 * 6 * 16
-
-
-@pytest.mark.parametrize("metric", METRICS)
-def test_never_converts_more_than_the_budget(monkeypatch, metric, way):
-    monkeypatch.setattr(tiles, "BUDGET", 2 * 16 * 80)
-    seen = []
-    plain = Books.entries
-    monkeypatch.setattr(Books, "entries", lambda *a: seen.append(out := plain(*a)) or out)
-    z, weight = problem(1, 9, 4, 6, 6, 16, 80)
-    largest_of = largest.way(tiles.by_book(z, 6), Books(weight.half(), metric), True)
-    for slab in tiles.slabs(largest_of.books, 9, largest_of.size):
-        for tile in tiles.tiles(slab, largest_of.books, 9, largest_of.size):
-            largest_of(tile)
-    assert max(entries.numel() for entries in seen) <= tiles.BUDGET
-    assert sum(entries.numel() for entries in seen) == weight.numel()
-
-
-@pytest.mark.parametrize("metric", METRICS)
-def test_groups_are_searched_where_they_lie_in_a_file(metric, tmp_path):
-    z, weight = problem(5, 6, 4, 3, 3, 8, 5)
-    save_file({f"group{i}": group for i, group in enumerate(weight)}, tmp_path / "books.safetensors")
-
-    class FromFile:
-        read: list[int] = []  # noqa: RUF012
-
-        def __len__(self):
-            return 4
-
-        def __getitem__(self, i):
-            self.read.append(i)
-            with safe_open(tmp_path / "books.safetensors", "pt") as file:
-                return file.get_tensor(f"group{i}")
-
-    same(search_nn(z, FromFile(), metric), search_nn(z, weight, metric))
-    found = Books(FromFile(), metric)
-    FromFile.read.clear()
-    search_cr(z, found, torch.tensor([2, 0, 0, 2, 2, 2]), metric)
-    assert [group for group, _ in groupby(FromFile.read)] == [0, 2]  # one after another
-
-
-@pytest.mark.parametrize("metric", METRICS)
-def test_cr_searches_only_the_given_group(metric):
-    z, weight = problem(5, 6, 4, 3, 3, 8, 5)
-    group = torch.tensor([3, 0, 0, 2, 3, 1])
-    found = search_cr(z, weight, group, metric)
-    for b in range(6):
-        alone, _ = search_group(z[b : b + 1], weight[group[b]], metric)
-        assert torch.equal(found.index[b], alone[0])
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_groups_of_different_sizes_are_refused(axis, way):
-    z, weight = problem(5, 6, 2, 3, 3, 8, 5)
-    smaller = weight[1].narrow(axis, 0, weight.shape[1 + axis] - 1)
-    with pytest.raises((ValueError, RuntimeError)):
-        search_cr(z, [weight[0], smaller], torch.tensor([0, 1] * 3), "euclidean")
-
-
-def test_no_images_at_all():
-    z, weight = problem(5, 0, 4, 3, 3, 8, 5)
-    assert search_nn(z, weight, "cosine").index.shape == (0, 3)
-    assert group_errors(z, weight, "cosine").shape == (0, 4)
-
-
 def test_worked_example():
     # z = (3, 4): squared distances to (3, 0), (0, 4), (1, 1) are 16, 9, 13; inner products 9, 16, 7;
     # cosines 0.6, 0.8, 7 / (5 sqrt 2) = 0.99.
@@ -433,8 +238,8 @@ def test_search_around_the_kernel_for_cuda(metric, shared, monkeypatch):
     monkeypatch.setattr(kernel_cuda, "usable", lambda z: True)
     monkeypatch.setattr(kernel_cuda, "largest", stand_in)
     z, weight = problem(10, 6, 5, 4, 1 if shared else 4, 20, 12)
-    same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
-    same(search_nn(z, list(weight), metric), reference(z, weight, metric)[0])
+    assert_same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
+    assert_same(search_nn(z, list(weight), metric), reference(z, weight, metric)[0])
     assert calls
 
 
@@ -445,7 +250,7 @@ def test_search_around_the_kernel_for_cuda(metric, shared, monkeypatch):
 def test_the_indices_of_a_gpu_are_those_of_float64(metric, B, M, T, K, d, kind):
     z, weight = problem(1, B, M, T, T, K, d) if kind == "random" else trained(1, B, M, T, K, d, metric)
     found = search_nn(z.cuda(), weight.cuda(), metric)
-    same(type(found)(found.group.cpu(), found.index.cpu()), reference(z, weight, metric)[0])
+    assert_same(type(found)(found.group.cpu(), found.index.cpu()), reference(z, weight, metric)[0])
 
 
 @pytest.mark.gpu
