@@ -111,7 +111,7 @@ def measure(name: str, sizes: Sizes, metric: Metric, repeats: int) -> dict[str, 
             "einsum": lambda: plain_nn(z, codebooks, einsum_distances),
             "cdist": lambda: plain_nn(z, codebooks, cdist_distances),
         },
-        max(1, repeats // 5),
+        max(1, repeats // 3),
     )
     products, plain_s = min(fast["rows"], fast["columns"]), min(slow["einsum"], slow["cdist"])
     in_ms = {"read": fast["read"], "products": products, "ours": fast["ours"], "first": fast["first"], "plain": plain_s}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stscq.quantization.search import kernel_cpu, kernel_llvm
+from stscq.quantization.search import kernel_llvm, threads
 from stscq.quantization.search.books import Norms
 from stscq.quantization.search.kernel_cpu import addresses, largest
 from stscq.quantization.search.kernel_llvm import Machine, this_machine
@@ -71,7 +71,7 @@ def test_of_equal_scores_the_first_is_the_place(machine):
 def test_scores_are_the_same_bits_for_every_machine_block_and_number_of_threads(metric, monkeypatch):
     z, latents, entries, norms = problem(4, 90, 16, 50, 33, metric)
     whole = largest(z, latents, addresses(entries, norms), metric, True)
-    monkeypatch.setattr(kernel_cpu, "GRAIN", 1000)
+    monkeypatch.setattr(threads, "GRAIN", 1000)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     for kind in KINDS:
         monkeypatch.setattr(kernel_llvm, "this_machine", lambda kind=kind: kind)

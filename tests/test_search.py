@@ -15,12 +15,15 @@ from stscq.quantization.search import (
     distances,
     group_errors,
     kernel_cuda,
+    kernel_llvm,
     largest,
     measured_nn,
+    scores,
     search_cr,
     search_group,
     search_nn,
     settle,
+    sweep,
     tiles,
 )
 from stscq.quantization.search.plain import Assignment, exact_distance, reference
@@ -50,7 +53,10 @@ def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget, wa
         errors = group_errors(z, weight, metric)
         torch.testing.assert_close(errors, every.min(-1).values.mean(-1).float(), atol=1e-5, rtol=1e-5)
         measured = measured_nn(z, weight, metric)
-        torch.testing.assert_close(measured.errors, errors, atol=1e-5, rtol=1e-5)
+        if M == 1:
+            assert measured.errors is None
+        else:
+            torch.testing.assert_close(measured.errors, errors, atol=1e-5, rtol=1e-5)
         near = every[torch.arange(B), wanted.group].sort(-1).values
         gaps = near[..., 1] - near[..., 0] if K > 1 else torch.full((B, T), torch.inf)
         torch.testing.assert_close(measured.gaps, gaps.float(), atol=1e-5, rtol=1e-5)
@@ -131,23 +137,40 @@ def test_what_float32_cannot_tell_apart_float64_decides(d, among_others, monkeyp
     assert sum(settled) > 100
 
 
-@pytest.mark.parametrize("d", [256, 1024, 2048])
+def added(values, times):
+    """values x times, as a sum in float32."""
+    return torch.from_numpy(np.cumsum(values[:, None].expand(-1, times).numpy(), axis=1, dtype=np.float32)[:, -1])
+
+
+@pytest.mark.parametrize("d", [64, 256, 1024, 2048])
 def test_rounding_that_always_goes_the_same_way_is_within_the_bound(d, way):
     """Sums of equal products: every step rounds alike, up for one entry and down for the other."""
-    constants = torch.linspace(1.5, 1.501, 60)
-    sums = np.cumsum(constants[:, None].expand(-1, d).numpy(), axis=1, dtype=np.float32)[:, -1]
-    error = torch.from_numpy(sums).double() - d * constants.double()
+    constants = torch.linspace(1.5, 1.501, 600)
+    block = min(d, kernel_llvm.BLOCK if way == "kernel" else d)
+    sums = added(added(constants, block), d // block)
+    error = sums.double() - d * constants.double()
     up, down = constants[error.argmax()], constants[error.argmin()]
     z = torch.ones(1, 1, d)
-    for units in (-200, -100, -50, -20, -5, 5, 20, 50, 100, 200):  # by how much the second is larger
+    for units in (-200, -100, -50, -20, -10, -5, -2, 2, 5, 10, 20, 50, 100, 200):  # by how much the second is larger
         weight = torch.stack([up.expand(d), down.expand(d)]).clone()
-        weight[1, -1] += float(d * (up.double() - down.double()) + units * tiles.ROUNDING * d * up)
+        weight[1, -1] += float(d * (up.double() - down.double()) + units * scores.ROUNDING * d * up)
         for entries in (weight, weight.flip(0)):
             books_ = Books(entries[None, None], "inner")
             assert_same(search_nn(z, books_, "inner"), reference(z, entries[None, None], "inner")[0])
-            found = largest.way(z, books_, False)(tiles.Tile(0, 1, 0, 1, 0, 1))
+            find = largest.way(z, books_, False)
+            found = find(tiles.Tile(0, 1, 0, 1, 0, 1))
             exact = entries.double().sum(1).max()
-            assert (found.top - exact).abs() <= tiles.error_bound(torch.tensor(d**0.5), found.reach, d, "inner")
+            bound = scores.error_bound(d**0.5 * books_.reach[0], books_.reach[0] ** 2, find.roundings, d, "inner")
+            assert (found.top - exact).abs() <= bound
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("d", [12, 80])
+def test_short_latents_among_entries_of_one_length(metric, d, way):
+    """Rounded norms outweigh the products."""
+    z, weight = problem(11, 30, 3, 8, 8, 64, d)
+    z, weight = z * 1e-7, torch.nn.functional.normalize(weight, dim=-1)
+    assert_same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
 
 
 def test_long_and_short_groups_have_their_own_bounds(way):
@@ -176,12 +199,15 @@ def test_of_equal_distances_the_first_wins_wherever_entries_lie(metric, way):
 def test_scores_are_within_their_bound(metric, d, places, way):
     z, weight = problem(6, 40, 2, 4, 4, 50, d)
     z, weight = tiles.by_book(z * 100, 4), weight + 3
-    found = largest.way(z, Books(weight, metric), places)(tiles.Tile(0, 2, 0, 4, 0, 40))
+    prepared = Books(weight, metric)
+    find = largest.way(z, prepared, places)
+    found = find(tiles.Tile(0, 2, 0, 4, 0, 40))
     z = z.repeat(2, 1, 1)
     distance = exact_distance(z[:, :, None], weight.flatten(0, 1)[:, None], metric)
     length = z.double().norm(dim=-1)[..., None]
     exact = {"cosine": length * (1 - distance / 2), "euclidean": (length**2 - distance) / 2, "inner": -distance}[metric]
-    bound = tiles.error_bound(length.squeeze(-1), found.reach[:, None], d, metric)
+    reach = prepared.reach.view(-1, 1)
+    bound = scores.error_bound(length.squeeze(-1) * reach, reach.square(), find.roundings, d, metric)
     assert ((found.top - exact.amax(-1)).abs() <= bound).all()
     # ... which is not so wide that float64 has to decide everything
     assert (bound.median() / exact.std()) < 1e-3
@@ -190,14 +216,30 @@ def test_scores_are_within_their_bound(metric, d, places, way):
         assert ((exact.sort(-1).values[..., -2] - found.second).abs() <= bound).all()
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("d", [12, 80])
+def test_totals_are_within_their_doubt(metric, shared, d, way):
+    z, weight = problem(6, 40, 3, 30, 1 if shared else 30, 50, d)
+    z, weight = z * torch.logspace(-2, 2, 30)[:, None], weight + 3
+    every = reference(z, weight, metric)[1].amin(-1)  # B x M x T
+    square = z.double().square().sum(-1)[:, None]
+    exact = {"cosine": 1 - every / 2, "euclidean": (square - every) / 2, "inner": -every}[metric].sum(-1).T
+    for places in (True, False):
+        found = list(sweep.sweep(z, Books(weight, metric), places))
+        totals, doubt = (torch.cat(column) for column in zip(*((s.totals, s.doubt) for s in found), strict=True))
+        assert ((totals - exact).abs() <= doubt).all()
+        assert doubt.median() / exact.std(0).median() < 1e-2
+
+
 @pytest.mark.parametrize("K", [1, 7, 256, 300, 1024])
 def test_two_largest(K):
-    scores = torch.randint(0, 3 * K, (200, K), generator=torch.Generator().manual_seed(K)).float()
-    top, index, second = settle.two_largest(scores.clone())
-    ordered = torch.cat([torch.full((200, 1), -torch.inf), scores], 1).sort(-1).values
+    rows = torch.randint(0, 3 * K, (200, K), generator=torch.Generator().manual_seed(K)).float()
+    top, index, second = scores.two_largest(rows.clone())
+    ordered = torch.cat([torch.full((200, 1), -torch.inf), rows], 1).sort(-1).values
     assert torch.equal(top, ordered[:, -1])
     assert torch.equal(second, ordered[:, -2])
-    assert torch.equal(scores.gather(1, index[:, None])[:, 0], top)
+    assert torch.equal(rows.gather(1, index[:, None])[:, 0], top)
     assert (second == top).any() or K < 7
 
 
@@ -232,7 +274,7 @@ def test_search_around_the_kernel_for_cuda(metric, shared, monkeypatch):
 
     def stand_in(z, entries, norms, metric):
         calls.append(len(z))
-        return tiles.score(z, entries, norms, metric, torch.empty(*z.shape[:2], entries.shape[1])).amax(-1)
+        return scores.score(z, entries, norms, metric, torch.empty(*z.shape[:2], entries.shape[1])).amax(-1)
 
     only("torch", monkeypatch)
     monkeypatch.setattr(kernel_cuda, "usable", lambda z: True)
@@ -261,5 +303,5 @@ def test_the_kernel_for_cuda_finds_the_largest_scores(metric, N, K, d):
     z, weight = torch.randn(4, N, d, device="cuda"), torch.randn(2, 2, K, d, device="cuda")
     prepared = Books(weight, metric)
     entries, norms = prepared.entries(0, 2, 0, 2), prepared.norms(0, 2, 0, 2)
-    plain = tiles.score(z, entries, norms, metric, torch.empty(4, N, K, device="cuda")).amax(-1)
+    plain = scores.score(z, entries, norms, metric, torch.empty(4, N, K, device="cuda")).amax(-1)
     torch.testing.assert_close(kernel_cuda.largest(z, entries, norms, metric), plain)

@@ -14,6 +14,7 @@ from stscq.quantization.search import (
     largest,
     nearest,
     normalise,
+    scores,
     search_cr,
     search_group,
     search_nn,
@@ -108,11 +109,11 @@ def test_never_holds_scores_of_more_than_the_budget(monkeypatch, d):
     only("torch", monkeypatch)
     monkeypatch.setattr(tiles, "BUDGET", 64)
     seen = []
-    plain = tiles.multiply
-    monkeypatch.setattr(tiles, "multiply", lambda *a: seen.append(out := plain(*a)) or out)
+    plain = scores.multiply
+    monkeypatch.setattr(scores, "multiply", lambda *a: seen.append(out := plain(*a)) or out)
     z, weight = problem(1, 9, 4, 6, 6, 16, d)
     search_nn(z, weight, "euclidean")
-    assert max(scores.numel() for scores in seen) <= 64 < 9 * 4 * 6 * 16
+    assert max(out.numel() for out in seen) <= 64 < 9 * 4 * 6 * 16
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -167,7 +168,8 @@ def test_cr_searches_only_the_given_group(metric):
 def test_groups_of_different_sizes_are_refused(axis, way):
     z, weight = problem(5, 6, 2, 3, 3, 8, 5)
     smaller = weight[1].narrow(axis, 0, weight.shape[1 + axis] - 1)
-    with pytest.raises((ValueError, RuntimeError)):
+    sizes = " x ".join(map(str, smaller.shape))
+    with pytest.raises(ValueError, match=f"group 1 is {sizes}, where group 0 is 3 x 8 x 5"):
         search_cr(z, [weight[0], smaller], torch.tensor([0, 1] * 3), "euclidean")
 
 

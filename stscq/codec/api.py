@@ -55,7 +55,8 @@ class Codec:
         self.alphabet = payload.Alphabet(
             bundle.sizes.T, bundle.sizes.K, bundle.sizes.M, bundle.group_table(), bundle.reading
         )
-        self.groups: Sequence[Tensor] | Tensor = Groups(bundle, device)
+        self.groups: Groups | Tensor = Groups(bundle, device)
+        self._prepared: Books | None = None
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> "Codec":
@@ -145,28 +146,27 @@ class Codec:
             raise StscqError(f"selection {chosen!r} is neither nn nor cr")
         if chosen == "cr" and self.router is None:
             raise StscqError(f"{self.bundle.folder}: selection cr needs a router, and this model has none; use nn")
-        if chosen == "nn":
-            self.all_books  # noqa: B018  NN needs them all, each time
-        return Quantiser(self.encoder.metric, self.books, self.router if chosen == "cr" else None)
+        groups = self.all_books if chosen == "nn" else self.groups
+        return Quantiser(self.encoder.metric, self._books(groups), self.router if chosen == "cr" else None)
 
-    @cached_property
+    @property
     def all_books(self) -> Tensor:
-        """M x S x K x d, read as a whole."""
-        every = torch.stack([self.bundle.codebook(g).float() for g in range(self.bundle.sizes.M)]).to(self.device)
-        self.groups = every
-        self.__dict__.pop("books", None)
-        return every
+        """M x S x K x d, read as a whole when it is first asked for, and kept."""
+        if not isinstance(self.groups, Tensor):
+            self.groups = self.groups.together()
+        return self.groups
 
-    @cached_property
-    def books(self) -> Books:
-        """`groups`, with norms that are computed once."""
-        return Books(self.groups, self.encoder.metric)
+    def _books(self, groups: Groups | Tensor) -> Books:
+        """With norms that are computed once."""
+        if self._prepared is None or self._prepared.groups is not groups:
+            self._prepared = Books(groups, self.encoder.metric)
+        return self._prepared
 
     def with_books(self, books: Tensor) -> "Codec":
         """The same model with other codebooks (M x S x K x d), such as rounded ones. Its files stay compatible in form,
         and their fingerprint is still that of the bundle."""
         other = Codec(self.bundle, self.device)
-        other.groups = other.__dict__["all_books"] = books.to(self.device)
+        other.groups = books.to(self.device)
         return other
 
     @cached_property

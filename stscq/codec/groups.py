@@ -37,3 +37,10 @@ class Groups(Sequence[Tensor]):
         while len(self.kept) > max(1, KEPT_BYTES // (found.numel() * found.element_size())):
             self.kept.popitem(last=False)
         return found
+
+    def together(self) -> Tensor:
+        """M x S x K x d, read anew."""
+        every = torch.empty(self.shape, device=self.device, dtype=self.dtype)
+        for group, room in enumerate(every):
+            room.copy_(self.bundle.codebook(group))
+        return every

@@ -1,5 +1,6 @@
 """Codebooks as the search reads them: slabs of float32 entries, and the norms that turn products into distances."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -70,47 +71,52 @@ class Books:
         return found
 
     def norms(self, group: int, groups: int, start: int, books: int) -> Norms:
-        """The norms of the same codebooks."""
-        every = range(group, group + groups)
+        """The norms of the same codebooks. Raises ValueError for groups of another size, or no finite numbers."""
+        every, part = range(group, group + groups), slice(start, start + books)
         for g in every:
             if not self.known[g]:
                 self._measure(g)
-        reach = self.reach[every.start : every.stop, start : start + books].flatten()
+        reach = self.reach[every.start : every.stop, part].flatten()
         if all(self.plain[g] for g in every):
             return Norms(None, reach)
         if every.stop <= len(self.kept):
-            return Norms(self.kept[every.start : every.stop, start : start + books].reshape(-1, 1, self.K), reach)
-        return Norms(torch.cat([self._correction(g)[start : start + books, None] for g in every]), reach)
+            return Norms(self.kept[every.start : every.stop, part].reshape(-1, 1, self.K), reach)
+        return Norms(torch.cat([self._correction(g, part) for g in every])[:, None], reach)
 
-    def _correction(self, group: int) -> Tensor:
-        """S x K: kept, the latest, or computed anew."""
+    def _correction(self, group: int, part: slice) -> Tensor:
+        """Of some codebooks, R x K: kept, the latest, or computed anew."""
         if group < len(self.kept):
-            return self.kept[group]
-        if self.latest is None or self.latest[0] != group:
-            self._measure(group)
-        # A unit group among others: a correction by 1 is none.
-        return self.latest[1] if self.latest and self.latest[0] == group else self.reach.new_ones(self.S, self.K)
+            return self.kept[group, part]
+        if self.plain[group]:  # a unit group among others: a correction by 1 is none
+            return self.reach.new_ones(self.groups[group][part].shape[:2])
+        if self.latest is not None and self.latest[0] == group:
+            return self.latest[1][part]
+        return correction_of(squared_norms(self.groups[group][part]), self.metric)
 
     def _measure(self, group: int) -> None:
-        squares = squared_norms(self.groups[group])
-        if not squares.isfinite().all():
+        codebook = self.groups[group]
+        if codebook.shape != (self.S, self.K, self.d):
+            sizes = " x ".join(map(str, codebook.shape))
+            raise ValueError(f"group {group} is {sizes}, where group 0 is {self.S} x {self.K} x {self.d}")
+        squares = squared_norms(codebook)
+        least, most = (each.item() for each in squares.aminmax())
+        if not math.isfinite(most):
             raise ValueError(f"group {group} has entries that are no numbers, or longer than 1e19")
         if self.metric == "cosine":
-            self.plain[group] = bool((squares - 1).abs().max() <= 2 * UNIT)
-        correction, self.reach[group] = norms_of(squares, self.metric)
+            self.plain[group] = max(most - 1, 1 - least) <= 2 * UNIT
+        self.reach[group] = 1 if self.metric == "cosine" else squares.amax(-1).sqrt()
+        if group < len(self.kept):
+            self.kept[group] = correction_of(squares, self.metric)
+        elif not self.plain[group]:
+            self.latest = (group, correction_of(squares, self.metric))
         self.known[group] = True
-        if correction is not None and group < len(self.kept):
-            self.kept[group] = correction.squeeze(1)
-        elif correction is not None and not self.plain[group]:
-            self.latest = (group, correction.squeeze(1))
 
 
-def norms_of(squares: Tensor, metric: Metric) -> Norms:
-    """From the squared lengths of entries, R x K, which are overwritten."""
+def correction_of(squares: Tensor, metric: Metric) -> Tensor:
+    """Inverse lengths (cosine), or half squared ones, from squared lengths, which are overwritten."""
     if metric == "cosine":
-        return Norms(squares.sqrt_().clamp_(min=TINY).reciprocal_()[:, None], squares.new_ones(len(squares)))
-    reach = squares.amax(-1).sqrt()
-    return Norms(squares.mul_(0.5)[:, None] if metric == "euclidean" else None, reach)
+        return squares.sqrt_().clamp_(min=TINY).reciprocal_()
+    return squares.mul_(0.5)
 
 
 def squared_norms(codebook: Tensor) -> Tensor:

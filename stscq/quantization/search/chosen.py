@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from stscq.quantization.search import chosen_cpu, tiles
-from stscq.quantization.search.books import Books, norms_of, squared_norms
+from stscq.quantization.search.books import Books
+from stscq.quantization.search.scores import error_bound, score
 from stscq.quantization.search.settle import first_nearest
-from stscq.quantization.search.tiles import by_book, by_image, error_bound, score
+from stscq.quantization.search.tiles import by_book, by_image
 
 MANY = 8
 """From one token in so many in doubt an image is searched again."""
@@ -110,8 +111,9 @@ def search_blocks(
         score(z, books.entries(*place), norms, books.metric, written)
         reach.append(norms.reach.repeat_interleave(z.shape[1]))
     z = torch.cat([part.flatten(0, 1) for part in parts])
-    bound = error_bound(torch.linalg.vector_norm(z, dim=-1), torch.cat(reach), books.d, books.metric)
-
+    reached = torch.cat(reach)
+    length = torch.linalg.vector_norm(z, dim=-1)
+    bound = error_bound(length * reached, reached.square(), books.d, books.d, books.metric)
     group = torch.cat(
         [torch.full((n,), block.group, device=z.device) for block, n in zip(together, sizes, strict=True)]
     )
@@ -134,13 +136,16 @@ def number_of(block: Block, z: Tensor, S: int) -> Tensor:
 def entry_of_each(z: Tensor, books: Books, group: Tensor, book: Tensor) -> Tensor:
     """P: for single latents (P x d), the nearest entry of their own codebooks (group, book: P each)."""
     found = torch.empty_like(group)
-    for some in torch.arange(len(z), device=z.device).split(max(1, tiles.BUDGET // (books.K * books.d))):
-        entries = books.gather(group[some, None], book[some, None], torch.arange(books.K, device=z.device)).float()
-        norms = norms_of(squared_norms(entries), books.metric)
-        scores = score(z[some, None], entries, norms, books.metric, z.new_empty(len(some), 1, books.K))
-        bound = error_bound(torch.linalg.vector_norm(z[some], dim=-1), norms.reach, books.d, books.metric)
+    for some in group.argsort(stable=True).split(max(1, tiles.BUDGET // books.K)):
+        scores, reach = z.new_empty(len(some), books.K), z.new_empty(len(some))
+        for row, (i, g, s) in enumerate(zip(some.tolist(), group[some].tolist(), book[some].tolist(), strict=True)):
+            norms = books.norms(g, 1, s, 1)
+            score(z[i, None, None], books.entries(g, 1, s, 1), norms, books.metric, scores[row, None, None])
+            reach[row] = norms.reach[0]
+        length = torch.linalg.vector_norm(z[some], dim=-1)
+        bound = error_bound(length * reach, reach.square(), books.d, books.d, books.metric)
         locate = partial(places, group[some], book[some])
-        found[some] = first_nearest(scores.flatten(0, 1), bound, z[some], books, locate)[0]
+        found[some] = first_nearest(scores, bound, z[some], books, locate)[0]
     return found
 
 

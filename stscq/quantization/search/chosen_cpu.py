@@ -7,7 +7,7 @@ from torch import Tensor
 from stscq.quantization.search import kernel_cpu
 from stscq.quantization.search.books import Books
 from stscq.quantization.search.kernel_cpu import Addresses
-from stscq.quantization.search.tiles import error_bound
+from stscq.quantization.search.scores import Largest, certain, error_bound
 
 ROOM = 1 << 21
 """Channels of latents (floats, 8 MiB) that are laid out at once."""
@@ -50,10 +50,10 @@ def nearest(z: Tensor, lane: Tensor, lanes: int, owners: Tensor, books: Books) -
     where, reach = addresses(owners, books)
     latents = torch.arange(len(laid_out), device="cpu")
     found = kernel_cpu.largest(laid_out, latents, where, books.metric, places=True)
-    top, place, second = (rearrange(t, "(b S) lanes -> (b lanes) S", S=books.S)[lane] for t in found if t is not None)
-    bound = error_bound(torch.linalg.vector_norm(z, dim=-1), reach[lane // lanes], books.d, books.metric)
-    lead = top - second
-    return torch.where(lead > 2 * bound, place.long(), -1), lead
+    by_row = (rearrange(t, "(b S) lanes -> (b lanes) S", S=books.S)[lane] for t in found if t is not None)
+    length, reach = torch.linalg.vector_norm(z, dim=-1), reach[lane // lanes]
+    bound = error_bound(length * reach, reach.square(), kernel_cpu.roundings(books.d), books.d, books.metric)
+    return certain(Largest(*by_row), bound)
 
 
 def addresses(owners: Tensor, books: Books) -> tuple[Addresses, Tensor]:

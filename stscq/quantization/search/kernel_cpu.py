@@ -1,12 +1,9 @@
 """On a CPU: the largest scores by one kernel, whose scores never leave the registers.
 
 torch has no such operation, and we ship no compiled code: LLVM (llvmlite) compiles the kernel when it is first needed,
-for the vectors of the machine at hand. A score is summed channel by channel, whatever the machine, the batch and the
-threads.
+for the vectors of the machine at hand. A score is summed in one order, whatever the machine, the batch and the threads.
 """
 
-from collections.abc import Callable
-from threading import Thread
 from typing import NamedTuple
 
 import torch
@@ -14,9 +11,8 @@ from torch import Tensor
 
 from stscq.quantization.search import kernel_llvm
 from stscq.quantization.search.books import Books, Norms
-
-GRAIN = 1 << 26
-"""Multiplications (a millisecond or two) that are worth a thread: torch's own threads idle in a loop for as long."""
+from stscq.quantization.search.scores import Largest
+from stscq.quantization.search.threads import in_threads
 
 
 def usable(z: Tensor, books: Books) -> bool:
@@ -62,9 +58,7 @@ def in_memory(tensor: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def together(parts: list[Addresses], number: Tensor) -> Addresses:
-    """Of several groups, those of the given numbers in their order. Raises ValueError when their sizes differ."""
-    if len({(len(part.entries), part.K, part.d, part.corrections is None) for part in parts}) > 1:
-        raise ValueError("groups of different sizes cannot be searched together")
+    """Of several groups of one size, those of the given numbers in their order."""
     entries = torch.stack([part.entries for part in parts])[number].flatten()
     corrections = [part.corrections for part in parts if part.corrections is not None]
     return parts[0]._replace(
@@ -74,13 +68,9 @@ def together(parts: list[Addresses], number: Tensor) -> Addresses:
     )
 
 
-class Found(NamedTuple):
-    """Of n x lanes latents: the largest score; and where asked for its place, the first of equals (int32), and the next
-    largest score (as large, if there are two)."""
-
-    top: Tensor
-    place: Tensor | None
-    second: Tensor | None
+def roundings(d: int) -> int:
+    """The most that meet in a sum of d products: those of its block, and one for each block."""
+    return min(d, kernel_llvm.BLOCK) + -(d // -kernel_llvm.BLOCK)
 
 
 def lanes_for(rows: int) -> int:
@@ -91,8 +81,8 @@ def lanes_for(rows: int) -> int:
     return next((lanes for lanes in (machine.width // 2, machine.width) if rows <= lanes), 2 * machine.width)
 
 
-def largest(z: Tensor, latents: Tensor, books: Addresses, metric: str, places: bool) -> Found:
-    """For each latent of n blocks the largest score among the K entries of the block's codebook.
+def largest(z: Tensor, latents: Tensor, books: Addresses, metric: str, places: bool) -> Largest:
+    """For each latent of n blocks (n x lanes) the largest score among the K entries of the block's codebook.
 
     z: blocks of latents, b x d x lanes (see `lanes_for`), float32; latents: which of them meets each of the n codebooks
     (int64). Raises ValueError when they do not fit.
@@ -117,20 +107,8 @@ def largest(z: Tensor, latents: Tensor, books: Addresses, metric: str, places: b
     kernel = kernel_llvm.compiled(machine._replace(width=width), lanes // width, mode, places)
 
     def call(first: int, last: int) -> None:
-        # Tables and `books` are held here: an interrupt may end the caller while other threads still write.
         pointers = [None if table is None else table.data_ptr() for table in tables]
         kernel(*pointers, first, last, books.K, d)
 
     in_threads(call, n, n * lanes * books.K * d)
-    return Found(top, place, second)
-
-
-def in_threads(call: Callable[[int, int], None], items: int, work: int) -> None:
-    """As many as torch would use. ctypes gives up Python's lock for the time of the call."""
-    n = max(1, min(torch.get_num_threads(), items, work // GRAIN))
-    threads = [Thread(target=call, args=(items * i // n, items * (i + 1) // n)) for i in range(1, n)]
-    for thread in threads:
-        thread.start()
-    call(0, items // n)
-    for thread in threads:
-        thread.join()
+    return Largest(top, place, second)

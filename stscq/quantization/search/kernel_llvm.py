@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-AHEAD = 2048
-"""Entries are asked for from memory this many floats (8 KiB) before they are multiplied."""
+AHEAD = 4096
+"""Entries are asked for from memory this many floats (16 KiB) before they are multiplied."""
+BLOCK = 64
+"""Channels whose products are summed one by one. Then the sums are added: few roundings meet in a score."""
 FLOAT, INT, LONG = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 FLOATS, INTS, LONGS = FLOAT.as_pointer(), INT.as_pointer(), LONG.as_pointer()
 
@@ -118,11 +120,22 @@ class Kernel:
         self._write(b.mul(block, LONG(self.lanes)))
 
     def _multiply(self, z: ir.Value, entries: list[ir.Value]) -> None:
-        """Sums of a few entries with the vectors of latents."""
+        """Sums of a few entries with the vectors of latents, a block of channels added to those before."""
+        b, sums, block = self.ir, self.sums[: len(entries)], LONG(BLOCK)
+        self._add_products(z, entries, LONG(0), self._smaller(block, self.d))
+        with self._loop(block, self.d, BLOCK) as first:
+            before = [[b.load(variable) for variable in variables] for variables in sums]
+            self._add_products(z, entries, first, self._smaller(b.add(first, block), self.d))
+            for variables, others in zip(sums, before, strict=True):
+                for variable, other in zip(variables, others, strict=True):
+                    b.store(b.fadd(other, b.load(variable)), variable)
+
+    def _add_products(self, z: ir.Value, entries: list[ir.Value], first: ir.Value, last: ir.Value) -> None:
+        """Of channels first..last, one by one from 0 on."""
         b, sums = self.ir, self.sums[: len(entries)]
         for variable in chain(*sums):
             b.store(self.vector([0.0] * self.width), variable)
-        with self._loop(LONG(0), self.d, 1) as channel:
+        with self._loop(first, last, 1) as channel:
             at = b.mul(channel, LONG(self.lanes))
             latents = [b.load(self._vector_at(z, at, v), align=4) for v in self.rows]
             ahead = b.add(b.mul(channel, LONG(len(entries))), LONG(AHEAD))
@@ -154,6 +167,9 @@ class Kernel:
         for variables, room in zip((self.top, self.place, self.second), self.found, strict=True):
             for v in self.rows if self.places or variables is self.top else ():
                 self.ir.store(self.ir.load(variables[v]), self._vector_at(room, at, v), align=4)
+
+    def _smaller(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.ir.select(self.ir.icmp_signed("<", a, b), a, b)
 
     def _function(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
         return ir.Function(self.module, ir.FunctionType(result, arguments), name)

@@ -1,6 +1,6 @@
 """The largest score of each latent in a tile, by the fastest way there is for these latents on this device."""
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from einops import rearrange
@@ -8,24 +8,18 @@ from torch import Tensor
 
 from stscq.quantization.search import kernel_cpu, kernel_cuda, tiles
 from stscq.quantization.search.books import Books
-from stscq.quantization.search.settle import two_largest
-from stscq.quantization.search.tiles import Size, Tile, largest_tile, score
-
-
-class Largest(NamedTuple):
-    """Of R x N latents: the largest score; where asked for, its place (the entry; any of equals) and the next largest
-    score (as large, if there are two); R x N each. reach: R, that of the codebooks."""
-
-    top: Tensor
-    place: Tensor | None
-    second: Tensor | None
-    reach: Tensor
+from stscq.quantization.search.scores import Largest, score, two_largest
+from stscq.quantization.search.tiles import Size, Tile, largest_tile
 
 
 class Way(Protocol):
-    """size: of the largest tile that it takes."""
+    """size: of the largest tile that it takes; roundings: the most that meet in a sum of d products.
+
+    Of R codebooks and N latents in a tile, R x N largest scores.
+    """
 
     size: Size
+    roundings: int
 
     def __call__(self, tile: Tile) -> Largest: ...
 
@@ -44,6 +38,7 @@ class ByTorch:
 
     def __init__(self, z: Tensor, books: Books, places: bool):
         self.books, self.places, K, N = books, places, books.K, z.shape[1]
+        self.roundings = books.d  # in whatever order they are summed
         rows = max(1, min(N, tiles.BUDGET // K))
         self.size = largest_tile(books, max(rows * K, N * books.d, K * converted(books)), rows, N)
         self.room = torch.empty(self.size.groups * self.size.books * rows * K, device=z.device, dtype=torch.float32)
@@ -56,21 +51,23 @@ class ByTorch:
         out = self.room[: len(z) * tile.rows * books.K].view(len(z), tile.rows, books.K)
         scores = score(z, entries, norms, books.metric, out)
         if not self.places:
-            return Largest(scores.amax(-1), None, None, norms.reach)
-        top, place, second = (each.view(scores.shape[:2]) for each in two_largest(scores.reshape(-1, books.K)))
-        return Largest(top, place, second, norms.reach)
+            return Largest(scores.amax(-1), None, None)
+        return Largest(*(each.view(scores.shape[:2]) for each in two_largest(scores.reshape(-1, books.K))))
 
 
 class ByCudaKernel:
+    """Latents stand as they are, once for each group of a tile."""
+
     def __init__(self, z: Tensor, books: Books):
         self.books, N = books, z.shape[1]
+        self.roundings = books.d
         self.size = largest_tile(books, max(N * books.d, books.K * converted(books)), N, N)
         self.z = z.repeat(self.size.groups, 1, 1)
 
     def __call__(self, tile: Tile) -> Largest:
         entries, norms = self.books.entries(*tile[:4]), self.books.norms(*tile[:4])
         top = kernel_cuda.largest(latents_of(tile, self.z), entries, norms, self.books.metric)
-        return Largest(top, None, None, norms.reach)
+        return Largest(top, None, None)
 
 
 class ByCpuKernel:
@@ -78,7 +75,7 @@ class ByCpuKernel:
 
     def __init__(self, z: Tensor, books: Books, places: bool):
         self.books, self.places, (S, N, d) = books, places, z.shape
-        lanes = kernel_cpu.lanes_for(N)
+        lanes, self.roundings = kernel_cpu.lanes_for(N), kernel_cpu.roundings(d)
         self.blocks = -(N // -lanes)
         found = self.blocks * lanes * (3 if places else 1)
         self.size = largest_tile(books, max(found, books.K * converted(books)), N, N)
@@ -96,7 +93,7 @@ class ByCpuKernel:
         found = kernel_cpu.largest(self.z, latents, where, self.books.metric, self.places)
         top, place, second = (None if t is None else t.view(len(entries), -1)[:, : tile.rows] for t in found)
         assert top is not None
-        return Largest(top, place, second, norms.reach)
+        return Largest(top, place, second)
 
 
 def latents_of(tile: Tile, z: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ from stscq.backbones.base import Metric
 from stscq.quantization.search.books import TINY, Books
 from stscq.quantization.search.chosen import entries_of_groups, settled
 from stscq.quantization.search.plain import Assignment, exact_distance
+from stscq.quantization.search.scores import LONG
 from stscq.quantization.search.settle import PIECE, groups_in_doubt
 from stscq.quantization.search.sweep import sweep
-from stscq.quantization.search.tiles import LONG, rounding
 
 Groups = Tensor | Sequence[Tensor] | Books
 """M x S x K x d; or M tensors of S x K x d; or either as Books, which keep norms from one search to the next."""
@@ -29,7 +29,8 @@ class Measured(NamedTuple):
     """An assignment of B images, and how clear it was.
 
     gaps: B x T, the distance to the second nearest entry less that to the nearest, as float32 has it; infinite if there
-    is one entry. errors: B x M, see `group_errors`; None for CR.
+    is one entry. errors: B x M, see `group_errors`; None where no groups were compared: CR, or
+    one group.
     """
 
     assignment: Assignment
@@ -77,10 +78,7 @@ def measured_nn(z_e: Tensor, codebooks: Groups, metric: Metric) -> Measured:
     """`search_nn`, the gaps and the errors, in one search."""
     books = as_books(z_e, codebooks, metric)
     if books.M == 1:
-        group = torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device)
-        found = measured_cr(z_e, books, group, metric)
-        errors = distances_to(z_e, books, group, found.assignment.index).mean(1, keepdim=True).float()
-        return found._replace(errors=errors)
+        return measured_cr(z_e, books, torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device), metric)
     search = entries_on_the_way if books.d >= LONG else entries_afterwards
     parts = []
     for z in z_e.split(images_together(z_e, books)):
@@ -95,7 +93,7 @@ def group_errors(z_e: Tensor, codebooks: Groups, metric: Metric) -> Tensor:
     """Mean distance a token to the nearest entry, for every group: B x M, float32."""
     books = as_books(z_e, codebooks, metric)
     parts = z_e.split(images_together(z_e, books))
-    return torch.cat([errors_of(totals_of(z, books).T, z, metric) for z in parts])
+    return torch.cat([errors_of(totals_of(z, books)[0].T, z, metric) for z in parts])
 
 
 def errors_of(totals: Tensor, z_e: Tensor, metric: Metric) -> Tensor:
@@ -119,15 +117,17 @@ def gaps_of(lead: Tensor, z_e: Tensor, metric: Metric) -> Tensor:
     return 2 * lead
 
 
-def totals_of(z_e: Tensor, books: Books) -> Tensor:
-    """M x B: the largest scores, summed over tokens."""
-    return torch.cat([slab.totals for slab in sweep(z_e, books, places=False)])
+def totals_of(z_e: Tensor, books: Books) -> tuple[Tensor, Tensor]:
+    """The largest scores, summed over tokens, and how far rounding can have moved the sums: M x B each."""
+    slabs = [(slab.totals, slab.doubt) for slab in sweep(z_e, books, places=False)]
+    totals, doubt = (torch.cat(column) for column in zip(*slabs, strict=True))
+    return totals, doubt
 
 
 def entries_afterwards(z_e: Tensor, books: Books) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The best groups, then their entries: group (B), index and lead (B x T), totals (B x M)."""
-    totals = totals_of(z_e, books)
-    group = best_group(totals, z_e, books)
+    totals, doubt = totals_of(z_e, books)
+    group = best_group(totals, doubt, z_e, books)
     return group, *entries_of_groups(z_e, books, group), totals.T
 
 
@@ -145,19 +145,19 @@ def entries_on_the_way(z_e: Tensor, books: Books) -> tuple[Tensor, Tensor, Tenso
             better = total > best
             best, first = torch.where(better, total, best), torch.where(better, g, first)
             index, lead = torch.where(better[:, None], places, index), torch.where(better[:, None], leads, lead)
-        parts.append(slab.totals)
-    totals = torch.cat(parts)
-    group = best_group(totals, z_e, books)
+        parts.append((slab.totals, slab.doubt))
+    totals, doubt = (torch.cat(column) for column in zip(*parts, strict=True))
+    group = best_group(totals, doubt, z_e, books)
     moved = group != first
     if moved.any():
         index[moved], lead[moved] = entries_of_groups(z_e[moved], books, group[moved])
     return group, *settled(index, lead, z_e, books, group), totals.T
 
 
-def best_group(totals: Tensor, z_e: Tensor, books: Books) -> Tensor:
-    """B: the group of the largest total (M x B); by float64 distances where rounding leaves a choice."""
+def best_group(totals: Tensor, doubt: Tensor, z_e: Tensor, books: Books) -> Tensor:
+    """B: the group of the largest total; by float64 distances where rounding leaves a choice. totals, doubt: M x B."""
     group = totals.argmax(0)
-    g, b = groups_in_doubt(totals, totals_bound(z_e, books)).nonzero(as_tuple=True)
+    g, b = groups_in_doubt(totals, doubt).nonzero(as_tuple=True)
     if not len(g):
         return group
     exact = torch.full_like(totals, torch.inf, dtype=torch.float64)
@@ -167,16 +167,6 @@ def best_group(totals: Tensor, z_e: Tensor, books: Books) -> Tensor:
         exact[some, images] = distances_to(z_e[images], books, some, index).sum(1)
     group[b] = exact.argmin(0)[b]
     return group
-
-
-def totals_bound(z_e: Tensor, books: Books) -> Tensor:
-    """M x B: how far rounding can have moved a total."""
-    length = torch.linalg.vector_norm(z_e.float(), dim=-1)
-    if books.metric == "cosine":
-        length = torch.ones_like(length)
-    reach = books.reach.expand(books.M, length.shape[1])
-    own = reach.square().sum(1, keepdim=True) if books.metric == "euclidean" else 0
-    return rounding(books.d) * (reach @ length.T + own)
 
 
 def distances_to(z_e: Tensor, books: Books, group: Tensor, index: Tensor) -> Tensor:

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from stscq.quantization.search.books import Books
 from stscq.quantization.search.plain import exact_distance
+from stscq.quantization.search.scores import clear, two_largest
 
 PIECE = 1 << 17
 """Channels (or scores) that are settled together: 1 MiB in float64."""
-LANES = 32
 
 Locate = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Numbers of latents -> their groups and codebooks."""
@@ -22,33 +22,11 @@ def first_nearest(scores: Tensor, bound: Tensor, z: Tensor, books: Books, locate
     scores: P x K, contiguous; bound: P, how far rounding can have moved them; z: P x d.
     """
     top, index, second = two_largest(scores)
-    least = top - 2 * bound
-    doubtful = (~(second < least)).nonzero().squeeze(1)
+    doubtful = (~clear(top, second, bound)).nonzero().squeeze(1)
     for some in doubtful.split(max(1, PIECE // scores.shape[-1])):
-        index[some] = _settle(~(scores[some] < least[some, None]), z[some], books, *locate(some))
+        possible = ~clear(top[some, None], scores[some], bound[some, None])
+        index[some] = _settle(possible, z[some], books, *locate(some))
     return index, top - second
-
-
-def two_largest(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The largest of each row of P x K, a place of it, and the next largest (as large, if there are two): P each.
-
-    torch finds values several times faster than places: so first the largest of each LANES-th column, then the place of
-    the lane, then the place in it.
-    """
-    P, K = scores.shape
-    if K % LANES or K < 8 * LANES:
-        index = scores.argmax(-1, keepdim=True)
-        top = scores.gather(-1, index)
-        second = scores.scatter_(-1, index, -torch.inf).amax(-1)
-        scores.scatter_(-1, index, top)
-        return top.squeeze(-1), index.squeeze(-1), second
-    lanes = scores.view(P, K // LANES, LANES).amax(1)
-    lane = lanes.argmax(-1, keepdim=True)
-    column = scores.view(P, K // LANES, LANES).gather(2, lane[:, None].expand(-1, K // LANES, 1)).squeeze(-1)
-    step = column.argmax(-1, keepdim=True)
-    top = column.gather(-1, step).squeeze(-1)
-    rest = lanes.scatter_(-1, lane, -torch.inf).amax(-1), column.scatter_(-1, step, -torch.inf).amax(-1)
-    return top, (step * LANES + lane).squeeze(-1), torch.maximum(*rest)
 
 
 def _settle(possible: Tensor, z: Tensor, books: Books, group: Tensor, book: Tensor) -> Tensor:

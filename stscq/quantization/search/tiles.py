@@ -1,26 +1,21 @@
-"""All codebooks, and the latents that meet them, a tile at a time; and the scores of a tile.
+"""All codebooks, and the latents that meet them, a tile at a time.
 
-A score is larger where the distance is smaller: |z| times the cosine, z e - |e|^2 / 2, or z e. Latents stand as
-S x N x d: token by token (S = T, N = B), or all together where one codebook serves all tokens (S = 1, N = B T).
+Latents stand as S x N x d: token by token (S = T, N = B), or all together where one codebook serves all tokens (S = 1,
+N = B T).
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import torch
 from einops import rearrange
 from torch import Tensor
 
-from stscq.quantization.search.books import Books, Norms
+from stscq.quantization.search.books import Books
 
 BUDGET = 1 << 20
 """Scores, or converted channels of entries (floats), held at once: 4 MiB, which stay in a CPU's cache."""
-LONG = 64
-"""From so many channels a few latents are multiplied faster as columns than as rows."""
-FEW = 16
 HELD = 1 << 18
 """Largest scores (floats, 1 MiB) that are kept before they are summed over an image's tokens."""
-ROUNDING = 2.0**-24
 
 
 class Tile(NamedTuple):
@@ -74,41 +69,6 @@ def tiles(slab: range, books: Books, N: int, size: Size) -> Iterator[Tile]:
             for row in range(0, N, size.rows):
                 groups = min(size.groups, slab.stop - group)
                 yield Tile(group, groups, start, min(size.books, books.S - start), row, min(size.rows, N - row))
-
-
-def score(z: Tensor, entries: Tensor, norms: Norms, metric: str, out: Tensor) -> Tensor:
-    """Scores of R x N x d latents against R x K x d entries, in `out`, R x N x K."""
-    scores = multiply(z, entries, out)
-    if norms.correction is None:
-        return scores
-    return scores.mul_(norms.correction) if metric == "cosine" else scores.sub_(norms.correction)
-
-
-def multiply(z: Tensor, entries: Tensor, out: Tensor) -> Tensor:
-    """The products alone."""
-    R, N, K = out.shape
-    if N == 1 and z.shape[-1] >= LONG:
-        return torch.bmm(entries, z.mT, out=out.view(R, K, N)).mT
-    if z.shape[-1] >= LONG and N < FEW:
-        return out.copy_(torch.bmm(entries, z.mT).mT)
-    return torch.bmm(z, entries.mT, out=out)
-
-
-def error_bound(length: Tensor, reach: Tensor, d: int, metric: str) -> Tensor:
-    """How far rounding can move the score of a latent of this length among entries of this reach.
-
-    Holds for lengths of 0 or at least 1e-15: below, products lose digits.
-    """
-    return rounding(d) * (length * reach + (reach.square() if metric == "euclidean" else 0))
-
-
-def rounding(d: int) -> float:
-    """As a share of |z| times the reach.
-
-    d products are summed: at most d roundings, in whatever order. Norms, corrections and sums over tokens add a few,
-    and so do entries that are unit but for rounding.
-    """
-    return (d + 40) * ROUNDING
 
 
 def by_book(z_e: Tensor, S: int) -> Tensor:
