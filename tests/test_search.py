@@ -102,11 +102,35 @@ def test_low_precision_codebooks_are_searched_in_float32(metric, dtype, way):
         assert_same(search_nn(z, weight.to(dtype), metric), reference(z, weight.to(dtype), metric)[0])
 
 
+@pytest.fixture(params=["autocast", "bf16"])
+def less_than_float32(request):
+    """Products in bfloat16, where torch decides and the CPU has them."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium" if request.param == "bf16" else before)
+    with torch.autocast("cpu", torch.bfloat16, enabled=request.param == "autocast"):
+        yield
+    torch.set_float32_matmul_precision(before)
+
+
 @pytest.mark.parametrize("metric", METRICS)
-def test_autocast_does_not_reach_into_the_search(metric):
-    z, weight = problem(2, 20, 3, 4, 4, 20, 80)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert_same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
+@pytest.mark.parametrize("N", [1, 6, 40])
+@pytest.mark.parametrize("half", [False, True])
+def test_products_are_float32_whatever_the_process_allows(metric, N, half, less_than_float32, way):
+    z, weight = trained(2, N, 4, 5, 256, 96, metric)
+    weight = weight.half() if half else weight
+    wanted, every = reference(z, weight, metric)
+    assert_same(search_nn(z, weight, metric), wanted)
+    group = torch.arange(N) % 4
+    assert torch.equal(search_cr(z, weight, group, metric).index, every.argmin(-1)[torch.arange(N), group])
+    precision = torch.backends.mkldnn.matmul.fp32_precision
+    assert precision == ("bf16" if torch.get_float32_matmul_precision() == "medium" else precision)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_totals_that_overflow_are_compared_in_float64(metric, way):
+    z, weight = problem(3, 20, 6, 40, 40, 8, 12)
+    for scale, long in ((2e18, 2e18), (1e15, 1e18), (1e18, 1e13)):
+        assert_same(search_nn(z * scale, weight * long, metric), reference(z * scale, weight * long, metric)[0])
 
 
 @pytest.mark.parametrize("d", [12, 80])

@@ -1,6 +1,7 @@
 """The search: what it refuses, holds in memory, reads, and measures again."""
 
 from itertools import groupby
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 from stscq.quantization.search import (
     Books,
     books,
+    chosen_cpu,
     group_errors,
     largest,
     nearest,
@@ -57,7 +59,11 @@ def test_what_cannot_be_searched_is_refused(way):
         broken[1, 2, 3, 4] = value
         with pytest.raises(ValueError, match="group 1 has entries that are no numbers"):
             search_nn(z, broken, "inner")
-    with pytest.raises(RuntimeError, match="meta tensors"):
+    with pytest.raises(ValueError, match="longer than 1e19"):
+        search_nn(z * 1e19, weight, "inner")
+    with pytest.raises(ValueError, match=r"group 1 is 4 x 20 x 12, torch.float16, where group 0 is .*, torch.float32"):
+        search_nn(z, [weight[0], weight[1].half()], "inner")
+    with pytest.raises(RuntimeError, match="meta tensor"):
         search_nn(z, weight.to("meta"), "inner")
 
 
@@ -132,6 +138,32 @@ def test_never_converts_more_than_the_budget(monkeypatch, metric, way):
 
 
 @pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("search", ["nn", "cr"])
+@pytest.mark.parametrize(("S", "K", "d"), [(64, 2048, 2), (16, 64, 2)])
+def test_norms_take_no_more_memory_for_more_groups(metric, search, S, K, d, monkeypatch):
+    monkeypatch.setattr(books, "KEPT", 0)
+    monkeypatch.setattr(tiles, "BUDGET", 1 << 17)
+    monkeypatch.setattr(chosen_cpu, "ROOM", 1 << 17)
+    alive, peaks = WeakSet(), []
+    plain = Books.norms
+
+    def norms(*a):
+        found = plain(*a)
+        if found.correction is not None:
+            alive.add(found.correction)
+            peaks.append(sum(correction.numel() for correction in alive))
+        return found
+
+    monkeypatch.setattr(Books, "norms", norms)
+    z, weight = problem(5, 64, 64, S, S, K, d)
+    if search == "nn":
+        search_nn(z[:1], weight, metric)
+    else:
+        search_cr(z, weight, torch.arange(64), metric)
+    assert max(peaks, default=0) <= 2 * max(1 << 17, S * K)
+
+
+@pytest.mark.parametrize("metric", METRICS)
 def test_groups_are_searched_where_they_lie_in_a_file(metric, tmp_path):
     z, weight = problem(5, 6, 4, 3, 3, 8, 5)
     save_file({f"group{i}": group for i, group in enumerate(weight)}, tmp_path / "books.safetensors")
@@ -169,7 +201,7 @@ def test_groups_of_different_sizes_are_refused(axis, way):
     z, weight = problem(5, 6, 2, 3, 3, 8, 5)
     smaller = weight[1].narrow(axis, 0, weight.shape[1 + axis] - 1)
     sizes = " x ".join(map(str, smaller.shape))
-    with pytest.raises(ValueError, match=f"group 1 is {sizes}, where group 0 is 3 x 8 x 5"):
+    with pytest.raises(ValueError, match=f"group 1 is {sizes}, torch.float32, where group 0 is 3 x 8 x 5"):
         search_cr(z, [weight[0], smaller], torch.tensor([0, 1] * 3), "euclidean")
 
 

@@ -1,6 +1,7 @@
 """Parts of a call on torch's threads, or on others: each item once, nothing raised is lost."""
 
 from threading import Barrier
+from time import sleep
 
 import pytest
 import torch
@@ -23,6 +24,20 @@ def test_each_item_is_done_once(items, grains):
     done = []
     threads.in_threads(lambda first, last: done.extend(range(first, last)), items, grains * threads.GRAIN)
     assert sorted(done) == list(range(items))
+
+
+def test_after_a_problem_no_more_is_begun():
+    began = []
+
+    def call(first, last):
+        began.append(first)
+        if first == 0:
+            raise ValueError("here")
+        sleep(0.01)
+
+    with pytest.raises(ValueError, match="here"):
+        threads.in_threads(call, 1000, 100 * threads.GRAIN)
+    assert len(began) < threads.PARTS
 
 
 @pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt])

@@ -40,6 +40,7 @@ class Groups(Sequence[Tensor]):
 
     def together(self) -> Tensor:
         """M x S x K x d, read anew."""
+        self.kept.clear()
         every = torch.empty(self.shape, device=self.device, dtype=self.dtype)
         for group, room in enumerate(every):
             room.copy_(self.bundle.codebook(group))

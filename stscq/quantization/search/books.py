@@ -34,6 +34,8 @@ class Books:
     fp32, bf16 or fp16. Nothing is copied but the piece at hand, and that not if entries are read in_place. Norms are
     computed when a group is first searched, and kept up to a fixed size: make a new object when entries have changed.
     For the cosine, a group whose entries all are unit vectors needs no norms.
+
+    fresh: floats that a codebook may take for norms while it is searched, if they are not all kept.
     """
 
     def __init__(self, groups: Tensor | Sequence[Tensor], metric: Metric):
@@ -47,6 +49,7 @@ class Books:
         kept = 0 if metric == "inner" else min(self.M, KEPT // (self.S * self.K))
         self.kept = torch.empty((kept, self.S, self.K), device=self.device, dtype=torch.float32)
         self.reach = torch.empty((self.M, self.S), device=self.device, dtype=torch.float32)
+        self.fresh = 0 if metric == "inner" or kept == self.M else self.K
         self.known = [False] * self.M
         self.plain = [metric == "inner"] * self.M
         self.latest: tuple[int, Tensor] | None = None
@@ -95,11 +98,14 @@ class Books:
 
     def _measure(self, group: int) -> None:
         codebook = self.groups[group]
-        if codebook.shape != (self.S, self.K, self.d):
+        if codebook.shape != (self.S, self.K, self.d) or codebook.dtype != self.dtype:
             sizes = " x ".join(map(str, codebook.shape))
-            raise ValueError(f"group {group} is {sizes}, where group 0 is {self.S} x {self.K} x {self.d}")
+            raise ValueError(
+                f"group {group} is {sizes}, {codebook.dtype}, "
+                f"where group 0 is {self.S} x {self.K} x {self.d}, {self.dtype}"
+            )
         squares = squared_norms(codebook)
-        least, most = (each.item() for each in squares.aminmax())
+        least, most = torch.stack(squares.aminmax()).tolist()
         if not math.isfinite(most):
             raise ValueError(f"group {group} has entries that are no numbers, or longer than 1e19")
         if self.metric == "cosine":

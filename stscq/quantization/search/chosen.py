@@ -103,17 +103,16 @@ def search_blocks(
     if len(room) < sum(sizes) * books.K:
         room = torch.empty(sum(sizes) * books.K, device=z_e.device, dtype=torch.float32)
     scores = room[: sum(sizes) * books.K].view(-1, books.K)
-    reach = []
+    reaches = []
     for block, z, out in zip(together, parts, scores.split(sizes), strict=True):
         place = (block.group, 1, 0, 1) if books.S == 1 else (block.group, 1, block.first, len(z))
         norms = books.norms(*place)
         written = out.view(*z.shape[:2], books.K)
         score(z, books.entries(*place), norms, books.metric, written)
-        reach.append(norms.reach.repeat_interleave(z.shape[1]))
+        reaches.append(norms.reach.repeat_interleave(z.shape[1]))
     z = torch.cat([part.flatten(0, 1) for part in parts])
-    reached = torch.cat(reach)
-    length = torch.linalg.vector_norm(z, dim=-1)
-    bound = error_bound(length * reached, reached.square(), books.d, books.d, books.metric)
+    reach, length = torch.cat(reaches), torch.linalg.vector_norm(z, dim=-1)
+    bound = error_bound(length * reach, reach.square(), books.d, books.d, books.metric)
     group = torch.cat(
         [torch.full((n,), block.group, device=z.device) for block, n in zip(together, sizes, strict=True)]
     )

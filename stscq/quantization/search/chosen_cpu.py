@@ -10,7 +10,7 @@ from stscq.quantization.search.kernel_cpu import Addresses
 from stscq.quantization.search.scores import Largest, certain, error_bound
 
 ROOM = 1 << 21
-"""Channels of latents (floats, 8 MiB) that are laid out at once."""
+"""Channels of latents, or norms (floats, 8 MiB), that are laid out at once."""
 
 
 def usable(z_e: Tensor, books: Books) -> bool:
@@ -34,7 +34,7 @@ def entries_of_groups(z_e: Tensor, books: Books, group: Tensor) -> tuple[Tensor,
     lane = torch.arange(len(order), device="cpu") + (idle.cumsum(0) - idle).repeat_interleave(counts)
     owner_of_block = groups.repeat_interleave(blocks)
     index, lead = torch.empty_like(z[..., 0], dtype=torch.int64), torch.empty_like(z[..., 0])
-    step = max(1, ROOM // (lanes * books.S * d))
+    step = max(1, ROOM // (books.S * max(lanes * d, books.fresh)))
     for first, owners in zip(range(0, len(owner_of_block), step), owner_of_block.split(step), strict=True):
         here = slice(*torch.searchsorted(lane, lane.new_tensor([first, first + step]) * lanes).tolist())
         rows = order[here]

@@ -40,7 +40,7 @@ class ByTorch:
         self.books, self.places, K, N = books, places, books.K, z.shape[1]
         self.roundings = books.d  # in whatever order they are summed
         rows = max(1, min(N, tiles.BUDGET // K))
-        self.size = largest_tile(books, max(rows * K, N * books.d, K * converted(books)), rows, N)
+        self.size = largest_tile(books, max(rows * K, N * books.d, K * converted(books), books.fresh), rows, N)
         self.room = torch.empty(self.size.groups * self.size.books * rows * K, device=z.device, dtype=torch.float32)
         self.z = z.repeat(self.size.groups, 1, 1)
 
@@ -61,7 +61,7 @@ class ByCudaKernel:
     def __init__(self, z: Tensor, books: Books):
         self.books, N = books, z.shape[1]
         self.roundings = books.d
-        self.size = largest_tile(books, max(N * books.d, books.K * converted(books)), N, N)
+        self.size = largest_tile(books, max(N * books.d, books.K * converted(books), books.fresh), N, N)
         self.z = z.repeat(self.size.groups, 1, 1)
 
     def __call__(self, tile: Tile) -> Largest:
@@ -78,7 +78,7 @@ class ByCpuKernel:
         lanes, self.roundings = kernel_cpu.lanes_for(N), kernel_cpu.roundings(d)
         self.blocks = -(N // -lanes)
         found = self.blocks * lanes * (3 if places else 1)
-        self.size = largest_tile(books, max(found, books.K * converted(books)), N, N)
+        self.size = largest_tile(books, max(found, books.K * converted(books), books.fresh), N, N)
         self.z = z.new_zeros((S * self.blocks, d, lanes))
         rows = rearrange(self.z, "(S b) d lanes -> S b lanes d", S=S)
         whole = N // lanes

@@ -15,12 +15,15 @@ from stscq.backbones.base import Metric
 from stscq.quantization.search.books import TINY, Books
 from stscq.quantization.search.chosen import entries_of_groups, settled
 from stscq.quantization.search.plain import Assignment, exact_distance
-from stscq.quantization.search.scores import LONG
+from stscq.quantization.search.precision import in_float32
 from stscq.quantization.search.settle import PIECE, groups_in_doubt
 from stscq.quantization.search.sweep import sweep
 
 Groups = Tensor | Sequence[Tensor] | Books
-"""M x S x K x d; or M tensors of S x K x d; or either as Books, which keep norms from one search to the next."""
+"""M x S x K x d; or M tensors of S x K x d; or either as Books, which keep norms from one search to the next. Numbers,
+as those of latents, are taken as float32."""
+ON_THE_WAY = 64
+"""From so many channels all places are found at once."""
 LATENTS = 1 << 21
 """Channels of latents (floats, 8 MiB) that are searched together; further images come after."""
 
@@ -38,7 +41,7 @@ class Measured(NamedTuple):
     errors: Tensor | None
 
 
-@torch.no_grad()
+@in_float32()
 def search_group(z_e: Tensor, codebook: Tensor, metric: Metric) -> tuple[Tensor, Tensor]:
     """Nearest entries of one group.
 
@@ -59,7 +62,7 @@ def search_nn(z_e: Tensor, codebooks: Groups, metric: Metric) -> Assignment:
     return measured_nn(z_e, codebooks, metric).assignment
 
 
-@torch.no_grad()
+@in_float32()
 def measured_cr(z_e: Tensor, codebooks: Groups, group: Tensor, metric: Metric) -> Measured:
     """`search_cr`, and the gaps."""
     books = as_books(z_e, codebooks, metric)
@@ -73,13 +76,13 @@ def measured_cr(z_e: Tensor, codebooks: Groups, group: Tensor, metric: Metric) -
     return Measured(Assignment(group, index), gaps, None)
 
 
-@torch.no_grad()
+@in_float32()
 def measured_nn(z_e: Tensor, codebooks: Groups, metric: Metric) -> Measured:
     """`search_nn`, the gaps and the errors, in one search."""
     books = as_books(z_e, codebooks, metric)
     if books.M == 1:
         return measured_cr(z_e, books, torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device), metric)
-    search = entries_on_the_way if books.d >= LONG else entries_afterwards
+    search = entries_on_the_way if books.d >= ON_THE_WAY else entries_afterwards
     parts = []
     for z in z_e.split(images_together(z_e, books)):
         group, index, lead, totals = search(z, books)
@@ -88,7 +91,7 @@ def measured_nn(z_e: Tensor, codebooks: Groups, metric: Metric) -> Measured:
     return Measured(Assignment(group, index), gaps, errors)
 
 
-@torch.no_grad()
+@in_float32()
 def group_errors(z_e: Tensor, codebooks: Groups, metric: Metric) -> Tensor:
     """Mean distance a token to the nearest entry, for every group: B x M, float32."""
     books = as_books(z_e, codebooks, metric)
@@ -184,8 +187,8 @@ def as_books(z_e: Tensor, codebooks: Groups, metric: Metric) -> Books:
         raise ValueError(f"codebooks prepared for {books.metric} distances cannot be searched by {metric} ones")
     if z_e.ndim != 3 or z_e.shape[2] != books.d or books.S not in (1, z_e.shape[1]):
         raise ValueError(f"latents of shape {tuple(z_e.shape)} do not fit groups of {books.S} x {books.K} x {books.d}")
-    if not z_e.isfinite().all():
-        raise ValueError("latents that are no finite numbers have no nearest entry")
+    if not torch.linalg.vector_norm(z_e.float(), dim=-1).isfinite().all():
+        raise ValueError("latents that are no finite numbers, or longer than 1e19, cannot be searched")
     return books
 
 

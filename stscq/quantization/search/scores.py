@@ -15,6 +15,7 @@ LONG = 64
 """From so many channels a few latents are multiplied faster as columns than as rows."""
 FEW = 16
 LANES = 32
+"""Columns that are looked through together for the largest."""
 ROUNDING = 2.0**-24
 MORE = 16
 """Roundings besides those of sums: products with corrections, and entries that are unit but for rounding
@@ -22,8 +23,8 @@ MORE = 16
 
 
 class Largest(NamedTuple):
-    """Of some latents, all of one shape: the largest score; and where asked for its place (the entry; the first of
-    equals, or any of them with `two_largest`), and the next largest score (as large, if there are two)."""
+    """Of some latents, all of one shape: the largest score; and where asked for its place (the entry, any of equals),
+    and the next largest score (as large, if there are two)."""
 
     top: Tensor
     place: Tensor | None
@@ -75,7 +76,7 @@ def error_bound(products: Tensor, squares: Tensor, roundings: float, d: int, met
 
     products: |z| times the reach of the codebook; squares: of the reach; summed as the scores are. roundings: the most
     that meet in a sum of d products, and in a sum of scores. Norms may be summed in any order: half of their d
-    roundings enters the score.
+    roundings enters the score, and half squares enter a sum of scores.
     Holds for lengths of 0 or at least 1e-15: below, products lose digits.
     """
     bound = (roundings + MORE) * products

@@ -50,5 +50,5 @@ def groups_in_doubt(totals: Tensor, doubt: Tensor) -> Tensor:
 
     totals: scores summed over an image's tokens (M x B); doubt: how far rounding can have moved them.
     """
-    possible = totals + doubt >= (totals - doubt).amax(0)
+    possible = ~(totals + doubt < (totals - doubt).amax(0))  # so that what overflowed is possible too
     return possible & (possible.sum(0) > 1)

@@ -22,7 +22,8 @@ PARTS = 16
 def in_threads(call: Callable[[int, int], None], items: int, work: int) -> None:
     """call(first, last) for parts of the items, at the same time where it gives up Python's lock.
 
-    work: multiplications in all. Raises what a call raises, when all threads have ended.
+    work: multiplications in all. Raises what a call raises, when all threads have ended. Like torch's own operations it
+    hangs in a fork of a process that has used it.
     """
     n = max(1, min(torch.get_num_threads(), items, work // GRAIN))
     if n == 1:
@@ -30,18 +31,24 @@ def in_threads(call: Callable[[int, int], None], items: int, work: int) -> None:
         return
     parts = min(items, n * PARTS)
     left = iter(range(parts))
+    done: list[int] = []
     raised: list[BaseException] = []
 
     def take(_: Any = None) -> None:
         try:
             for part in left:
+                if raised:
+                    return
                 call(items * part // parts, items * (part + 1) // parts)
+                done.append(part)
         except BaseException as problem:  # an interrupt too: it would be lost in a thread of OpenMP
             raised.append(problem)
 
     side_by_side(take, n)
     if raised:
         raise raised[0]
+    if len(done) < parts:
+        raise KeyboardInterrupt  # where `take` did not see it, and ctypes dropped it
 
 
 def side_by_side(task: Callable[[Any], None], n: int) -> None:
@@ -60,7 +67,7 @@ def side_by_side(task: Callable[[Any], None], n: int) -> None:
 
 @cache
 def openmp() -> ctypes.CDLL | None:
-    """GNU's OpenMP as torch has loaded it on Linux; None where torch has another."""
+    """GNU's OpenMP if it is loaded, on Linux by torch; None where there is another."""
     try:
         return ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOLOAD)
     except (OSError, AttributeError):
