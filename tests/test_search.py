@@ -116,14 +116,15 @@ def less_than_float32(request):
 @pytest.mark.parametrize("N", [1, 6, 40])
 @pytest.mark.parametrize("half", [False, True])
 def test_products_are_float32_whatever_the_process_allows(metric, N, half, less_than_float32, way):
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    before = [backend.fp32_precision for backend in backends]
     z, weight = trained(2, N, 4, 5, 256, 96, metric)
     weight = weight.half() if half else weight
     wanted, every = reference(z, weight, metric)
     assert_same(search_nn(z, weight, metric), wanted)
     group = torch.arange(N) % 4
     assert torch.equal(search_cr(z, weight, group, metric).index, every.argmin(-1)[torch.arange(N), group])
-    precision = torch.backends.mkldnn.matmul.fp32_precision
-    assert precision == ("bf16" if torch.get_float32_matmul_precision() == "medium" else precision)
+    assert [backend.fp32_precision for backend in backends] == before
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -139,7 +139,7 @@ def test_never_converts_more_than_the_budget(monkeypatch, metric, way):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("search", ["nn", "cr"])
-@pytest.mark.parametrize(("S", "K", "d"), [(64, 2048, 2), (16, 64, 2)])
+@pytest.mark.parametrize(("S", "K", "d"), [(64, 2048, 2), (16, 512, 2)])
 def test_norms_take_no_more_memory_for_more_groups(metric, search, S, K, d, monkeypatch):
     monkeypatch.setattr(books, "KEPT", 0)
     monkeypatch.setattr(tiles, "BUDGET", 1 << 17)

@@ -51,6 +51,13 @@ def test_what_a_call_raises_arrives(problem, where):
         threads.in_threads(call, 1000, 100 * threads.GRAIN)
 
 
+def test_a_part_that_was_lost_is_noticed(monkeypatch):
+    """As when an interrupt comes before a thread's first step: ctypes drops it."""
+    monkeypatch.setattr(threads, "side_by_side", lambda task, n: None)
+    with pytest.raises(KeyboardInterrupt):
+        threads.in_threads(lambda first, last: None, 1000, 100 * threads.GRAIN)
+
+
 def test_parts_run_at_the_same_time():
     """Three parts that wait for each other."""
     together = Barrier(3, timeout=60)
