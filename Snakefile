@@ -12,6 +12,7 @@ from stscq.errors import ParamsError, StscqError
 from stscq.provenance.code import code_fingerprint
 from stscq.provenance.jobs import INNER
 from stscq.provenance.reconcile import reconcile, remember
+from stscq.provenance.runs import tell_if_commit_is_unknown
 from stscq.report.contents import entry
 from stscq.weights.manifest import manifest, needed
 

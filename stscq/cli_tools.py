@@ -19,16 +19,31 @@ def run(main: Callable[..., None]) -> None:
     A module of this package leaves a record of the run beside its outputs (stscq.provenance.runs). Threads follow
     OMP_NUM_THREADS, one when it is not set: jobs of the workflow run side by side.
     """
-    torch = sys.modules.get("torch")  # a job that only reads results does not import it, and need not wait for it
-    if torch is not None:
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(options_only(recorded(main)))
     try:
+        number = threads(otherwise=1)
+        torch = sys.modules.get("torch")  # a job that only reads results does not import it, and need not wait for it
+        if torch is not None:
+            torch.set_num_threads(number)
         app()
     except StscqError as problem:
         sys.exit(f"error: {problem}")
+
+
+def threads(otherwise: int) -> int:
+    """What OMP_NUM_THREADS says, of a list (4,1: for loops within loops) the first; `otherwise` where it says nothing.
+
+    Raises StscqError when it is no number.
+    """
+    said = os.environ.get("OMP_NUM_THREADS", "").strip()
+    first = said.split(",")[0].strip()
+    if not said:
+        return otherwise
+    if not first.isdecimal() or int(first) == 0:
+        raise StscqError(f"OMP_NUM_THREADS={said}: no number of threads; set it to one from 1 on, or unset it")
+    return int(first)
 
 
 def recorded(main: Callable[..., None]) -> Callable[..., None]:

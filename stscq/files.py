@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from stscq.errors import StscqError
+
 
 def write_atomically(path: Path, text: str) -> None:
     """The file has its old content or the new one, whenever the process is killed."""
@@ -15,6 +17,16 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def check_permission(file: Path, error: type[StscqError]) -> None:
+    """For a reading that failed: raises `error` when this user may not read the file, which safetensors calls missing."""
+    try:
+        file.open("rb").close()
+    except PermissionError as problem:
+        raise error(f"{file}: no permission to read it; ask its owner for chmod a+r") from problem
+    except OSError:
+        pass
 
 
 def read_log(log: Path) -> list[dict[str, float]]:

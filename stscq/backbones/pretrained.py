@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stscq.backbones.base import Tokenizer
 from stscq.errors import CheckpointError
+from stscq.files import check_permission
 
 NOT_OURS = ("loss.", "ema.", "model_ema.", "optimizer.", "image_key")
 """Beginnings of names that training left in published checkpoints: discriminator, LPIPS, averages."""
@@ -24,6 +25,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as problem:  # a damaged zip, pickle or header raises nearly anything
+        check_permission(path, CheckpointError)
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         known = isinstance(problem, SafetensorError | OSError)
         hint = "" if known else "; only plain tensors are read from such files"

@@ -27,6 +27,7 @@ from stscq.codec.context import MOST_FEATURES, MOST_SHIFT, MOST_STATE, Context, 
 from stscq.codec.description import FORMAT, Sizes, problems, read_json, seal
 from stscq.codec.statistics import TOTAL
 from stscq.errors import BundleError
+from stscq.files import check_permission
 from stscq.quantization.router import Router
 from stscq.training.tokenizer_io import fast_layout
 
@@ -173,6 +174,7 @@ class Bundle:
             with safe_open(self.folder / f"{part}.safetensors", framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as problem:
+            check_permission(self.folder / f"{part}.safetensors", BundleError)
             raise BundleError(f"{self.folder}/{part}.safetensors: missing or damaged ({problem})") from problem
 
     def _tensor(self, part: str, name: str) -> Tensor:
@@ -180,4 +182,5 @@ class Bundle:
             with safe_open(self.folder / f"{part}.safetensors", framework="pt") as file:
                 return file.get_tensor(name)
         except (OSError, SafetensorError) as problem:
+            check_permission(self.folder / f"{part}.safetensors", BundleError)
             raise BundleError(f"{self.folder}/{part}.safetensors: {name} missing or damaged ({problem})") from problem

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from stscq.cli_tools import threads
 from stscq.codec.api import Codec
 from stscq.codec.compress import compress_many, compress_one
 from stscq.codec.decompress import decompress_many, decompress_one
@@ -36,7 +37,7 @@ def compress(
     as_json: bool,
 ) -> int:
     """One photo makes a file of one image; a folder, a store or several paths make an archive."""
-    torch.set_num_threads(threads())
+    torch.set_num_threads(threads(otherwise=os.cpu_count() or 1))
     codec = Codec.load(model or default_bundle(), device())
     chosen = selection or codec.bundle.selection
     codec.quantiser(chosen)  # a selection that the model cannot do is told before any photo is read
@@ -72,7 +73,7 @@ def decompress(
     files: Sequence[str], out: str, model: Path | None, only: Sequence[str], workers: int | None, as_json: bool
 ) -> int:
     """A file of one image makes a PNG; archives and several files fill a folder."""
-    torch.set_num_threads(threads())
+    torch.set_num_threads(threads(otherwise=os.cpu_count() or 1))
     one = (
         len(files) == 1
         and not only
@@ -100,7 +101,7 @@ def look(files: Sequence[str], model: Path | None, names: bool, as_json: bool) -
 
 def check(paths: Sequence[str], model: Path | None, as_json: bool) -> int:
     """Looks at all, whatever is wrong with one; 1 when something is."""
-    torch.set_num_threads(threads())
+    torch.set_num_threads(threads(otherwise=os.cpu_count() or 1))
     code = 0
     for path in paths:
         try:
@@ -129,11 +130,6 @@ def number_of(images: int) -> str:
 def processes(images: int, easy: bool = True) -> int:
     """As many as there are cores, at most 8; one where starting more takes longer than the reading that they do."""
     return min(8, os.cpu_count() or 1) if images >= (1000 if easy else 16) else 1
-
-
-def threads() -> int:
-    """Of the arithmetic: what OMP_NUM_THREADS says, else all cores."""
-    return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 
 def device() -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from stscq.errors import DataError
+from stscq.files import check_permission
 
 
 class Row(NamedTuple):
@@ -80,6 +81,8 @@ def open_store(folder: Path) -> Store:
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         index = pd.read_parquet(folder / "index.parquet")
     except (OSError, ValueError) as problem:
+        check_permission(folder / "images.npy", DataError)
+        check_permission(folder / "index.parquet", DataError)
         raise DataError(f"{folder}: not a complete image store ({problem}); run the rule prepare_faces") from problem
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
         raise DataError(f"{folder}/images.npy: {images.dtype} {images.shape}, expected uint8 N x S x S x 3")

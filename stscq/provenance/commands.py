@@ -16,6 +16,7 @@ from stscq.params import check, with_profile
 from stscq.provenance.jobs import INNER, Job, current_jobs
 from stscq.provenance.plan import PLAN, Stage, dvc_yaml, plan, stages
 from stscq.provenance.reconcile import adopt, records, remember
+from stscq.provenance.runs import describe_commit
 from stscq.provenance.state import State, states
 
 DVC_YAML = "dvc.yaml"
@@ -148,13 +149,12 @@ def tell(path: Path, job: Job, state: State) -> None:
     record: Mapping[str, Any] = state.record or {}
     lines = [f"{path}"]
     if record:
-        dirty = " with uncommitted changes" if record["git"]["dirty"] else ""
         machine = record["machine"]
         files = sorted(file for group in record["inputs"].values() for file in group)
         lines += [
             f"  made by   {' '.join(record['command'][1:])}",
             f"  at        {record['began']}, in {record['seconds']:.0f} s, on {machine.get('gpu', machine['cpu'])}",
-            f"  from      commit {record['git']['commit']}{dirty}",
+            f"  commit    {describe_commit(record['git'])}",
             f"  with      {', '.join(f'{name} {number}' for name, number in record['versions'].items())}",
             *(f"  read      {file}" for file in files[:SHOWN]),
             *([f"            and {len(files) - SHOWN} more"] if len(files) > SHOWN else []),

@@ -19,7 +19,7 @@ INNER = "STSCQ_INNER"
 NO_MATTER = {"--workers", "--save-seconds"}
 """Options that change how a job runs, and not what it writes."""
 COMMAND = re.compile(
-    r"^(?:local)?rule (\w+):$(?:(?!^(?:local)?rule \w+:$)[\s\S])*?^Shell command: \S+ -m (stscq\.[\w.]+) (.*?) &> \S+$",
+    r"^(?:local)?rule (\w+):$(?:(?!^(?:local)?rule \w+:$)[\s\S])*?^Shell command: .+? -m (stscq\.[\w.]+) (.*?) &> \S+$",
     re.MULTILINE,
 )
 """A job in what Snakemake prints: its rule, and further down its command; jobs that run no module are passed over."""

@@ -118,14 +118,48 @@ def unwanted(name: str) -> bool:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the project, and whether code or parameters differed from it; nulls outside a git checkout."""
+    """Commit of the project, and whether code or parameters differed from it; where that is unknown nulls, and why."""
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT.parent.resolve():
+            raise NoCommitError("no git: the project is no checkout of its own")
+        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no", *DECIDING)
+    except NoCommitError as problem:
+        return {"commit": None, "dirty": None, "why": str(problem)}
+    return {"commit": commit, "dirty": bool(changes)}
 
-    def git(*arguments: str) -> str | None:
-        done = subprocess.run(["git", *arguments], cwd=ROOT.parent, capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
 
-    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no", *DECIDING)
-    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+class NoCommitError(Exception):
+    """Says why, in one line."""
+
+
+def git(*arguments: str) -> str:
+    """What git says of the project. Raises NoCommitError."""
+    command = ["git", *arguments]
+    environment = {**os.environ, "LC_ALL": "C"}  # its messages are read here
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT.parent, env=environment, capture_output=True, encoding="utf-8", check=False
+        )
+    except OSError as problem:
+        raise NoCommitError(f"no git: {problem.strerror}") from problem
+    if "not a git repository" in done.stderr:
+        raise NoCommitError("no git: the project is no checkout, but an unpacked archive, say")
+    if done.returncode:
+        raise NoCommitError(" ".join(done.stderr.split()))  # of a clone of somebody else's it says what to type
+    return done.stdout.strip()
+
+
+def describe_commit(state: Mapping[str, Any]) -> str:
+    """What `git_state` found, for people."""
+    if not state["commit"]:
+        return str(state.get("why", "no git"))
+    return state["commit"][:12] + (" with changes that were not committed" if state["dirty"] else "")
+
+
+def tell_if_commit_is_unknown() -> None:
+    """Once a run, on stderr: its records cannot say which code made what."""
+    if why := git_state().get("why"):
+        print(f"records: without a commit: {why}", file=sys.stderr)
 
 
 def machine() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from stscq.errors import DataError
+from stscq.provenance.runs import describe_commit
 
 ENDING = ".run.json"
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -184,9 +185,3 @@ def making(records: Sequence[Mapping[str, Any]]) -> Making:
 def describe_machine(machine: Mapping[str, Any]) -> str:
     gpu = f", {machine['gpu']}" if "gpu" in machine else ""
     return f"{machine['cpu']}, {machine['cores']} cores{gpu}"
-
-
-def describe_commit(git: Mapping[str, Any]) -> str:
-    if not git["commit"]:
-        return "outside git"
-    return git["commit"][:12] + (" with changes that were not committed" if git["dirty"] else "")

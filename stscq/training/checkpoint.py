@@ -11,15 +11,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stscq.errors import CheckpointError
-from stscq.files import write_atomically
+from stscq.files import check_permission, write_atomically
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, note: Mapping[str, Any] | None = None) -> None:
     """Write tensors, with `note` (JSON) in the same file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{path.name}")
+    partial.unlink(missing_ok=True)
+    partial.touch()
+    mode = partial.stat().st_mode  # by the umask; safetensors makes a file that nobody else may read
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(contiguous, partial, metadata={"note": json.dumps(note or {})})
+    partial.chmod(mode)
     partial.replace(path)
 
 
@@ -29,6 +33,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["note"])  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as problem:
+        check_permission(path, CheckpointError)
         raise CheckpointError(f"{path}: missing or damaged ({problem}); delete it and run its rule again") from problem
 
 
@@ -43,6 +48,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
+        check_permission(folder / "recipe.json", CheckpointError)
         raise CheckpointError(f"{folder}/recipe.json: {problem}; run the rule that makes it") from problem
     return load_tensors(folder / "weights.safetensors")[0], recipe
 

@@ -23,7 +23,7 @@ DATA, MODELS, RESULTS = f"data/{PROFILE}", f"models/{PROFILE}", f"results/{PROFI
 BACKBONES = config["backbones"]
 FACES = f"{DATA}/faces"
 SEEDS = config["seeds"]
-PYTHON = sys.executable
+PYTHON = shlex.quote(sys.executable)  # the folder of the project may have a blank in its name
 CHECKPOINT = ["weights.safetensors", "recipe.json"]
 
 
@@ -75,6 +75,7 @@ def folder_of(name):
 
 PLACES = [Path(DATA), Path(MODELS), Path(RESULTS)]
 if workflow.is_main_process and INNER not in os.environ:
+    tell_if_commit_is_unknown()
     try:
         reconcile(PLACES, workflow.config_settings.overwrite_config)
     except StscqError as problem:

@@ -26,7 +26,7 @@ rule evaluate_original:
         f"logs/{PROFILE}/evaluate_original/{{set}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.evaluation.original --store {params.store} --pairs {input.pairs} --faces {params.faces}"
-        " --split {input.split} --judge {params.judge} {params.own} --out {params.out} &> {log}"
+        " --split {input.split} --judge {params.judge:q} {params.own} --out {params.out} &> {log}"
 
 
 def original(wc):

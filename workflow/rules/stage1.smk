@@ -36,5 +36,5 @@ rule stage1:
         f"logs/{PROFILE}/stage1/{{backbone}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.training.stage1 --store {params.store} --split {input.split}"
-        " --recogniser {params.recogniser} {params.pixel_decoder} {params.published} {params.flags}"
+        " --recogniser {params.recogniser:q} {params.pixel_decoder} {params.published} {params.flags}"
         " --out {params.out} &> {log}"

@@ -31,4 +31,4 @@ rule stage2:
         f"logs/{PROFILE}/stage2/{{backbone}}/{{variant}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.training.stage2 --store {params.store} --split {input.split}"
-        " --recogniser {params.recogniser} --start {params.start} {params.flags} --out {params.out} &> {log}"
+        " --recogniser {params.recogniser:q} --start {params.start} {params.flags} --out {params.out} &> {log}"

@@ -26,4 +26,4 @@ rule stage3:
         f"logs/{PROFILE}/stage3/{{backbone}}/{{variant}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.training.stage3 --store {params.store} --split {input.split}"
-        " --recogniser {params.recogniser} --start {params.start} {params.flags} --out {params.out} &> {log}"
+        " --recogniser {params.recogniser:q} --start {params.start} {params.flags} --out {params.out} &> {log}"
