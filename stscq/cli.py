@@ -127,7 +127,9 @@ def params(
     """Print params.yaml with a profile laid over it, after checking it."""
     from stscq.params import check, with_profile
 
-    merged = with_profile(yaml.safe_load((folder / "params.yaml").read_text()), folder / "config", {"profile": profile})
+    merged = with_profile(
+        yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8")), folder / "config", {"profile": profile}
+    )
     check(merged)
     typer.echo(yaml.safe_dump(merged, sort_keys=False))
 

@@ -20,7 +20,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def check_permission(file: Path, error: type[StscqError]) -> None:
-    """For a reading that failed: raises `error` when this user may not read the file, which safetensors calls missing."""
+    """For a reading that failed: raises `error` if this user may not read the file; safetensors calls it missing."""
     try:
         file.open("rb").close()
     except PermissionError as problem:

@@ -17,7 +17,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from insightface.utils.face_align import norm_crop
 
 from stscq.data.pairs import consecutive_folds, pair_table
 from stscq.data.pixels import decode, face
@@ -64,6 +63,9 @@ class Pair(NamedTuple):
 
 def align(photo: np.ndarray, landmarks: Points) -> np.ndarray:
     """The face as ALIGNED x ALIGNED x 3, with its landmarks as near as can be to those of ArcFace's template."""
+    # Imported here: it brings onnxruntime, which no other set needs.
+    from insightface.utils.face_align import norm_crop
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of scikit-image, about insightface's call of it
         return norm_crop(photo, np.array(landmarks).reshape(5, 2), ALIGNED)

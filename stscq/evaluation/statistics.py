@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 
 class Summary(NamedTuple):
@@ -20,6 +19,8 @@ class Summary(NamedTuple):
 
 def summarise(values: np.ndarray) -> Summary:
     """Of one number a seed."""
+    from scipy import special  # imported here: a fifth of a second that most who import this module do not need
+
     n, mean = len(values), float(np.mean(values))
     if n < 2:
         return Summary(mean, np.nan, np.nan, np.nan, n)

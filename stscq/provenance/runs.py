@@ -138,14 +138,21 @@ def git(*arguments: str) -> str:
     environment = {**os.environ, "LC_ALL": "C"}  # its messages are read here
     try:
         done = subprocess.run(
-            command, cwd=ROOT.parent, env=environment, capture_output=True, encoding="utf-8", check=False
+            command,
+            cwd=ROOT.parent,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=False,
         )
     except OSError as problem:
-        raise NoCommitError(f"no git: {problem.strerror}") from problem
+        raise NoCommitError(f"no git: it cannot be started ({problem.strerror})") from problem
     if "not a git repository" in done.stderr:
         raise NoCommitError("no git: the project is no checkout, but an unpacked archive, say")
+    said = " ".join(done.stderr.split())
     if done.returncode:
-        raise NoCommitError(" ".join(done.stderr.split()))  # of a clone of somebody else's it says what to type
+        raise NoCommitError(f"git: {said.removeprefix('fatal: ')}")  # of somebody else's clone it says what to type
     return done.stdout.strip()
 
 

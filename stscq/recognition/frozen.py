@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from stscq.recognition.iresnet import IResNet
-from stscq.recognition.onnx_torch import OnnxIResNet
 from stscq.training.checkpoint import load_checkpoint
 
 
@@ -22,8 +21,11 @@ def load_frozen(path: Path, device: torch.device) -> Frozen:
 
     Raises CheckpointError or DataError, naming the file, when it cannot be read.
     """
-    network = OnnxIResNet(path) if path.suffix == ".onnx" else load_iresnet(path)
-    return network.eval().requires_grad_(False).to(device)
+    if path.suffix == ".onnx":
+        from stscq.recognition.onnx_torch import OnnxIResNet  # imported here: it brings onnx; the demo trains its own
+
+        return OnnxIResNet(path).eval().requires_grad_(False).to(device)
+    return load_iresnet(path).eval().requires_grad_(False).to(device)
 
 
 def load_iresnet(folder: Path) -> IResNet:

@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from stscq.report.collect import Run
 from stscq.report.published import blocks
@@ -98,6 +97,8 @@ def within(where: str, statistic: str, found: dict[str, float] | None, margin: f
 
 def over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float] | None:
     """Paired difference of one number a seed, its 95 % interval and p by Student's t; None below two seeds."""
+    from scipy import special  # imported here: a fifth of a second that one table needs, and all tables import this
+
     difference = np.subtract(ours, theirs)
     n = len(difference)
     if n < 2:
@@ -184,6 +185,8 @@ def utilisation_is_evened_out(s: Summary) -> list[Part]:
 
 
 def seeds_agree(s: Summary) -> list[Part]:
+    from scipy import special
+
     parts = []
     for method in ("token_specific", "switchable"):
         for run, row in rows_of(full_size(s, method)):

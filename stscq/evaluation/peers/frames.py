@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import isotonic_regression
 
 KEY = ["codec", "name", "colour", "scale", "quality"]
 MEASURED = ["bytes", "bpp", "mean_acc", "ids", "ids_centred", "psnr", "ssim"]
@@ -55,6 +54,8 @@ def bytes_at(points: pd.DataFrame, mean_acc: float) -> tuple[float, str]:
     Accuracy is first made monotone in bytes by isotonic regression: on few people it may fall by chance, and picking
     the lucky points by their test accuracy would flatter the codec.
     """
+    from scipy.optimize import isotonic_regression  # imported here: a third of a second that few tables need
+
     points = points.sort_values("bytes")
     accuracy = isotonic_regression(points.mean_acc.to_numpy(float)).x
     rising = np.concatenate([[True], np.diff(accuracy) > 0])  # of a plateau the cheapest
