@@ -27,6 +27,7 @@ from stscq.provenance.hashes import CACHE, sha256_of
 ENDING = ".run.json"
 DECIDING = ("--", ".", ":!results", ":!dvc.lock", ":!plan.json")
 """Of the tracked files, all but those that runs write."""
+NO_CHECKOUT = "no git: the project is no checkout, but an unpacked archive, say"
 PACKAGES = ("torch", "numpy", "pandas", "scikit-image", "onnxruntime", "onnx", "dlib-bin", "insightface", "snakemake")
 
 
@@ -149,7 +150,7 @@ def git(*arguments: str) -> str:
     except OSError as problem:
         raise NoCommitError(f"no git: it cannot be started ({problem.strerror})") from problem
     if "not a git repository" in done.stderr:
-        raise NoCommitError("no git: the project is no checkout, but an unpacked archive, say")
+        raise NoCommitError(NO_CHECKOUT)
     said = " ".join(done.stderr.split())
     if done.returncode:
         raise NoCommitError(f"git: {said.removeprefix('fatal: ')}")  # of somebody else's clone it says what to type

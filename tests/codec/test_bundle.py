@@ -15,12 +15,20 @@ from stscq.errors import BundleError
 from stscq.training.tokenizer_io import load_codec
 from tests.codec.conftest import change_json
 from tests.plain_codec import decode, encode
+from tests.test_places import as_nobody, open_folder
 from tests.test_training import first, second  # noqa: F401  # fixtures
 
 
 @pytest.fixture
 def copy(bundles, tmp_path):
     return shutil.copytree(bundles["switchable"], tmp_path / "bundle")
+
+
+def test_a_part_of_another_user_is_not_called_damaged(copy):
+    open_folder(copy)
+    (copy / "decoder.safetensors").chmod(0)
+    said = as_nobody(lambda: Bundle(copy).load_part(Bundle(copy).tokenizer(), "decoder", torch.device("cpu")))
+    assert said == f"BundleError: {copy}/decoder.safetensors: no permission to read it; ask its owner for chmod a+r"
 
 
 def test_every_changed_file_is_named(copy):

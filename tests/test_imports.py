@@ -1,0 +1,55 @@
+"""What a job's start costs: the workflow starts some 370, and a library that a job does not need costs up to a second.
+
+Where the seconds go: `python -X importtime -m stscq.report.table --help`.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+HEAVY = {"torch", "pandas", "matplotlib", "onnx", "onnxruntime", "insightface", "dlib", "cv2"} | {
+    *("scipy.stats", "scipy.optimize", "scipy.special", "scipy.ndimage", "scipy.cluster", "skimage", "llvmlite"),
+    *("snakemake", "dvc", "huggingface_hub", "torch._dynamo", "torch._inductor", "sympy", "imagecodecs", "pillow_heif"),
+}
+CODEC = {"torch", "cv2", "llvmlite"}
+JOB = CODEC | {"pandas"}
+NEEDED = {
+    "cli": set(),
+    "provenance.commands": set(),
+    "params": set(),
+    "weights.commands": {"huggingface_hub"},
+    "codec.commands": CODEC,
+    "codec.export": JOB,
+    "data.prepare": {"pandas", "cv2", "dlib"},
+    "data.split": {"pandas"},
+    "training.stage1": JOB,
+    "training.stage2": JOB,
+    "training.stage3": JOB,
+    "recognition.train": JOB | {"onnx"},
+    "evaluation.original": JOB,
+    "evaluation.evaluate": JOB,
+    "evaluation.int8": JOB,
+    "evaluation.symbol_models": JOB,
+    "evaluation.peer": JOB,
+    "evaluation.peers.calibrate": {"pandas", "cv2"},
+    "evaluation.count_cost": JOB,
+    "evaluation.measure_cost": JOB,
+    "report.summarise": {"pandas"},
+    "report.table": {"pandas"},
+    "report.figure": {"pandas", "matplotlib"},
+    "report.metrics": {"pandas"},
+    "report.page": {"pandas"},
+}
+"""Module -> of HEAVY, what importing it may bring."""
+SCRIPT = "import importlib, sys; importlib.import_module(sys.argv[1]); print(*sorted(sys.modules))"
+
+
+@pytest.mark.parametrize("module", NEEDED)
+def test_a_module_brings_no_more_than_it_needs(module):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, f"stscq.{module}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert HEAVY & set(done.stdout.split()) - NEEDED[module] == set()
