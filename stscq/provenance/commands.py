@@ -16,7 +16,7 @@ from stscq.params import check, with_profile
 from stscq.provenance.jobs import INNER, Job, current_jobs
 from stscq.provenance.plan import PLAN, Stage, dvc_yaml, plan, stages
 from stscq.provenance.reconcile import adopt, records, remember
-from stscq.provenance.runs import describe_commit
+from stscq.provenance.runs import DVC_WITHOUT_GIT, NO_CHECKOUT, describe_commit, git_state
 from stscq.provenance.state import State, states
 
 DVC_YAML = "dvc.yaml"
@@ -127,7 +127,8 @@ def record_all() -> None:
 def dvc(*arguments: str) -> None:
     done = subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False)
     if done.returncode:
-        raise StscqError(f"dvc {' '.join(arguments)} failed; see above")
+        hint = f"; {DVC_WITHOUT_GIT}" if git_state().get("why") == NO_CHECKOUT else ""
+        raise StscqError(f"dvc {' '.join(arguments)} failed; see above{hint}")
 
 
 def why(path: Path) -> bool:

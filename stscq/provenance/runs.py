@@ -28,6 +28,7 @@ ENDING = ".run.json"
 DECIDING = ("--", ".", ":!results", ":!dvc.lock", ":!plan.json")
 """Of the tracked files, all but those that runs write."""
 NO_CHECKOUT = "no git: the project is no checkout, but an unpacked archive, say"
+DVC_WITHOUT_GIT = "DVC works without git after `dvc config --local core.no_scm true`"
 PACKAGES = ("torch", "numpy", "pandas", "scikit-image", "onnxruntime", "onnx", "dlib-bin", "insightface", "snakemake")
 
 
@@ -167,7 +168,8 @@ def describe_commit(state: Mapping[str, Any]) -> str:
 def tell_if_commit_is_unknown() -> None:
     """Once a run, on stderr: its records cannot say which code made what."""
     if why := git_state().get("why"):
-        print(f"records: without a commit: {why}", file=sys.stderr)
+        hint = f"; {DVC_WITHOUT_GIT}" if why == NO_CHECKOUT else ""
+        print(f"records: without a commit: {why}{hint}", file=sys.stderr)
 
 
 def machine() -> dict[str, Any]:
