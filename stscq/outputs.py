@@ -64,8 +64,13 @@ def folded(path: str) -> str:
 def check_places(places: Iterable[Path], inputs: Iterable[Path]) -> list[Path]:
     """Those of `places` where a file is, which may be replaced with `--force`.
 
-    Raises OutputError for one that may never be replaced, and for one that cannot be written.
+    Raises OutputError for one that may never be replaced, for one that cannot be written, and for two that are one file
+    (links in the paths of folders; that the names differ is for the caller to see to).
     """
+    places = list(places)
+    real = {folder: Path(os.path.realpath(folder)) for folder in {place.parent for place in places}}
+    if len({real[place.parent] / place.name for place in places}) < len(places):
+        raise OutputError(f"{places[0]} and others: two results would be one file, through a linked folder; unlink it")
     files, known = [], None
     for place in places:
         if max(len(os.fsencode(part)) for part in place.parts or ("",)) > LONGEST:
@@ -139,16 +144,16 @@ def appear(partial: Path, place: Path, force: bool) -> None:
         if force:
             partial.replace(place)
         else:
-            link_new(partial, place)
-            partial.unlink()
+            move_new(partial, place)
     except FileExistsError as problem:
         raise OutputError(f"{place}: appeared while this ran, and is left as it is") from problem
 
 
-def link_new(file: Path, place: Path) -> None:
-    """A second name. Raises FileExistsError where there is a file, in one step (without hard links: nearly so)."""
+def move_new(file: Path, place: Path) -> None:
+    """Raises FileExistsError where there is a file, without a moment between (on file systems with hard links)."""
     try:
         place.hardlink_to(file)
+        file.unlink()
     except OSError as problem:
         if problem.errno not in NO_HARD_LINKS:
             raise

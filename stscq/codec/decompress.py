@@ -18,7 +18,7 @@ from stscq.codec.opened import Opened
 from stscq.codec.sources import STDIN, long_labels, stem_of
 from stscq.codec.write_file import as_png, origin_of, write_bytes
 from stscq.errors import BitstreamError
-from stscq.outputs import check_places, folded, refuse_to_replace
+from stscq.outputs import OutputError, check_places, folded, refuse_to_replace
 
 
 class Summary(NamedTuple):
@@ -91,6 +91,8 @@ def to_folder(
         places = {number: out / path for number, path in zip(range(len(one.names)), paths, strict=False)}
         wanted = {number: place for number, place in places.items() if not only or one.names[number] in only}
         work.append(Work(one, one.bundle(model), wanted))
+    if not out.is_dir() and check_places([out], [file for one in work for file in one.inputs]):
+        raise OutputError(f"{out}: a file; name a folder")
     return decompress(work, out, workers, force)
 
 
