@@ -1,6 +1,7 @@
 """Nothing of the user's is lost, whatever is named as a result; and no two results share a name."""
 
 import errno
+import fcntl
 import io
 import os
 import shutil
@@ -17,6 +18,7 @@ from stscq import cli, outputs
 from stscq.codec import archive, commands, decompress
 from stscq.codec.api import Codec
 from stscq.codec.opened import Opened
+from stscq.codec.partial import partial_archive
 from stscq.codec.sources import list_sources, stem_of
 from stscq.codec.write_file import origin_of
 from stscq.errors import DataError, StscqError
@@ -399,6 +401,38 @@ def test_an_archive_that_appears_meanwhile_stays(here, model, monkeypatch):
     with pytest.raises(OutputError, match="x: appeared while this ran"):
         pack("D", out="x", model=model)
     assert Path("x").read_text() == "of the user"
+
+
+def test_a_result_of_one_image_that_appears_meanwhile_stays(packed, model, monkeypatch):
+    def beside(work):
+        def slow(*arguments):
+            found = work(*arguments)
+            Path("x").write_text("of the user")
+            return found
+
+        return slow
+
+    monkeypatch.setattr(Codec, "encode", beside(Codec.encode))
+    monkeypatch.setattr(Codec, "paint", beside(Codec.paint))
+    for call, path in ((pack, "D/a/0.png"), (unpack, "one.stscq")):
+        with pytest.raises(OutputError, match="x: appeared while this ran"):
+            call(path, out="x", model=model)
+        assert Path("x").read_text() == "of the user"
+        Path("x").unlink()
+
+
+def test_an_archive_that_another_process_has_just_finished_is_not_written_to(here, monkeypatch):
+    Path(".partial-x").write_bytes(archive.header(b"0123456789"))
+    flock = fcntl.flock
+
+    def late(file, how):
+        Path(".partial-x").replace("x")
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(StscqError, match="x: another process is writing it"):
+        partial_archive(Path("x"), {}, b"9876543210", []).__enter__()
+    assert Path("x").read_bytes() == archive.header(b"0123456789")
 
 
 def test_only_what_an_earlier_run_left_is_gone_on_with(here, model):
