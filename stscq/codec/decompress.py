@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +89,7 @@ def to_folder(
     paths = iter(picture_paths(image_names(files)).values())
     work = []
     for one in files:
-        places = {number: out / path for number, path in zip(range(len(one.names)), paths, strict=False)}
+        places = {number: out / path for number, path in enumerate(islice(paths, len(one.names)))}
         wanted = {number: place for number, place in places.items() if not only or one.names[number] in only}
         work.append(Work(one, one.bundle(model), wanted))
     if not out.is_dir() and check_places([out], [file for one in work for file in one.inputs]):

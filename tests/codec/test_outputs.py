@@ -348,6 +348,12 @@ def test_no_two_pictures_are_one_file_on_any_file_system(names):
     assert decompress.picture_paths(names) == paths
 
 
+def test_names_that_some_file_system_takes_for_one():
+    for one, other in (("A.png", "a.PNG"), ("\u00e9", "e\u0301"), ("\u00c9", "e\u0301"), ("stra\u00dfe", "STRASSE")):
+        assert folded(one) == folded(other)
+    assert len({folded(name) for name in ("a", "b", "e", "\u00e9", "a/b", "a b")}) == 6
+
+
 def test_names_without_a_suffix_of_pictures_are_kept_whole():
     assert [stem_of(name) for name in ("1.JPG", "1.5", "a.b/1", "photo.of.me.tif", ".jpg")] == [
         "1", "1.5", "a.b/1", "photo.of.me", ".jpg",
