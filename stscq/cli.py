@@ -30,6 +30,9 @@ Model = Annotated[
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes that read photos; else one a core, at most 8")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace files that are there (never an input, a folder, a link or a device)")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, a line a file")]
 Needing = Annotated[str | None, typer.Option("--profile", help="Only what this profile needs")]
 
@@ -47,9 +50,14 @@ def faces(
     size: Annotated[int, typer.Option(min=16, help="Pixels of a side")] = 64,
     most_corrupt: Annotated[int, typer.Option(min=0, help="Damaged records of a train.rec that may be left out")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read a train.rec")] = 1,
+    force: Force = False,
 ) -> None:
     """Detect and align the faces of your own photos, or read InsightFace's train.rec, into an image store."""
     from stscq.data.prepare import main as prepare
+    from stscq.outputs import check_places, refuse_to_replace
+
+    files = [out / name for name in ("images.npy", "index.parquet", "pairs.parquet")]
+    refuse_to_replace(check_places(files, inputs=[people]), force)
 
     prepare(source=str(people), size=size, out=out, most_corrupt=most_corrupt, workers=workers)
 
@@ -57,7 +65,9 @@ def faces(
 @app.command()
 def compress(
     paths: Annotated[list[str], typer.Argument(help="Photos, folders of photos, image stores; - is standard input")],
-    out: Annotated[str, typer.Option("--out", "-o", help="The file to write; - is standard output")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="The file to write, or FOLDER/ to write into; - is standard output")
+    ],
     model: Model = None,
     selection: Annotated[
         Selection | None, typer.Option(help="Try all groups, or ask the router; else as the model prefers")
@@ -65,6 +75,7 @@ def compress(
     aligned: Annotated[bool, typer.Option(help="The photos are aligned square faces: do not look for faces")] = False,
     workers: Workers = None,
     as_json: AsJson = False,
+    force: Force = False,
 ) -> None:
     """Compress faces: one photo to a file of some 30 bytes, a folder to an archive. Run it again after a kill.
 
@@ -72,14 +83,17 @@ def compress(
     """
     from stscq.codec.commands import compress as run
 
-    raise typer.Exit(run(paths, out, model, selection, aligned, workers, as_json))
+    raise typer.Exit(run(paths, out, model, selection, aligned, workers, as_json, force))
 
 
 @app.command()
 def decompress(
     files: Annotated[list[str], typer.Argument(help="What stscq compress wrote; - is standard input")],
     out: Annotated[
-        str, typer.Option("--out", "-o", help="A PNG for one image, a folder for many; - is standard output")
+        str,
+        typer.Option(
+            "--out", "-o", help="A PNG for one image; for many, or as FOLDER/, a folder; - is standard output"
+        ),
     ],
     model: Model = None,
     only: Annotated[
@@ -87,11 +101,12 @@ def decompress(
     ] = None,
     workers: Workers = None,
     as_json: AsJson = False,
+    force: Force = False,
 ) -> None:
-    """Turn compressed faces back into pictures."""
+    """Turn compressed faces back into pictures. Run it again after a kill."""
     from stscq.codec.commands import decompress as run
 
-    raise typer.Exit(run(files, out, model, only or [], workers, as_json))
+    raise typer.Exit(run(files, out, model, only or [], workers, as_json, force))
 
 
 @app.command()

@@ -7,7 +7,7 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ import torch
 from stscq.cli_tools import threads
 from stscq.codec.api import Codec
 from stscq.codec.compress import compress_many, compress_one
-from stscq.codec.decompress import decompress_many, decompress_one
+from stscq.codec.decompress import to_file, to_folder, to_stdout
 from stscq.codec.description import Selection
 from stscq.codec.look import inspect, verify
-from stscq.codec.models import default_bundle
+from stscq.codec.models import default_bundle, files_of
 from stscq.codec.opened import Opened
-from stscq.codec.sources import STDIN, list_sources
+from stscq.codec.sources import STDIN, Source, list_sources, stem_of
 from stscq.errors import StscqError
+from stscq.outputs import check_once, check_places, ends_as_folder, refuse_to_replace
 
 LEFT_OUT = 3
 
@@ -35,21 +36,25 @@ def compress(
     aligned: bool,
     workers: int | None,
     as_json: bool,
+    force: bool = False,
 ) -> int:
-    """One photo makes a file of one image; a folder, a store or several paths make an archive."""
+    """One photo makes a file of one image; a folder, a store or several paths make an archive.
+
+    force: a file OUT may be replaced, unless it is an input.
+    """
     torch.set_num_threads(threads(otherwise=os.cpu_count() or 1))
     codec = Codec.load(model or default_bundle(), device())
     chosen = selection or codec.bundle.selection
     codec.quantiser(chosen)  # a selection that the model cannot do is told before any photo is read
+    out = file_to_write(paths, out)
     sources = list_sources(paths)
-    one = len(paths) == 1 and not Path(paths[0]).is_dir()
-    if Path(out).is_dir():
-        raise StscqError(f"{out}: a folder; name the file to write, such as {out.rstrip('/')}.stscq")
-    if one:
-        done = compress_one(codec, sources[0], out, chosen, aligned)
+    if out != STDIN:
+        refuse_to_replace(check_places([Path(out)], inputs_of(codec, sources)), force)
+    if len(paths) == 1 and not Path(paths[0]).is_dir():
+        done = compress_one(codec, sources[0], out, chosen, aligned, force)
     else:
         easy = aligned or sources[0].row is not None
-        done = compress_many(codec, sources, out, chosen, aligned, workers or processes(len(sources), easy))
+        done = compress_many(codec, sources, out, chosen, aligned, workers or processes(len(sources), easy), force)
     pixels = codec.bundle.sizes.image_size**2
     tell(
         {
@@ -69,24 +74,59 @@ def compress(
     return LEFT_OUT if done.left_out else 0
 
 
+def file_to_write(paths: Sequence[str], out: str) -> str:
+    """OUT, or, where OUT ends like a folder, the file in it that is called like the one path."""
+    if not out:
+        raise StscqError("--out is empty (a variable that is not set?); name a file")
+    if out == STDIN:
+        return out
+    if not ends_as_folder(out):
+        if Path(out).is_dir():
+            raise StscqError(f"{out}: a folder; name the file to write, such as {out}.stscq, or end it with a slash")
+        return out
+    if len(paths) > 1:
+        raise StscqError(f"{out}: a folder; several photos make one archive: name it, such as {Path(out)}/faces.stscq")
+    one = Path(paths[0])
+    name = "stdin" if paths[0] == STDIN else one.resolve().name if one.is_dir() else stem_of(one.name)
+    return str(Path(out) / f"{name}.stscq")
+
+
+def inputs_of(codec: Codec, sources: Sequence[Source]) -> Iterator[Path]:
+    """Every file that is read, of photos and of the model."""
+    yield from files_of(codec.bundle)
+    for source in sources:
+        yield source.file
+    yield from {source.place / "index.parquet" for source in sources if source.row is not None}
+
+
 def decompress(
-    files: Sequence[str], out: str, model: Path | None, only: Sequence[str], workers: int | None, as_json: bool
+    files: Sequence[str],
+    out: str,
+    model: Path | None,
+    only: Sequence[str],
+    workers: int | None,
+    as_json: bool,
+    force: bool = False,
 ) -> int:
-    """A file of one image makes a PNG; archives and several files fill a folder."""
+    """A file of one image makes a PNG; archives and several files, or an OUT that is or ends like a folder, fill it.
+
+    force: files in the way may be replaced, unless they are inputs.
+    """
     torch.set_num_threads(threads(otherwise=os.cpu_count() or 1))
-    one = (
-        len(files) == 1
-        and not only
-        and not Path(out).is_dir()
-        and (files[0] == STDIN or Opened(files[0]).archive is None)
-    )
-    if one:
-        done = decompress_one(files[0], out, model)
+    if not out:
+        raise StscqError("--out is empty (a variable that is not set?); name a file or a folder")
+    check_once(files)
+    opened = [Opened(file) for file in files]
+    folder = ends_as_folder(out) or Path(out).is_dir() or len(files) > 1 or bool(only)
+    if folder or (opened[0].archive is not None and files[0] != STDIN):
+        if out == STDIN:
+            raise StscqError("--out -: only one image fits into standard output; name a folder")
+        done = to_folder(opened, Path(out), model, only, workers or processes(1000), force)
     elif out == STDIN:
-        raise StscqError("--out -: only one image fits into standard output; name a folder")
+        done = to_stdout(opened[0], model)
     else:
-        done = decompress_many(files, Path(out), model, only, workers or processes(1000))
-    there = f"; {done.there:,} were there already" if done.there else ""
+        done = to_file(opened[0], Path(out), model, force)
+    there = f"; {number_of(done.there)} there already" if done.there else ""
     text = f"{said(out)}: {number_of(done.images)} from {done.bytes:,} bytes{there}"
     tell(done._asdict(), text, as_json, err=out == STDIN)
     return 0

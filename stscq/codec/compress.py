@@ -48,20 +48,28 @@ class Writer(Protocol):
     def save(self) -> None: ...
 
 
-def compress_one(codec: Codec, source: Source, out: str, selection: Selection, aligned: bool) -> Summary:
+def compress_one(
+    codec: Codec, source: Source, out: str, selection: Selection, aligned: bool, force: bool = False
+) -> Summary:
     """One photo to one file; `-` is standard output. Raises DataError, naming the photo, when it is unusable."""
     began = time.monotonic()
     (read,) = read_faces([source], codec.bundle.sizes.image_size, aligned, workers=1)
     if read.face is None:
         raise DataError(f"{source.said}: {read.problem}")
     (file,) = codec.encode(read.face[None], selection)
-    write_bytes(file, out)
+    write_bytes(file, out, force)
     payload = len(codec.payload_of(file))
     return Summary(out, 1, {}, read.bytes, len(file), payload, time.monotonic() - began, 1)
 
 
 def compress_many(
-    codec: Codec, sources: Sequence[Source], out: str, selection: Selection, aligned: bool, workers: int
+    codec: Codec,
+    sources: Sequence[Source],
+    out: str,
+    selection: Selection,
+    aligned: bool,
+    workers: int,
+    force: bool = False,
 ) -> Summary:
     """Photos to an archive, in their order; `-` is standard output. A run that was killed goes on where it was.
 
@@ -69,7 +77,7 @@ def compress_many(
     """
     began = time.monotonic()
     job = {"model": codec.bundle.fingerprint.hex(), "selection": selection, "aligned": aligned}
-    with open_writer(codec, sources, out, job) as writer:
+    with open_writer(codec, sources, out, job, force) as writer:
         before = len(writer.done)
         fill(codec, writer, sources, selection, aligned, workers)
         left_out = {image.name: image.problem for image in writer.done if image.problem}
@@ -115,12 +123,12 @@ def fill(
 
 
 def open_writer(
-    codec: Codec, sources: Sequence[Source], out: str, job: Mapping[str, Any]
+    codec: Codec, sources: Sequence[Source], out: str, job: Mapping[str, Any], force: bool
 ) -> AbstractContextManager[Any]:
     model = codec.bundle.fingerprint[: archive.MODEL]
     if out == STDIN:
         return nullcontext(StdoutArchive(model))
-    return partial_archive(Path(out), job, model, sources)
+    return partial_archive(Path(out), job, model, sources, force)
 
 
 class StdoutArchive:

@@ -1,9 +1,11 @@
 """Compressed files back to pictures (PNG)."""
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +13,13 @@ import torch
 from tqdm import tqdm
 
 from stscq.codec.api import BATCH, Codec
+from stscq.codec.bundle import Bundle
+from stscq.codec.models import files_of
 from stscq.codec.opened import Opened
+from stscq.codec.sources import STDIN, long_labels, stem_of
 from stscq.codec.write_file import as_png, origin_of, write_bytes
 from stscq.errors import BitstreamError
+from stscq.outputs import OutputError, check_places, folded, refuse_to_replace
 
 
 class Summary(NamedTuple):
@@ -26,77 +32,163 @@ class Summary(NamedTuple):
     seconds: float
 
 
-def decompress_one(file: str, out: str, model: Path | None) -> Summary:
-    """A file of one image to a PNG; `-` is standard output. Raises BitstreamError, naming the file."""
+class Work(NamedTuple):
+    """What becomes of one file: the numbers of its images that are wanted, and where the picture of each goes."""
+
+    opened: Opened
+    bundle: Bundle
+    places: dict[int, Path]
+
+    @property
+    def inputs(self) -> list[Path]:
+        return [Path(self.opened.path), *files_of(self.bundle)]
+
+    def origin(self, number: int) -> str:
+        """Of the picture of one image. Raises BitstreamError, naming file and image, when it is damaged."""
+        try:
+            return self.opened.origin(self.bundle, number)
+        except BitstreamError as problem:
+            raise BitstreamError(f"{self.opened.path}: {self.opened.names[number]}: {problem}") from problem
+
+
+def to_stdout(opened: Opened, model: Path | None) -> Summary:
+    """The picture of a file of one image to standard output. Raises BitstreamError, naming the file."""
     began = time.monotonic()
-    opened = Opened(file)
-    if len(opened.names) != 1:
-        raise BitstreamError(f"{file}: an archive of {len(opened.names)} images; name a folder for --out")
+    check_single(opened)
     codec = opened.codec(model)
-    write_bytes(as_png(codec.paint(opened.symbols(codec, [0]))[0], opened.origin(codec, 0)), out)
-    return Summary(out, 1, 0, opened.bytes, time.monotonic() - began)
+    picture = codec.paint(opened.symbols(codec, [0]))[0]
+    write_bytes(as_png(picture, opened.origin(codec.bundle, 0)), STDIN, force=False)
+    return Summary(STDIN, 1, 0, opened.bytes, time.monotonic() - began)
 
 
-def decompress_many(
-    files: Sequence[str], out: Path, model: Path | None, only: Sequence[str] = (), workers: int = 1
+def to_file(opened: Opened, out: Path, model: Path | None, force: bool) -> Summary:
+    """The picture of a file of one image to the file OUT. Raises as `to_folder` does."""
+    check_single(opened)
+    return decompress([Work(opened, opened.bundle(model), {0: out})], out, 1, force)
+
+
+def check_single(opened: Opened) -> None:
+    if len(opened.names) != 1:
+        raise BitstreamError(
+            f"{opened.path}: an archive of {len(opened.names)} images; name a folder for --out, such as out/"
+        )
+
+
+def to_folder(
+    files: Sequence[Opened], out: Path, model: Path | None, only: Sequence[str], workers: int, force: bool
 ) -> Summary:
     """Every image of these files (or those called `only`) to OUT/NAME.png; each appears when it is whole.
 
-    Pictures that an earlier run made of the same bytes stay as they are, so a run that was killed goes on where it was.
-
-    Files of one image, and headers and indices of archives, are looked at before the first picture is written. Raises
-    BitstreamError, naming file and image.
+    Files of one image, headers and indices of archives, and what is at the places of the pictures are looked at before
+    the first picture is written. Raises BitstreamError, naming file and image, and OutputError, naming the place.
     """
-    began = time.monotonic()
-    opened = [Opened(file) for file in files]
-    chosen = [[n for n, name in enumerate(o.names) if not only or name in only] for o in opened]
-    missing = set(only) - {name for o in opened for name in o.names}
+    missing = set(only) - {name for one in files for name in one.names}
     if missing:
-        raise BitstreamError(
-            f"{', '.join(files)}: no image is called {sorted(missing)[0]!r}; see stscq inspect --names"
-        )
-    names = [o.names[n] for o, numbers in zip(opened, chosen, strict=True) for n in numbers]
-    if len(set(names)) < len(names):
-        raise BitstreamError(f"{', '.join(files)}: two images have the same name; decompress one file at a time")
-    paths = picture_paths(names)
-    bundles = [one.bundle(model) for one in opened]
-    codec, there = Codec(bundles[0], torch.device("cpu")), 0
+        said = ", ".join(one.path for one in files)
+        raise BitstreamError(f"{said}: no image is called {sorted(missing)[0]!r}; see stscq inspect --names")
+    paths = iter(picture_paths(image_names(files)).values())
+    work = []
+    for one in files:
+        places = {number: out / path for number, path in enumerate(islice(paths, len(one.names)))}
+        wanted = {number: place for number, place in places.items() if not only or one.names[number] in only}
+        work.append(Work(one, one.bundle(model), wanted))
+    if not out.is_dir() and check_places([out], [file for one in work for file in one.inputs]):
+        raise OutputError(f"{out}: a file; name a folder")
+    return decompress(work, out, workers, force)
+
+
+def decompress(work: Sequence[Work], out: Path, workers: int, force: bool) -> Summary:
+    """Paint and write what is not there yet; pictures that an earlier run made of the same bytes stay as they are, so
+    that a run that was killed goes on where it was."""
+    began = time.monotonic()
+    there = made_before(work, force)
+    images = sum(len(one.places) for one in work)
+    codec = Codec(work[0].bundle, torch.device("cpu"))
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(total=len(names), unit="image", disable=None, desc="decompress") as bar,
+        tqdm(total=images, initial=len(there), unit="image", disable=None, desc="decompress") as bar,
     ):
-        for one, bundle, numbers in zip(opened, bundles, chosen, strict=True):
-            if bundle.fingerprint != codec.bundle.fingerprint:
-                codec = Codec(bundle, torch.device("cpu"))
+        for one in work:
+            if one.bundle.fingerprint != codec.bundle.fingerprint:
+                codec = Codec(one.bundle, torch.device("cpu"))
+            numbers = [number for number, place in one.places.items() if place not in there]
             for i in range(0, len(numbers), BATCH):
                 batch = numbers[i : i + BATCH]
-                new = [n for n in batch if not is_there(one, codec, n, out / paths[one.names[n]])]
-                if new:
-                    places = [out / paths[one.names[n]] for n in new]
-                    origins = [one.origin(codec, n) for n in new]
-                    list(pool.map(write_picture, codec.paint(one.symbols(codec, new)), origins, places))
-                there += len(batch) - len(new)
+                pictures = codec.paint(one.opened.symbols(codec, batch))
+                origins, places = [one.origin(n) for n in batch], [one.places[n] for n in batch]
+                list(pool.map(write_picture, pictures, origins, places, [force] * len(batch)))
                 bar.update(len(batch))
-    return Summary(str(out), len(names), there, sum(o.bytes for o in opened), time.monotonic() - began)
+    return Summary(str(out), images, len(there), sum(one.opened.bytes for one in work), time.monotonic() - began)
 
 
-def is_there(opened: Opened, codec: Codec, number: int, place: Path) -> bool:
-    """Whether this picture is that of these bytes. Raises BitstreamError, naming file and image."""
+def made_before(work: Sequence[Work], force: bool) -> set[Path]:
+    """The places of pictures that are there, made from the same bytes. Raises OutputError when others are there."""
+    numbers = {place: (one, number) for one in work for number, place in one.places.items()}
+    files = check_places(numbers, [file for one in work for file in one.inputs])
+    same = {place for place in files if is_made_of(place, *numbers[place])}
+    refuse_to_replace([place for place in files if place not in same], force)
+    return same
+
+
+def is_made_of(place: Path, one: Work, number: int) -> bool:
     found = origin_of(place)
-    try:
-        return found is not None and found == opened.origin(codec, number)
-    except BitstreamError as problem:
-        raise BitstreamError(f"{opened.path}: {opened.names[number]}: {problem}") from problem
+    return found is not None and found == one.origin(number)
 
 
-def write_picture(picture: np.ndarray, origin: str, place: Path) -> None:
-    write_bytes(as_png(picture, origin), str(place))
+def write_picture(picture: np.ndarray, origin: str, place: Path, force: bool) -> None:
+    write_bytes(as_png(picture, origin), str(place), force)
+
+
+def image_names(files: Sequence[Opened]) -> list[str]:
+    """What to call every image of these files, one file after the other.
+
+    As the files do; where two would then be the same, each begins with the path of its file, seen from the innermost
+    folder that holds them all. Raises BitstreamError when two are the same nevertheless.
+    """
+    labels = [one.names[0] if one.archive is None else "" for one in files]
+    names = named(files, labels)
+    if len(set(names)) == len(names):
+        return names
+    paths = [one.path for one in files]
+    names = named(files, [str(Path(label).with_suffix("")) for label in long_labels(paths)])
+    if len(set(names)) == len(names):
+        return names
+    raise BitstreamError(f"{', '.join(paths)}: two images have the same name; decompress one file at a time")
+
+
+def named(files: Sequence[Opened], labels: Sequence[str]) -> list[str]:
+    """The images of all files. labels: what a file's one image is called (before .png), or the folder of an archive."""
+    return [
+        f"{label}.png" if one.archive is None else f"{label}/{name}".lstrip("/")
+        for one, label in zip(files, labels, strict=True)
+        for name in one.names
+    ]
 
 
 def picture_paths(names: Sequence[str]) -> dict[str, str]:
-    """faces/1.jpg -> faces/1.png; where two would be the same, faces/1.jpg.png."""
-    short = {name: str(PurePosixPath(name).with_suffix(".png")) for name in names}
-    taken: dict[str, int] = {}
-    for path in short.values():
-        taken[path] = taken.get(path, 0) + 1
-    return {name: path if taken[path] == 1 else f"{name}.png" for name, path in short.items()}
+    """faces/1.jpg -> faces/1.png; where another picture or a folder has that path, faces/1.jpg.png, faces/1.jpg-2.png.
+
+    No two are one file on any file system (see `folded`), nor is one a folder of another. `names` are distinct.
+    """
+    folders = {folded(folder) for name in names for folder in folders_of(name)}
+    short = {name: f"{stem_of(name)}.png" for name in names}
+    times = Counter(folded(path) for path in short.values())
+    found = {n: path for n, path in short.items() if times[folded(path)] == 1 and folded(path) not in folders}
+    taken = folders | {folded(path) for path in found.values()}
+    tried: Counter[str] = Counter()
+    for name in names:
+        if name not in found:
+            path = f"{name}.png"
+            while folded(path) in taken:
+                tried[folded(name)] += 1
+                path = f"{name}-{tried[folded(name)] + 1}.png"
+            found[name] = path
+            taken.add(folded(path))
+    return {name: found[name] for name in names}
+
+
+def folders_of(name: str) -> Iterator[str]:
+    """a/b/c.png -> a/b, a"""
+    while "/" in name:
+        name = name.rpartition("/")[0]
+        yield name

@@ -31,6 +31,11 @@ def default_bundle() -> Path:
     )
 
 
+def files_of(bundle: Bundle) -> list[Path]:
+    """All that is read of it."""
+    return [bundle.folder / name for name in ("bundle.json", *bundle.files)]
+
+
 def bundles_of(model: bytes) -> list[Bundle]:
     """Those under models/ whose fingerprints begin with `model`. Raises BundleError when there is none."""
     found: dict[bytes, Bundle] = {}

@@ -49,10 +49,9 @@ class Opened:
             return bitstream.read(self.single, fingerprint)
         return self.archive.payload(number)
 
-    def origin(self, codec: Codec, number: int) -> str:
+    def origin(self, bundle: Bundle, number: int) -> str:
         """What decides the picture of one image: model and payload, as a hash. Raises BitstreamError."""
-        fingerprint = codec.bundle.fingerprint
-        return hashlib.sha256(fingerprint + self.payload(number, fingerprint)).hexdigest()[:32]
+        return hashlib.sha256(bundle.fingerprint + self.payload(number, bundle.fingerprint)).hexdigest()[:32]
 
     def check(self) -> None:
         """Every checksum of an archive, without the model. Raises BitstreamError, naming file and image."""

@@ -2,20 +2,22 @@
 
 Until it is complete, OUT is `.partial-OUT` (header and records) and `.partial-OUT.jsonl` (a line for the job, then one
 an image). A line is written after its record. Lines that do not match the images of a new run, in order, are dropped
-with all that follow, and so is a record without a line.
+with all that follow, and so is a record without a line. Files with these names that hold anything else are left alone.
 """
 
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from stscq.codec.archive import CHECK, HEADER, header, record, tail
+from stscq.codec.archive import CHECK, HEADER, MAGIC, header, record, tail
 from stscq.codec.sources import Source
 from stscq.errors import StscqError
+from stscq.outputs import OutputError, appear
 
 
 class Done(NamedTuple):
@@ -57,14 +59,17 @@ class PartialArchive:
 
 @contextmanager
 def partial_archive(
-    out: Path, job: Mapping[str, Any], model: bytes, sources: Sequence[Source]
+    out: Path, job: Mapping[str, Any], model: bytes, sources: Sequence[Source], force: bool = False
 ) -> Iterator[PartialArchive]:
     """Write OUT; it appears when the block ends without an exception. job: what else the bytes depend on.
 
-    Raises StscqError when another process is writing it, or the folder cannot be written to.
+    force: a file OUT may be replaced. Raises StscqError when another process is writing it, or the folder cannot be
+    written to.
     """
     data_file, journal_file = out.with_name(f".partial-{out.name}"), out.with_name(f".partial-{out.name}.jsonl")
     try:
+        check_leftover(data_file, MAGIC)
+        check_leftover(journal_file, b"{")
         out.parent.mkdir(parents=True, exist_ok=True)
         data, journal = data_file.open("a+b"), journal_file.open("a+b")
     except OSError as problem:
@@ -72,6 +77,8 @@ def partial_archive(
     with data, journal:
         try:
             fcntl.flock(data, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(data.fileno()), data_file.stat()):
+                raise FileExistsError  # it was finished, and is OUT now, between our opening it and locking it
         except OSError as problem:
             raise StscqError(f"{out}: another process is writing it") from problem
         done = resume(data, journal, header(model), job, sources)
@@ -81,10 +88,23 @@ def partial_archive(
             archive.save()
             archive.finish()
             os.fsync(data.fileno())
-            data_file.replace(out)
+            appear(data_file, out, force)
         except OSError as problem:
             raise StscqError(f"{out}: cannot be written ({problem.strerror})") from problem
     journal_file.unlink()
+
+
+def check_leftover(file: Path, begins: bytes) -> None:
+    """Raises OutputError for a file that no earlier run can have left: one that does not begin so, or a link to one."""
+    try:
+        found = file.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            with file.open("rb") as opened:
+                if begins.startswith(opened.read(len(begins))):
+                    return
+    except FileNotFoundError:
+        return
+    raise OutputError(f"{file}: not what an earlier run left behind; move it away, or name another place")
 
 
 def resume(

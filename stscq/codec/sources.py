@@ -17,6 +17,7 @@ from stscq.codec.archive import check_name
 from stscq.codec.photos import read_face
 from stscq.data.pixels import SUFFIXES, face
 from stscq.errors import DataError, StscqError
+from stscq.outputs import check_once, from_common_folder
 
 STDIN = "-"
 MOST_STDIN = 1 << 28
@@ -42,10 +43,15 @@ class Source(NamedTuple):
         if self.content is not None:
             return "stdin"
         try:
-            found = (self.place / "images.npy" if self.row is not None else self.place).stat()
+            found = self.file.stat()
         except OSError:
             return ""
         return f"{found.st_size} {found.st_mtime_ns}"
+
+    @property
+    def file(self) -> Path:
+        """Where its pixels are."""
+        return self.place / "images.npy" if self.row is not None else self.place
 
 
 class Read(NamedTuple):
@@ -59,45 +65,91 @@ class Read(NamedTuple):
 def list_sources(paths: Sequence[str]) -> list[Source]:
     """Every image in files, folders (all levels, in order of name; hidden ones are skipped) and image stores.
 
-    Names are relative to the folder; when several paths are given, they begin with the folder's name. Raises DataError
-    when there is none, when one does not exist, or when two have the same name.
+    Names are relative to the folder; when several paths are given, they begin with the folder's name, and where two
+    would then be the same, all are relative to the innermost folder that holds all paths. Raises DataError when there
+    is none or when one cannot be read, OutputError when one is given twice.
     """
-    found: list[Source] = []
-    for path in paths:
-        found += list(sources_of(path, prefix=f"{Path(path).resolve().name}/" if len(paths) > 1 else ""))
-    if not found:
+    check_once(paths)
+    inside = [list(sources_of(path)) for path in paths]
+    if not any(inside):
         raise DataError(f"{', '.join(paths)}: no images ({', '.join(sorted(SUFFIXES))})")
-    seen: dict[str, Source] = {}
+    found = named(inside, short_labels(paths))
+    if first_twice(found) is not None:
+        found = named(inside, long_labels(paths))
+    if (twice := first_twice(found)) is not None:
+        raise DataError(f"{twice.said}: two images are called {twice.name!r}; rename one")
     for source in found:
         check_name(source.name)
-        if seen.setdefault(source.name, source) is not source:
-            raise DataError(f"{source.said}: {seen[source.name].said} has the same name; rename one")
     return found
 
 
-def sources_of(path: str, prefix: str) -> Iterator[Source]:
+def named(inside: Sequence[Sequence[Source]], labels: Sequence[str]) -> list[Source]:
+    """The images of all paths; labels: what their names begin with, for each path."""
+    return [
+        source._replace(name="/".join(filter(None, (label, source.name))))
+        for label, sources in zip(labels, inside, strict=True)
+        for source in sources
+    ]
+
+
+def short_labels(paths: Sequence[str]) -> list[str]:
+    if len(paths) == 1 and Path(paths[0]).is_dir():
+        return [""]
+    places = [Path(path).resolve() if Path(path).is_dir() else Path(path) for path in paths]
+    return ["stdin" if path == STDIN else place.name for path, place in zip(paths, places, strict=True)]
+
+
+def long_labels(paths: Sequence[str]) -> list[str]:
+    files = [path for path in paths if path != STDIN]
+    called = dict(zip(files, from_common_folder(files), strict=True))
+    return [called.get(path, "stdin") for path in paths]
+
+
+def first_twice(sources: Sequence[Source]) -> Source | None:
+    """One whose name another has, too."""
+    seen: set[str] = set()
+    for source in sources:
+        if source.name in seen:
+            return source
+        seen.add(source.name)
+    return None
+
+
+def sources_of(path: str) -> Iterator[Source]:
+    """Images with their names inside this path; "" for a file."""
     place = Path(path)
     if path == STDIN:
         content = sys.stdin.buffer.read(MOST_STDIN + 1)
         if len(content) > MOST_STDIN:
             raise DataError(f"standard input: more than {MOST_STDIN:,} bytes; not a photo")
-        yield Source("stdin", place, content=content)
+        yield Source("", place, content=content)
     elif (place / "images.npy").is_file() and (place / "index.parquet").is_file():
         from stscq.data.store import open_store
 
         for row, image_id in enumerate(open_store(place).index.image_id):
-            yield Source(f"{prefix}{image_id}.png", place, row)
+            yield Source(f"{image_id}.png", place, row)
     elif place.is_dir():
-        for folder, inner, files in os.walk(place):
+        for folder, inner, files in os.walk(place, onerror=unreadable):
             inner[:] = sorted(name for name in inner if not name.startswith("."))
             for name in sorted(files):
                 if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
                     file = Path(folder) / name
-                    yield Source(prefix + file.relative_to(place).as_posix(), file)
+                    yield Source(file.relative_to(place).as_posix(), file)
     elif place.is_file():
-        yield Source(place.name, place)
+        yield Source("", place)
     else:
         raise DataError(f"{path}: no such file or folder")
+
+
+def unreadable(problem: OSError) -> None:
+    """A folder whose photos would be missing in silence."""
+    raise DataError(f"{problem.filename}: cannot be read ({problem.strerror})") from problem
+
+
+def stem_of(name: str) -> str:
+    """The name of a photo without .jpg and the like; of anything else (1.5, photo.of.me) the whole name."""
+    suffix = Path(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in SUFFIXES else name
 
 
 def read_faces(sources: Sequence[Source], size: int, aligned: bool, workers: int) -> Iterator[Read]:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Results: to a file that appears whole or not at all, or to standard output; and what a picture was made from."""
 
 import io
 import sys
@@ -10,23 +10,20 @@ from PIL.PngImagePlugin import PngInfo
 
 from stscq.codec.sources import STDIN
 from stscq.errors import StscqError
+from stscq.outputs import write_whole
 
 ORIGIN = "stscq"
 
 
-def write_bytes(content: bytes, out: str) -> None:
-    """To a file, or to standard output (`-`). Raises StscqError when it cannot be written."""
+def write_bytes(content: bytes, out: str, force: bool) -> None:
+    """To a file, or to standard output (`-`). Raises StscqError when it cannot be written.
+
+    force: what is there may be replaced.
+    """
     if out == STDIN:
         write_stdout(content)
-        return
-    place = Path(out)
-    partial = place.with_name(f".partial-{place.name}")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(place)
-    except OSError as problem:
-        raise StscqError(f"{out}: cannot be written ({problem.strerror})") from problem
+    else:
+        write_whole(content, Path(out), force)
 
 
 def write_stdout(content: bytes) -> None:

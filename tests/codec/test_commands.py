@@ -91,11 +91,17 @@ def test_decompress_goes_on_where_it_was(photos, model, tmp_path, capsys):
     whole = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
     lost, broken, foreign = list(whole)[:3]
     lost.unlink()
+    untouched = {path: path.stat().st_mtime_ns for path in list(whole)[1:]}
+    again()
+    assert json.loads(capsys.readouterr().out)["there"] == 59
+    assert {path: path.stat().st_mtime_ns for path in untouched} == untouched
     broken.write_bytes(whole[broken][:40])
     foreign.write_bytes(whole[lost])  # a picture of ours, made from another image
+    with pytest.raises(StscqError, match=r"and 1 more\): there already"):
+        again()
     untouched = {path: path.stat().st_mtime_ns for path in list(whole)[3:]}
-    again()
-    assert json.loads(capsys.readouterr().out)["there"] == 57
+    again(force=True)
+    assert json.loads(capsys.readouterr().out)["there"] == 58
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")} == whole
     assert {path: path.stat().st_mtime_ns for path in untouched} == untouched
 
@@ -151,6 +157,7 @@ def test_a_run_killed_at_any_moment_goes_on(faces, model, tmp_path):
         if not journal.exists():
             break  # it was faster
     for name in ("a", "b"):
+        (tmp_path / f"{name}.stscq").unlink(missing_ok=True)
         assert compress([faces], tmp_path / f"{name}.stscq", model, aligned=False) == 0  # a store is aligned anyway
     assert out.read_bytes() == (tmp_path / "b.stscq").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.stscq", "b.stscq"]
@@ -165,7 +172,7 @@ def test_what_is_left_of_a_killed_run_is_used_as_far_as_it_fits(photos, model, t
     data, journal = tmp_path / ".partial-a.stscq", tmp_path / ".partial-a.stscq.jsonl"
 
     def write(number, job="x"):
-        with partial_archive(out, {"job": job}, b"0123456789", sources) as archive:
+        with partial_archive(out, {"job": job}, b"0123456789", sources, force=True) as archive:
             had = len(archive.done)
             for source, payload in list(zip(sources, payloads, strict=True))[had:number]:
                 archive.add(commands_done(source, payload), payload)
@@ -314,8 +321,7 @@ def test_names(photos, tmp_path):
         folder.mkdir()
         (folder / "1.jpg").write_bytes(b"x")
     assert [source.name for source in list_sources([str(a), str(b)])] == ["a/1.jpg", "b/1.jpg"]
-    with pytest.raises(DataError, match="has the same name"):
-        list_sources([str(a / "1.jpg"), str(b / "1.jpg")])
+    assert [s.name for s in list_sources([str(a / "1.jpg"), str(b / "1.jpg")])] == ["a/1.jpg", "b/1.jpg"]
     (a / "x\ny.jpg").write_bytes(b"x")
     with pytest.raises(StscqError, match="no name for an image"):
         list_sources([str(a)])
