@@ -5,55 +5,59 @@
 # make readme       the numbers of README.md from results/demo
 # make bench        the quantiser's speed and memory on this machine (some ten minutes, 6 GiB)
 # make lint         style and types
+# make environment  only set up; TORCH=cpu, cuda or cuda12 picks the build of torch (docs/install.md)
+# make lock         the locks in requirements/ from pyproject.toml; UPGRADE=1 takes the newest versions
 
-PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PROFILE ?= demo
 CORES ?= all
-# One stamp a lock file: a changed lock makes a new environment, an unchanged one is left alone.
-READY := $(VENV)/.ready-$(firstword $(shell sha256sum requirements.lock pyproject.toml | sha256sum))
+# cpu, cuda or cuda12; if empty, what .venv has, or else what this machine can run.
+TORCH ?=
+# The interpreter of .venv is PYTHON, or the one that made it, or the first that is there and works (a pyenv shim may not).
+CANDIDATES := "$$(sed -n 's/^executable = //p' $(VENV)/pyvenv.cfg 2>/dev/null)" python3.11 python3.12 python3.13 python3
+WORKS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+FOUND := $(shell for p in $(if $(PYTHON),"$(PYTHON)",$(CANDIDATES)); do \
+  "$$p" -c '$(WORKS)' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: reproduce smoke test paper-tiny provenance readme bench lint environment
+.PHONY: reproduce smoke test paper-tiny provenance readme bench lint lock environment
 .DELETE_ON_ERROR:
 
-reproduce: $(READY)
+reproduce: environment
 	$(BIN)/snakemake --cores $(CORES) all --config profile=$(PROFILE)
 
 smoke:
 	$(MAKE) reproduce PROFILE=smoke
 
-test: $(READY)
+test: environment
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-paper-tiny: $(READY)
+paper-tiny: environment
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/paper_tiny.py
 
-provenance: $(READY)
+provenance: environment
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m provenance tests/provenance
 
-readme: $(READY)
+readme: environment
 	$(BIN)/python -m stscq.report.readme results/demo/tables README.md
 
-bench: $(READY)
+bench: environment
 	$(BIN)/python -m benchmarks.quantization --out benchmarks/results
 	$(BIN)/python -m benchmarks.codec --out benchmarks/results
 	$(BIN)/python -m benchmarks.training --out benchmarks/results
 
-lint: $(READY)
+lint: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-environment: $(READY)
+lock: environment
+	$(BIN)/python requirements/lock.py $(if $(UPGRADE),--upgrade)
 
-# --no-deps: the lock is complete. It holds opencv-python-headless where insightface asks for opencv-python, which would
-# need a system's OpenGL.
-$(READY):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-	  { echo "Python 3.11 is needed (the lock file is for it); make PYTHON=/path/to/python3.11"; exit 1; }
-	rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+# A changed lock, word or Python makes a new .venv; else it is left alone.
+environment:
+	@test -n '$(FOUND)' || { \
+	  echo "$(or $(PYTHON),stscq): Python 3.11, 3.12 or 3.13 is needed, with venv."; \
+	  echo "Debian, Ubuntu: sudo apt install python3-venv (Ubuntu 22.04: python3.11-venv). Fedora: sudo dnf install python3.13."; \
+	  echo "Without root: uv python install 3.13, then make PYTHON=\"\$$(uv python find 3.13)\""; exit 2; } >&2
+	@'$(FOUND)' requirements/install.py $(TORCH)
