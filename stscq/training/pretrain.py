@@ -117,7 +117,8 @@ def pretraining_loss(
     """Named terms and their weighted sum `loss`. faces: B x 3 x S x S in [0, 1].
 
     The first CONTINUOUS_SHARE of the batch reaches the decoder unquantised, the rest through the codebook with
-    gradients straight through. codebook, commitment and entropy weigh the terms of the quantised part; entropy is IBQ's alone.
+    gradients straight through. codebook, commitment and entropy weigh the terms of the quantised part; entropy is
+    that of IBQ alone.
     """
     tokenizer, codebooks = codec.tokenizer, codec.codebooks
     z_e = tokenizer.encode(faces)
