@@ -15,6 +15,7 @@ from stscq.evaluation import tokenizer as measure
 from stscq.training import pretrain, ship, stage1
 from stscq.training.encode import encode_rows
 from stscq.training.loop import read_log
+from stscq.training.losses import ImageLossWeights
 from stscq.training.tokenizer_io import load_codec
 from tests.test_training import IBQ, STAGE1, TITOK, same_tensors, weights
 
@@ -91,7 +92,8 @@ def test_part_of_a_batch_stays_unquantised(pretrained):
     decode = codec.tokenizer.decode
     codec.tokenizer.decode = lambda z: (seen.append(z.detach()), decode(z))[1]
     faces = torch.rand(4, 3, 32, 32)
-    terms = pretrain.pretraining_loss(codec, faces, 0.5, codebook=1.0, commitment=0.25, entropy=0.0)
+    weights = stage1.Stage1Weights(1.0, 0.25, 0.0, ImageLossWeights(1.0, 0.0, 0.0))
+    terms = stage1.tokenizer_loss(codec, faces, None, weights, continuous_share=0.5)
     z_e = codec.tokenizer.encode(faces)
     assert torch.equal(seen[0][:2], z_e[:2])
     torch.testing.assert_close(seen[0][2:], codec.codebooks(z_e[2:]).z_q)
@@ -99,7 +101,7 @@ def test_part_of_a_batch_stays_unquantised(pretrained):
     torch.testing.assert_close(terms["loss"], pixels + 1.25 * commit)
     terms["loss"].backward()
     assert codec.codebooks.weight.grad.abs().sum() > 0
-    assert "codebook" not in pretrain.pretraining_loss(codec, faces, 1.0, 1.0, 0.25, 0.0)
+    assert "codebook" not in stage1.tokenizer_loss(codec, faces, None, weights, continuous_share=1.0)
 
 
 @pytest.fixture

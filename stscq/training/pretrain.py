@@ -16,14 +16,13 @@ from stscq.backbones import build
 from stscq.cli_tools import run
 from stscq.data.store import open_store
 from stscq.device import Precision, own_device
-from stscq.quantization.codebooks import Codebooks, straight_through
-from stscq.quantization.losses import codebook_loss, commitment_loss, entry_entropy_loss
+from stscq.quantization.codebooks import Codebooks
 from stscq.training.batches import Batches, to_float
 from stscq.training.encode import sample_rows
 from stscq.training.faces import recipe_of
 from stscq.training.loop import Schedule, train_and_save
-from stscq.training.losses import ImageLossWeights, image_losses
-from stscq.training.stage1 import start_codebook, start_titok, warm_up_loss
+from stscq.training.losses import ImageLossWeights
+from stscq.training.stage1 import Stage1Weights, start_codebook, start_titok, tokenizer_loss, warm_up_loss
 from stscq.training.tokenizer_io import TrainedCodec, fast_layout, load_codec, on_device, tensors_of
 
 VALIDATE_EVERY = 500
@@ -59,6 +58,7 @@ def main(
     WARM_UP_STEPS.
     """
     recipe = recipe_of(locals())
+    weights = Stage1Weights(codebook, commitment, entropy, ImageLossWeights(1.0, 0.0, 0.0))
     device = own_device()
     images = open_store(store).images
     held_out, rows = hold_out(len(images), validation, seed)
@@ -84,7 +84,7 @@ def main(
         if teacher is not None and step < warm_up_steps:
             return warm_up_loss(tokenizer, codec.codebooks.continuous(tokenizer.encode(faces)), teacher, faces)
         share = 1.0 if step < continuous_steps else continuous_share
-        terms = pretraining_loss(codec, faces, share, codebook, commitment, entropy)
+        terms = tokenizer_loss(codec, faces, None, weights, share)
         if step % VALIDATE_EVERY == 0 or step == steps - 1:
             terms |= validate(codec, images[held_out], quantised=step >= continuous_steps)
         return terms
@@ -104,42 +104,6 @@ def hold_out(N: int, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray
     """Rows to validate on and rows to train on, each in order."""
     order = np.random.default_rng(seed).permutation(N)
     return np.sort(order[:validation]), np.sort(order[validation:])
-
-
-def pretraining_loss(
-    codec: TrainedCodec,
-    faces: Tensor,
-    continuous_share: float,
-    codebook: float,
-    commitment: float,
-    entropy: float,
-) -> dict[str, Tensor]:
-    """Named terms and their weighted sum `loss`. faces: B x 3 x S x S in [0, 1].
-
-    The first CONTINUOUS_SHARE of the batch reaches the decoder unquantised, the rest through the codebook with
-    gradients straight through. codebook, commitment and entropy weigh the terms of the quantised part; entropy is
-    that of IBQ alone.
-    """
-    tokenizer, codebooks = codec.tokenizer, codec.codebooks
-    z_e = tokenizer.encode(faces)
-    first = round(continuous_share * len(faces))
-    z = codebooks.continuous(z_e[:first])
-    if first == len(faces):
-        terms = image_losses(tokenizer.decode(z), faces, None, ImageLossWeights(1.0, 0.0, 0.0))
-        if tokenizer.metric == "inner":
-            # Latents near the sphere where the entries will start: a longer latent would only favour long entries.
-            terms["loss"] = terms["loss"] + commitment * commitment_loss(z_e, z)
-        return terms
-    quantised = codebooks(z_e[first:])
-    z_q = straight_through(quantised, tokenizer.metric)
-    terms = image_losses(tokenizer.decode(torch.cat([z, z_q])), faces, None, ImageLossWeights(1.0, 0.0, 0.0))
-    terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
-    terms["loss"] = (
-        terms["loss"] + codebook * terms["codebook"] + commitment * commitment_loss(quantised.z, quantised.z_q)
-    )
-    if quantised.soft is not None:
-        terms["loss"] = terms["loss"] + entropy * entry_entropy_loss(quantised.soft)
-    return terms
 
 
 @torch.no_grad()
