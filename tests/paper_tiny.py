@@ -245,7 +245,7 @@ def test_every_kind_of_set(tmp_path, faces):
     weights = json.loads((tmp_path / "models/kinds/maskgit_vqgan/stage2/global/seed1/recipe.json").read_text())
     assert json.loads(weights["model"])["K"] == 32
     log = (tmp_path / "logs/kinds/prepare_set/imagenet_train.log").read_text()
-    assert "1 corrupt images were left out" in log
+    assert "1 unusable images were left out" in log
     again = subprocess.run(
         [sys.executable, "-m", "snakemake", "-n", "all", "--config", "profile=kinds"],
         cwd=tmp_path, capture_output=True, text=True, check=True,

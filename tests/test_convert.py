@@ -160,6 +160,6 @@ def test_the_command_reads_a_record_set(tmp_path):
     arguments = ["faces", str(tmp_path / "casia"), "--out", str(tmp_path / "store"), "--size", "32"]
     result = CliRunner().invoke(app, [*arguments, "--most-corrupt", "1"])
     assert result.exit_code == 0
-    assert "1 corrupt images were left out" in result.output
+    assert "1 unusable images were left out" in result.output
     assert "train.rec, record 3: not a readable image" in result.output
     assert len(open_store(tmp_path / "store").index) == 2

@@ -39,7 +39,7 @@ def imagenet(tmp_path):
 
 def test_every_sort_becomes_the_same_square(imagenet, tmp_path, capsys):
     prepare.main(str(imagenet), 48, tmp_path / "store", kind="images", workers=2)
-    assert "0 corrupt images were left out" in capsys.readouterr().out
+    assert "0 unusable images were left out" in capsys.readouterr().out
     images, index = open_store(tmp_path / "store")
     assert index.image_id.tolist() == [
         *(f"n01440764/{name}" for name in ("a_plain", "b_cmyk", "c_grey")),
@@ -75,7 +75,7 @@ def test_damaged_images_are_reported_and_skipped(imagenet, tmp_path, capsys):
     (imagenet / "n01443537" / "c_link.JPEG").symlink_to(tmp_path / "nowhere")
     prepare.main(str(imagenet), 48, tmp_path / "store", most_corrupt=2, kind="images")
     said = capsys.readouterr().out
-    assert "2 corrupt images were left out" in said
+    assert "2 unusable images were left out" in said
     assert "n01440764/d_cut.JPEG: not a readable image (image file is truncated" in said
     assert "n01443537/c_link.JPEG: not a readable image ([Errno 2]" in said
     assert len(open_store(tmp_path / "store").index) == 5

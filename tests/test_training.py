@@ -16,12 +16,15 @@ from safetensors.torch import save_file
 from stscq.backbones import build
 from stscq.data.store import open_store
 from stscq.errors import CheckpointError, ParamsError
+from stscq.quantization.losses import RouterLossWeights
+from stscq.recognition.frozen import load_frozen
 from stscq.training import stage1, stage2, stage3
-from stscq.training.batches import augment, generator
+from stscq.training.batches import augment, generator, to_float
 from stscq.training.checkpoint import load_checkpoint, load_tensors
 from stscq.training.encode import encode_rows
 from stscq.training.faces import training_batches
 from stscq.training.loop import learning_rate
+from stscq.training.losses import ImageLossWeights
 from stscq.training.tokenizer_io import load_codec
 from tests.conftest import ROOT, SMALL_MASKGIT
 
@@ -168,8 +171,46 @@ def test_a_batch_depends_on_seed_step_and_part_alone(faces, split):
         assert not torch.equal(first, other.images)
 
 
+def test_streams_of_one_step_differ():
+    drawn = {
+        tuple(torch.randint(0, 1 << 30, (4,), generator=generator(*key)).tolist())
+        for key in [(1, "batch", 20), (1, "revive", 20), (1, "batch", 21), (2, "batch", 20), (1, "batch", 20, 1)]
+    }
+    assert len(drawn) == 5
+    again = torch.randint(0, 1 << 30, (4,), generator=generator(1, "revive", 20))
+    assert tuple(again.tolist()) in drawn
+
+
+def test_the_loss_of_stage_2_is_its_weighted_terms(second, faces, recogniser):
+    codec, _ = load_codec(second, CPU)
+    batch = to_float(open_store(faces).images[:8])
+    z_e = codec.tokenizer.encode(batch).detach()
+    router, image = RouterLossWeights(1.0, 0.1, 0.5), ImageLossWeights(0.0, 0.0, 0.0)
+    terms, assignment = stage2.stage2_loss(codec, z_e, batch, None, stage2.Stage2Weights(2.0, 0.0, router, image))
+    expected = 2 * terms["codebook"] + terms["balance"] + 0.1 * terms["confidence"] + 0.5 * terms["expected_error"]
+    torch.testing.assert_close(terms["loss"], expected)
+    assert torch.equal(assignment.group, codec.router(z_e).argmax(1))
+    assert terms["groups"] == len(assignment.group.unique())
+    image = ImageLossWeights(1.0, 0.1, 0.1)
+    frozen = load_frozen(recogniser, CPU)
+    more, _ = stage2.stage2_loss(codec, z_e, batch, frozen, stage2.Stage2Weights(2.0, 0.0, router, image))
+    painted = more["pixels"] + 0.1 * more["perceptual"] + 0.1 * more["identity"]
+    torch.testing.assert_close(more["loss"], expected + painted)
+
+
+def test_the_loss_of_stage_3_reaches_the_decoder_alone(second, faces, recogniser):
+    codec, _ = load_codec(second, CPU)
+    batch = to_float(open_store(faces).images[:4])
+    terms = stage3.stage3_loss(codec, batch, load_frozen(recogniser, CPU), ImageLossWeights(1.0, 0.1, 0.1))
+    torch.testing.assert_close(terms["loss"], terms["pixels"] + 0.1 * terms["perceptual"] + 0.1 * terms["identity"])
+    terms["loss"].backward()
+    assert all(p.grad is not None for p in codec.tokenizer.decoder.parameters())
+    frozen = [*codec.tokenizer.encoder.parameters(), codec.codebooks.weight, *codec.router.parameters()]
+    assert all(p.grad is None for p in frozen)
+
+
 def test_augmented_faces_stay_in_range():
-    faces = augment(torch.rand(64, 3, 32, 32), generator(0, 0))
+    faces = augment(torch.rand(64, 3, 32, 32), generator(0, "batch", 0))
     assert faces.shape == (64, 3, 32, 32)
     assert 0 <= faces.min() <= faces.max() <= 1
 

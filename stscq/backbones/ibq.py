@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from stscq.backbones.base import Embedding, Tokenizer
-from stscq.backbones.maskgit_vqgan import group_norm
+from stscq.backbones.maskgit_vqgan import fold, group_norm, unfold
 
 
 class ResidualBlock(nn.Module):
@@ -101,12 +101,13 @@ class Middle(nn.Module):
 
 
 class Encoder(nn.Module):
-    """B x 3 x H x W in [-1, 1] -> B x d x h x w with h = H / 2^(levels - 1)."""
+    """B x 3 x H x W in [-1, 1] -> B x d x h x w with h = H / (stem 2^(levels - 1)); stem as in MaskGIT-VQGAN's."""
 
-    def __init__(self, channels: int, multipliers: Sequence[int], blocks: int, d: int):
+    def __init__(self, channels: int, multipliers: Sequence[int], blocks: int, d: int, stem: int):
         super().__init__()
         widths = [channels * m for m in multipliers]
-        self.conv_in = nn.Conv2d(3, channels, 3, padding=1)
+        self.stem = stem
+        self.conv_in = nn.Conv2d(3 * stem**2, channels, 3, padding=1)
         self.down = nn.ModuleList()
         for i, (a, b) in enumerate(zip([channels, *widths], widths, strict=False)):
             coarsest = i == len(widths) - 1
@@ -119,7 +120,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], d, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv_in(x)
+        h = self.conv_in(fold(x, self.stem))
         for level in self.down:
             h = level(h)
         return self.conv_out(F.silu(self.norm_out(self.mid(h))))
@@ -128,9 +129,10 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """B x d x h x w -> B x 3 x H x W, meant for [-1, 1]. It has one block more a level than the encoder."""
 
-    def __init__(self, channels: int, multipliers: Sequence[int], blocks: int, d: int):
+    def __init__(self, channels: int, multipliers: Sequence[int], blocks: int, d: int, stem: int):
         super().__init__()
         widths = [channels * m for m in multipliers]
+        self.stem = stem
         self.conv_in = nn.Conv2d(d, widths[-1], 3, padding=1)
         self.mid = Middle(widths[-1])
         self.up = nn.ModuleList()
@@ -140,13 +142,13 @@ class Decoder(nn.Module):
                 level.upsample = Upsample(b)
             self.up.append(level)
         self.norm_out = group_norm(widths[0])
-        self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
+        self.conv_out = nn.Conv2d(widths[0], 3 * stem**2, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
         h = self.mid(self.conv_in(z))
         for level in reversed(self.up):  # level 0 is the finest, as in the released weights
             h = level(h)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return unfold(self.conv_out(F.silu(self.norm_out(h))), self.stem)
 
 
 class IBQ(Tokenizer):
@@ -154,12 +156,21 @@ class IBQ(Tokenizer):
 
     metric = "inner"
 
-    def __init__(self, image_size: int, channels: int, multipliers: Sequence[int], blocks: int, d: int, K: int):
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        multipliers: Sequence[int],
+        blocks: int,
+        d: int,
+        K: int,
+        stem: int = 1,
+    ):
         super().__init__()
-        self.grid = image_size >> (len(multipliers) - 1)
+        self.grid = (image_size // stem) >> (len(multipliers) - 1)
         self.T, self.d = self.grid**2, d
-        self.encoder = Encoder(channels, multipliers, blocks, d)
-        self.decoder = Decoder(channels, multipliers, blocks, d)
+        self.encoder = Encoder(channels, multipliers, blocks, d, stem)
+        self.decoder = Decoder(channels, multipliers, blocks, d, stem)
         self.quantize = Embedding(K, d)
         self.quant_conv = nn.Conv2d(d, d, 1)
         self.post_quant_conv = nn.Conv2d(d, d, 1)

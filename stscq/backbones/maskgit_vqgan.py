@@ -23,6 +23,16 @@ def conv(in_channels: int, out_channels: int, kernel: int = 3, bias: bool = Fals
     return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
 
 
+def fold(x: Tensor, stem: int) -> Tensor:
+    """Space to depth: B x C x H x W -> B x C stem^2 x H/stem x W/stem."""
+    return x if stem == 1 else F.pixel_unshuffle(x, stem)
+
+
+def unfold(x: Tensor, stem: int) -> Tensor:
+    """Depth to space, the inverse of `fold`."""
+    return x if stem == 1 else F.pixel_shuffle(x, stem)
+
+
 class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -70,12 +80,17 @@ class UpLevel(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """B x 3 x H x W in [0, 1] -> B x d x h x w with h = H / 2^(levels - 1)."""
+    """B x 3 x H x W in [0, 1] -> B x d x h x w with h = H / (stem 2^(levels - 1)).
 
-    def __init__(self, channels: int, multipliers: Sequence[int], blocks: int, d: int):
+    A `stem` above 1 (ours, for small pictures) first folds stem x stem pixels into channels: full resolution, where
+    most arithmetic of a narrow model goes, is skipped. At 1, the published size, nothing is folded.
+    """
+
+    def __init__(self, channels: int, multipliers: Sequence[int], blocks: int, d: int, stem: int = 1):
         super().__init__()
         widths = [channels * m for m in multipliers]
-        self.conv_in = conv(3, channels)
+        self.stem = stem
+        self.conv_in = conv(3 * stem**2, channels)
         self.down = nn.ModuleList(
             DownLevel([channels, *widths][i], widths[i], blocks, downsample=i < len(widths) - 1)
             for i in range(len(widths))
@@ -85,7 +100,7 @@ class ConvEncoder(nn.Module):
         self.conv_out = conv(widths[-1], d, 1, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv_in(x)
+        h = self.conv_in(fold(x, self.stem))
         for level in self.down:
             h = level(h)
         for block in self.mid:
@@ -94,10 +109,11 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """B x d x h x w -> B x 3 x H x W, not clamped."""
+    """B x d x h x w -> B x 3 x H x W, not clamped; the encoder's `stem` is unfolded at the end."""
 
-    def __init__(self, channels: int, multipliers: Sequence[int], blocks: int, d: int):
+    def __init__(self, channels: int, multipliers: Sequence[int], blocks: int, d: int, stem: int = 1):
         super().__init__()
+        self.stem = stem
         widths = [channels * m for m in multipliers]
         self.conv_in = conv(d, widths[-1], bias=True)
         self.mid = nn.ModuleList(ResidualBlock(widths[-1], widths[-1]) for _ in range(blocks))
@@ -106,7 +122,7 @@ class ConvDecoder(nn.Module):
             UpLevel((widths + widths[-1:])[i + 1], widths[i], blocks, upsample=i > 0) for i in range(len(widths))
         )
         self.norm_out = group_norm(widths[0])
-        self.conv_out = conv(widths[0], 3, bias=True)
+        self.conv_out = conv(widths[0], 3 * stem**2, bias=True)
 
     def forward(self, z: Tensor) -> Tensor:
         h = self.conv_in(z)
@@ -114,7 +130,7 @@ class ConvDecoder(nn.Module):
             h = block(h)
         for level in reversed(self.up):
             h = level(h)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return unfold(self.conv_out(F.silu(self.norm_out(h))), self.stem)
 
 
 class MaskGITVQGAN(Tokenizer):
@@ -122,12 +138,21 @@ class MaskGITVQGAN(Tokenizer):
 
     metric = "euclidean"
 
-    def __init__(self, image_size: int, channels: int, multipliers: Sequence[int], blocks: int, d: int, K: int):
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        multipliers: Sequence[int],
+        blocks: int,
+        d: int,
+        K: int,
+        stem: int = 1,
+    ):
         super().__init__()
-        self.grid = image_size >> (len(multipliers) - 1)
+        self.grid = (image_size // stem) >> (len(multipliers) - 1)
         self.T, self.d = self.grid**2, d
-        self.encoder = ConvEncoder(channels, multipliers, blocks, d)
-        self.decoder = ConvDecoder(channels, multipliers, blocks, d)
+        self.encoder = ConvEncoder(channels, multipliers, blocks, d, stem)
+        self.decoder = ConvDecoder(channels, multipliers, blocks, d, stem)
         self.quantize = Embedding(K, d)
 
     def to_latents(self, images: Tensor) -> Tensor:

@@ -141,6 +141,7 @@ class TiTok(Tokenizer):
         pixel_channels: int,
         pixel_multipliers: Sequence[int],
         pixel_blocks: int,
+        pixel_stem: int = 1,
     ):
         super().__init__()
         grid = image_size // patch
@@ -150,7 +151,7 @@ class TiTok(Tokenizer):
         self.decoder = Decoder(grid, width, layers, heads, T, d, K_pixel, hidden)
         self.quantize = Embedding(K, d)
         self.pixel_quantize = Embedding(K_pixel, d_pixel)
-        self.pixel_decoder = ConvDecoder(pixel_channels, pixel_multipliers, pixel_blocks, d_pixel)
+        self.pixel_decoder = ConvDecoder(pixel_channels, pixel_multipliers, pixel_blocks, d_pixel, pixel_stem)
 
     def to_latents(self, images: Tensor) -> Tensor:
         return self.encoder(images, self.latent_tokens)

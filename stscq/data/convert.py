@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from stscq.data.store import Row, make_index
+from stscq.data.store import AnyRow, make_index
 from stscq.errors import DataError
 
 CHUNK = 256
@@ -27,7 +27,7 @@ class Entry(Protocol):
     """An image and what a store says about it. Sent to worker processes; its repr tells it from those of other sets."""
 
     @property
-    def row(self) -> Row:
+    def row(self) -> AnyRow:
         """What the index says of it."""
 
     def image(self, size: int) -> np.ndarray:

@@ -5,6 +5,8 @@ python -m stscq.data.prepare --source people/ --size 64 --out data/mine/faces
 python -m stscq.data.prepare --source casia/ --size 256 --out data/casia/faces --workers 16
 python -m stscq.data.prepare --source lfw.bin --size 256 --out data/lfw/faces --workers 16
 python -m stscq.data.prepare --kind rfw --group Asian --source RFW/ --size 256 --out data/rfw_asian/faces --workers 16
+python -m stscq.data.prepare --kind lfw --source lfw_home/ --size 64 --out data/lfw/faces
+python -m stscq.data.prepare --kind utkface --source utkface/ --size 64 --most-corrupt 1000 --out data/pretrain/faces
 python -m stscq.data.prepare --kind images --source imagenet/val/ --size 256 --out data/imagenet/faces --workers 16
 """
 
@@ -15,15 +17,17 @@ from stscq.cli_tools import run
 from stscq.data.convert import convert
 from stscq.data.folder import list_photos, read_folder
 from stscq.data.images import list_images
+from stscq.data.lfw import list_lfw, read_pairs
 from stscq.data.orl import IMAGES, PEOPLE, orl_folder, read_orl
 from stscq.data.pairs import pair_table, write_pairs
 from stscq.data.recordio import open_training_set
 from stscq.data.rfw import Group, open_group
 from stscq.data.store import write_store
+from stscq.data.utkface import list_utkface
 from stscq.data.verification_pack import entries, pairs, read_pack
 from stscq.errors import ParamsError
 
-Kind = Literal["auto", "recordio", "pack", "rfw", "images"]
+Kind = Literal["auto", "recordio", "pack", "rfw", "images", "utkface", "lfw"]
 
 
 def main(
@@ -38,11 +42,12 @@ def main(
     """Write the store OUT, of SIZE x SIZE pixels.
 
     By KIND, SOURCE is a folder with train.rec and train.idx (recordio), a verification pack (pack), the folder of RFW,
-    of which GROUP is read (rfw), or a folder of pictures of anything, by class or not (images). auto tells a train.rec,
-    a file .bin, the word `orl` and a folder of people, whose faces are detected.
+    of which GROUP is read (rfw), a folder of pictures of anything, by class or not (images), UTKFace's (utkface) or
+    LFW's (lfw). auto tells a train.rec, a file .bin, the word `orl` and a folder of people, whose faces are detected.
 
-    WORKERS processes read the four kinds. Up to MOST_CORRUPT damaged images of recordio and images are left out; pack
-    and rfw must be whole. Their pairs, in ten folds, are written to OUT/pairs.parquet (images: no rows).
+    WORKERS processes read all kinds but ORL and people. Up to MOST_CORRUPT images that are damaged (recordio, images)
+    or show no face to align (utkface) are left out, and named; pack, rfw and lfw must be whole. Their pairs, in ten
+    folds, are written to OUT/pairs.parquet (images, utkface: no rows).
     """
     if (kind == "rfw") != (group is not None):
         raise ParamsError(f"kind {kind}, group {group}: RFW needs one of its four groups, and no other kind has groups")
@@ -67,6 +72,16 @@ def main(
         case "images":
             report(convert(list_images(Path(source)), out, size, most_corrupt, workers), out)
             write_pairs(pair_table([], [], [], []), out)
+        case "lfw":
+            pictures = list_lfw(Path(source))
+            table = read_pairs(Path(source), pictures)
+            convert(pictures, out, size, most_corrupt=0, workers=workers)
+            write_pairs(table, out)
+        case "utkface":
+            found, unnamed = list_utkface(Path(source))
+            left_out = convert(found, out, size, most_corrupt, workers)
+            report([*(f"{name}: its name does not say age, gender and race" for name in unnamed), *left_out], out)
+            write_pairs(pair_table([], [], [], []), out)
 
 
 def sniff(source: str) -> str:
@@ -78,7 +93,7 @@ def sniff(source: str) -> str:
 
 
 def report(left_out: list[str], out: Path) -> None:
-    print(f"{out}: {len(left_out)} corrupt images were left out", *left_out, sep="\n")
+    print(f"{out}: {len(left_out)} unusable images were left out", *left_out, sep="\n")
 
 
 if __name__ == "__main__":

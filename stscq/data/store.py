@@ -1,12 +1,12 @@
 """Images at rest: one uint8 array and one Parquet index, so that half a million faces are two files.
 
 A store is a folder with `images.npy` (N x S x S x 3, RGB, opened memory-mapped) and `index.parquet` (one row an image,
-in the order of the array: image_id, identity, source, group).
+in the order of the array: image_id, identity, source, group, and what else a set says of its images).
 """
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -28,13 +28,26 @@ class Row(NamedTuple):
 COLUMNS = list(Row._fields)
 
 
+class AnyRow(Protocol):
+    """A Row, or a longer named tuple that begins like one."""
+
+    @property
+    def image_id(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def _fields(self) -> tuple[str, ...]: ...
+
+
 class Face(NamedTuple):
     row: Row
     image: np.ndarray
 
 
 class Store(NamedTuple):
-    """images: N x S x S x 3 uint8, memory-mapped, read-only; index: N rows of COLUMNS."""
+    """images: N x S x S x 3 uint8, memory-mapped, read-only; index: N rows, whose first columns are COLUMNS."""
 
     images: np.ndarray
     index: pd.DataFrame  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
@@ -61,11 +74,11 @@ def write_store(faces: Iterable[Face], out: Path, total: int | None = None) -> i
     return len(index)
 
 
-def make_index(rows: Sequence[Row], out: Path) -> pd.DataFrame:
+def make_index(rows: Sequence[AnyRow], out: Path) -> pd.DataFrame:
     """The index of a store. Raises DataError when it is empty, or when two images have the same image_id."""
     if not rows:
         raise DataError(f"{out}: no faces to store")
-    index = pd.DataFrame(rows, columns=COLUMNS)
+    index = pd.DataFrame(rows, columns=list(rows[0]._fields))
     twice = index.image_id[index.image_id.duplicated()]
     if len(twice):
         raise DataError(f"{out}: two images are called {twice.iloc[0]!r}; rename one")
@@ -86,6 +99,6 @@ def open_store(folder: Path) -> Store:
         raise DataError(f"{folder}: not a complete image store ({problem}); run the rule prepare_faces") from problem
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
         raise DataError(f"{folder}/images.npy: {images.dtype} {images.shape}, expected uint8 N x S x S x 3")
-    if len(images) != len(index) or list(index.columns) != COLUMNS:
+    if len(images) != len(index) or list(index.columns)[: len(COLUMNS)] != COLUMNS:
         raise DataError(f"{folder}: index.parquet does not describe images.npy; run the rule prepare_faces again")
     return Store(images, index)

@@ -3,6 +3,7 @@
 Axes: B images, 3 x S x S pixels.
 """
 
+import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +15,14 @@ SHIFT = 3
 """Largest random shift, in pixels of a 64-pixel face; it grows with the image."""
 
 
-def generator(seed: int, step: int, part: int = 0) -> torch.Generator:
-    """A fresh random generator for one part of one step of one run, on the CPU whatever the device."""
+def generator(seed: int, stream: str, step: int, part: int = 0) -> torch.Generator:
+    """A fresh random generator for one part of one step of one run, on the CPU whatever the device.
+
+    `stream` says what for (batch, revive): two uses of randomness in one step never draw the same numbers.
+    """
     # SeedSequence mixes them: torch's CPU generator only looks at 32 bits of a seed.
-    mixed = int(np.random.SeedSequence([seed, step, part]).generate_state(1)[0])
-    return torch.Generator().manual_seed(mixed)
+    mixed = np.random.SeedSequence([seed, zlib.crc32(stream.encode()), step, part]).generate_state(1)[0]
+    return torch.Generator().manual_seed(int(mixed))
 
 
 def to_float(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
@@ -66,6 +70,6 @@ class Batches(NamedTuple):
     device: torch.device
 
     def draw(self, step: int, part: int = 0) -> Draw:
-        random = generator(self.seed, step, part)
+        random = generator(self.seed, "batch", step, part)
         chosen = torch.randint(0, len(self.rows), (self.size,), generator=random)
         return Draw(augment(to_float(self.images[self.rows[chosen.numpy()]], self.device), random), chosen)

@@ -28,15 +28,15 @@ def frozen_input(images: Tensor) -> Tensor:
 
 
 def image_losses(
-    reconstruction: Tensor, images: Tensor, recogniser: Frozen, weights: ImageLossWeights
+    reconstruction: Tensor, images: Tensor, recogniser: Frozen | None, weights: ImageLossWeights
 ) -> dict[str, Tensor]:
     """Named terms and their weighted sum `loss`; images and reconstructions are B x 3 x S x S, meant for [0, 1].
 
     identity is 1 - cos of the frozen recogniser's embeddings; perceptual is the mean over its stages' feature maps.
-    The recogniser is left alone when both have the weight 0 (pictures that are no faces).
+    There need be no recogniser when both have the weight 0 (pictures that are no faces).
     """
     pixels = F.l1_loss(reconstruction, images) + F.mse_loss(reconstruction, images)
-    if not weights.perceptual and not weights.identity:
+    if recogniser is None or not (weights.perceptual or weights.identity):
         return {"loss": weights.reconstruction * pixels, "pixels": pixels}
     maps, embedding = recogniser.maps_and_embedding(frozen_input(reconstruction))
     target_maps, target = recogniser.maps_and_embedding(frozen_input(images))

@@ -5,7 +5,7 @@ python -m stscq.training.stage1 --store data/demo/faces --model '{"family": "tit
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from stscq.errors import CheckpointError, ParamsError
 from stscq.quantization.codebooks import Codebooks, straight_through
 from stscq.quantization.initialise import global_from_latents, grow
 from stscq.quantization.losses import codebook_loss, commitment_loss, entry_entropy_loss
-from stscq.recognition.frozen import load_frozen, weights_file
+from stscq.recognition.frozen import Frozen, load_frozen, weights_file
 from stscq.training.encode import encode_rows, sample_rows
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.loop import Schedule, train_and_save
@@ -62,8 +62,8 @@ def main(
     recipe = recipe_of(locals())
     device = own_device()
     batches = training_batches(store, split, batch, seed, device)
-    judge = load_frozen(recogniser, device)
-    weights = ImageLossWeights(reconstruction, perceptual, identity)
+    frozen = load_frozen(recogniser, device)
+    weights = Stage1Weights(codebook, commitment, entropy, ImageLossWeights(reconstruction, perceptual, identity))
     torch.manual_seed(seed)
     sample = batches.images[sample_rows(batches.rows, seed, most=128)]
     tokenizer, book = start_tokenizer(json.loads(model), published, sample, seed, device)
@@ -78,27 +78,13 @@ def main(
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
         faces = batches.draw(step, part).images
-        z_e = tokenizer.encode(faces)
         if step < continuous_steps:
-            z = codec.codebooks.continuous(z_e)
             if teacher is not None:
-                return warm_up_loss(tokenizer, z, teacher, faces)
-            terms = image_losses(tokenizer.decode(z), faces, judge, weights)
-            if tokenizer.metric == "inner":
-                # Latents near the sphere where the entries will start: a longer latent would only favour long entries.
-                terms["loss"] = terms["loss"] + commitment * commitment_loss(z_e, z)
-            return terms
+                return warm_up_loss(tokenizer, codec.codebooks.continuous(tokenizer.encode(faces)), teacher, faces)
+            return tokenizer_loss(codec, faces, frozen, weights, continuous_share=1.0)
         if step == continuous_steps > 0 and part == 0:
             start_codebook(codec, sample, seed)
-        quantised = codec.codebooks(z_e)
-        terms = image_losses(tokenizer.decode(straight_through(quantised, tokenizer.metric)), faces, judge, weights)
-        terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
-        terms["loss"] = (
-            terms["loss"] + codebook * terms["codebook"] + commitment * commitment_loss(quantised.z, quantised.z_q)
-        )
-        if quantised.soft is not None:
-            terms["loss"] = terms["loss"] + entropy * entry_entropy_loss(quantised.soft)
-        return terms
+        return tokenizer_loss(codec, faces, frozen, weights, continuous_share=0.0)
 
     train_and_save(
         nn.ModuleDict({"tokenizer": tokenizer, "codebooks": codec.codebooks}),
@@ -109,6 +95,47 @@ def main(
         inputs=inputs,
         out=out,
     )
+
+
+class Stage1Weights(NamedTuple):
+    """Of the terms of a tokenizer's loss; entropy is IBQ's alone."""
+
+    codebook: float
+    commitment: float
+    entropy: float
+    image: ImageLossWeights
+
+
+def tokenizer_loss(
+    codec: TrainedCodec, faces: Tensor, frozen: Frozen | None, weights: Stage1Weights, continuous_share: float
+) -> dict[str, Tensor]:
+    """Named terms and their weighted sum `loss`, with one global codebook. faces: B x 3 x S x S in [0, 1].
+
+    The first `continuous_share` of the batch reaches the decoder unquantised, the rest through the codebook with
+    gradients straight through; codebook, commitment and entropy weigh the terms of that rest.
+    """
+    tokenizer, codebooks = codec.tokenizer, codec.codebooks
+    z_e = tokenizer.encode(faces)
+    first = round(continuous_share * len(faces))
+    z = codebooks.continuous(z_e[:first])
+    if first == len(faces):
+        terms = image_losses(tokenizer.decode(z), faces, frozen, weights.image)
+        if tokenizer.metric == "inner":
+            # Latents near the sphere where the entries will start: a longer latent would only favour long entries.
+            terms["loss"] = terms["loss"] + weights.commitment * commitment_loss(z_e, z)
+        return terms
+    quantised = codebooks(z_e[first:])
+    z_q = straight_through(quantised, tokenizer.metric)
+    terms = image_losses(tokenizer.decode(torch.cat([z, z_q])), faces, frozen, weights.image)
+    terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
+    terms["loss"] = (
+        terms["loss"]
+        + weights.codebook * terms["codebook"]
+        + weights.commitment * commitment_loss(quantised.z, quantised.z_q)
+    )
+    if quantised.soft is not None:
+        terms["loss"] = terms["loss"] + weights.entropy * entry_entropy_loss(quantised.soft)
+    return terms
 
 
 def start_tokenizer(

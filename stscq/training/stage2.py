@@ -4,7 +4,7 @@ python -m stscq.training.stage2 --start models/demo/titok_s/stage1/seed1 --group
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,8 @@ from stscq.quantization.initialise import token_specific
 from stscq.quantization.losses import RouterLossWeights, codebook_loss, entry_entropy_loss, router_losses
 from stscq.quantization.revival import Revival
 from stscq.quantization.router import Router
-from stscq.quantization.search import group_errors, normalise
-from stscq.recognition.frozen import load_frozen, weights_file
+from stscq.quantization.search import Assignment, group_errors, normalise
+from stscq.recognition.frozen import Frozen, load_frozen, weights_file
 from stscq.training.batches import generator
 from stscq.training.encode import encode_rows, sample_rows
 from stscq.training.faces import recipe_of, training_batches
@@ -69,9 +69,13 @@ def main(
     recipe = recipe_of(locals())
     device = own_device()
     batches = training_batches(store, split, batch, seed, device)
-    judge = load_frozen(recogniser, device)
-    image_weights = ImageLossWeights(reconstruction, perceptual, identity)
-    router_weights = RouterLossWeights(balance, confidence, expected_error)
+    frozen = load_frozen(recogniser, device)
+    weights = Stage2Weights(
+        codebook,
+        entropy,
+        RouterLossWeights(balance, confidence, expected_error),
+        ImageLossWeights(reconstruction, perceptual, identity),
+    )
     before, before_recipe = load_codec(start, device)
     tokenizer = before.tokenizer.requires_grad_(False)
     tokenizer.precision = precision
@@ -88,21 +92,12 @@ def main(
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
         if revive_every and 0 < step < REVIVE_UNTIL * steps and step % revive_every == 0:
-            revival.revive(codec.codebooks, latents, generator(seed, step))
+            revival.revive(codec.codebooks, latents, generator(seed, "revive", step))
         faces = batches.draw(step, part).images
         with torch.no_grad():
             z_e = tokenizer.encode(faces)
-        group, terms = route(codec, z_e, router_weights)
-        quantised = codec.codebooks(z_e, group)
-        revival.count(quantised.assignment)
-        terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
-        terms["groups"] = torch.tensor(float(len(quantised.assignment.group.unique())))
-        terms["loss"] = terms["loss"] + codebook * terms["codebook"]
-        if quantised.soft is not None:
-            terms["loss"] = terms["loss"] + entropy * entry_entropy_loss(quantised.soft)
-        if any(image_weights):
-            image_terms = image_losses(tokenizer.decode(quantised.z_q), faces, judge, image_weights)
-            terms |= {**image_terms, "loss": terms["loss"] + image_terms["loss"]}
+        terms, assignment = stage2_loss(codec, z_e, faces, frozen, weights)
+        revival.count(assignment)
         return terms
 
     parts: dict[str, nn.Module] = {"codebooks": codec.codebooks, "revival": revival}
@@ -117,6 +112,35 @@ def main(
         inputs=[store / "images.npy", split, weights_file(recogniser), start / "weights.safetensors"],
         out=out,
     )
+
+
+class Stage2Weights(NamedTuple):
+    """Of the terms of the stage's loss; entropy is IBQ's alone."""
+
+    codebook: float
+    entropy: float
+    router: RouterLossWeights
+    image: ImageLossWeights
+
+
+def stage2_loss(
+    codec: TrainedCodec, z_e: Tensor, faces: Tensor, frozen: Frozen | None, weights: Stage2Weights
+) -> tuple[dict[str, Tensor], Assignment]:
+    """Named terms, their weighted sum `loss`, the number of `groups` in use; and what was chosen for each image.
+
+    z_e: B x T x d, the latents of faces (B x 3 x S x S in [0, 1]). Without image losses nothing is decoded.
+    """
+    group, terms = route(codec, z_e, weights.router)
+    quantised = codec.codebooks(z_e, group)
+    terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
+    terms["groups"] = torch.tensor(float(len(quantised.assignment.group.unique())))
+    terms["loss"] = terms["loss"] + weights.codebook * terms["codebook"]
+    if quantised.soft is not None:
+        terms["loss"] = terms["loss"] + weights.entropy * entry_entropy_loss(quantised.soft)
+    if any(weights.image):
+        image_terms = image_losses(codec.tokenizer.decode(quantised.z_q), faces, frozen, weights.image)
+        terms |= {**image_terms, "loss": terms["loss"] + image_terms["loss"]}
+    return terms, quantised.assignment
 
 
 def finished(codec: TrainedCodec) -> dict[str, Tensor]:

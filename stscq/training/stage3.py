@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from stscq.cli_tools import run
 from stscq.device import Precision, own_device
-from stscq.recognition.frozen import load_frozen, weights_file
+from stscq.recognition.frozen import Frozen, load_frozen, weights_file
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights, image_losses
-from stscq.training.tokenizer_io import load_codec, tensors_of
+from stscq.training.tokenizer_io import TrainedCodec, load_codec, tensors_of
 
 
 def main(
@@ -42,7 +42,7 @@ def main(
     recipe = recipe_of(locals())
     device = own_device()
     batches = training_batches(store, split, batch, seed, device)
-    judge = load_frozen(recogniser, device)
+    frozen = load_frozen(recogniser, device)
     weights = ImageLossWeights(reconstruction, perceptual, identity)
     codec, before_recipe = load_codec(start, device)
     tokenizer = codec.tokenizer.requires_grad_(False)
@@ -53,11 +53,7 @@ def main(
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
         faces = batches.draw(step, part).images
-        with torch.no_grad():
-            z_e = tokenizer.encode(faces)
-            group = None if codec.router is None else codec.router(z_e).argmax(1)
-            z_q = codec.codebooks.lookup(codec.codebooks.search(z_e, group))
-        return image_losses(tokenizer.decode(z_q), faces, judge, weights)
+        return stage3_loss(codec, faces, frozen, weights)
 
     train_and_save(
         nn.ModuleList(parts),
@@ -68,6 +64,15 @@ def main(
         inputs=[store / "images.npy", split, weights_file(recogniser), start / "weights.safetensors"],
         out=out,
     )
+
+
+def stage3_loss(codec: TrainedCodec, faces: Tensor, frozen: Frozen, weights: ImageLossWeights) -> dict[str, Tensor]:
+    """Named terms and their weighted sum `loss`, whose gradients reach the decoder alone; faces: B x 3 x S x S."""
+    with torch.no_grad():
+        z_e = codec.tokenizer.encode(faces)
+        group = None if codec.router is None else codec.router(z_e).argmax(1)
+        z_q = codec.codebooks.lookup(codec.codebooks.search(z_e, group))
+    return image_losses(codec.tokenizer.decode(z_q), faces, frozen, weights)
 
 
 INHERITED = ("model", "shared", "groups", "entries", "selection")

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from stscq.errors import ParamsError
 from stscq.params import with_profile
 from stscq.weights.checksums import State, sha256_of, state, sums_file
-from stscq.weights.manifest import Hub, Pack, Weight, WeightsError, manifest, needed, select
+from stscq.weights.manifest import Hub, Pack, Shipped, Weight, WeightsError, manifest, needed, select
 
 
 def of_profile(folder: Path, profile: str | None) -> list[Weight]:
@@ -85,6 +85,8 @@ def _size(folder: Path, weight: Weight) -> str:
 def _source(weight: Weight) -> str:
     if isinstance(weight.source, Hub):
         return f"hub {weight.source.repo} {weight.source.file}"
+    if isinstance(weight.source, Shipped):
+        return f"this package, {weight.source.file}"
     if isinstance(weight.source, Pack):
         return f"InsightFace {weight.source.pack} {weight.source.file}"
     return weight.source

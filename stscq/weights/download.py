@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from contextlib import redirect_stdout
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -19,7 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import http_get
 
 from stscq.weights.checksums import State, pin, record, sha256_of, state, sums_file
-from stscq.weights.manifest import FOLDER, Hub, Pack, Weight, WeightsError
+from stscq.weights.manifest import FOLDER, Hub, Pack, Shipped, Weight, WeightsError
 
 # What the libraries raise for a bad network, a bad answer or a full disk (requests' errors are OSErrors).
 FAILURES = (httpx2.HTTPError, OSError, RuntimeError, BadZipFile)
@@ -82,7 +83,10 @@ def _partial(root: Path, weight: Weight, wanted: str) -> Path:
 
 
 def _download(weight: Weight, part: Path, size: int | None) -> None:
-    if isinstance(weight.source, Pack):
+    if isinstance(weight.source, Shipped):
+        with as_file(files("stscq").joinpath(weight.source.file)) as file:
+            shutil.copyfile(file, part)
+    elif isinstance(weight.source, Pack):
         _from_pack(weight.source, part)
     elif isinstance(weight.source, Hub):
         _from_url(hf_hub_url(weight.source.repo, weight.source.file), part, size)
@@ -134,7 +138,8 @@ def _put_in_place(root: Path, weight: Weight, part: Path, wanted: str) -> str:
     file.parent.mkdir(parents=True, exist_ok=True)
     if weight.sha256:
         part.replace(file)
-        return "downloaded, agrees with the manifest's SHA-256"
+        came = "copied from the package" if isinstance(weight.source, Shipped) else "downloaded"
+        return f"{came}, agrees with the manifest's SHA-256"
     record(root, weight, wanted)  # first: a file without its pin would have to be checked against the hub again
     part.replace(file)
     return f"downloaded, agrees with the SHA-256 that the hub announces; now in {FOLDER}/SHA256SUMS"
@@ -149,6 +154,8 @@ def _in_one_line(problem: BaseException) -> str:
 
 def by_hand(weight: Weight) -> str:
     """How a person gets the file: where from, where to."""
+    if isinstance(weight.source, Shipped):
+        return f"It is {weight.source.file} of the package stscq, which is damaged: install it again"
     if isinstance(weight.source, Pack):
         from insightface.utils import storage
 

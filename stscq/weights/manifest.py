@@ -35,12 +35,19 @@ class Pack:
 
 
 @dataclass(frozen=True)
+class Shipped:
+    """A file of this package: a small tokenizer that the rule `ship_tokenizer` made."""
+
+    file: str
+
+
+@dataclass(frozen=True)
 class Weight:
     """One file: `path` from the project's root, `source` a plain URL if a string, `size` in bytes, None: not known."""
 
     path: str
     what: str
-    source: Hub | Pack | str
+    source: Hub | Pack | Shipped | str
     size: int | None
     sha256: str | None
     licence: str
@@ -59,11 +66,13 @@ def manifest() -> dict[str, Weight]:
 
 
 def _weight(path: str, entry: dict[str, Any]) -> Weight:
-    source: Hub | Pack | str
+    source: Hub | Pack | Shipped | str
     if "hub" in entry:
         source = Hub(**entry.pop("hub"))
     elif "insightface" in entry:
         source = Pack(**entry.pop("insightface"))
+    elif "shipped" in entry:
+        source = Shipped(entry.pop("shipped"))
     else:
         source = entry.pop("url")
     return Weight(path=path, source=source, **entry)

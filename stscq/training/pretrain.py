@@ -1,0 +1,129 @@
+"""Pretraining: a small tokenizer with one global codebook, from nothing, on a folder of faces.
+
+What the published weights are at the paper's size; run once, its result is shipped with the project.
+
+python -m stscq.training.pretrain --store data/pretrain/faces --model '{"family": "ibq", ...}' ...
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stscq.backbones import build
+from stscq.cli_tools import run
+from stscq.data.store import open_store
+from stscq.device import Precision, own_device
+from stscq.quantization.codebooks import Codebooks
+from stscq.training.batches import Batches, to_float
+from stscq.training.encode import sample_rows
+from stscq.training.faces import recipe_of
+from stscq.training.loop import Schedule, train_and_save
+from stscq.training.losses import ImageLossWeights
+from stscq.training.stage1 import Stage1Weights, start_codebook, start_titok, tokenizer_loss, warm_up_loss
+from stscq.training.tokenizer_io import TrainedCodec, fast_layout, load_codec, on_device, tensors_of
+
+VALIDATE_EVERY = 500
+"""Steps between two points of the learning curve on the validation faces (a multiple of the log's 20)."""
+
+
+def main(
+    store: Path,
+    out: Path,
+    model: str,
+    seed: int,
+    steps: int,
+    continuous_steps: int,
+    batch: int,
+    lr: float,
+    weight_decay: float,
+    codebook: float,
+    commitment: float,
+    entropy: float,
+    continuous_share: float,
+    validation: int,
+    warm_up_steps: int = 0,
+    precision: Precision = "fp32",
+    pixel_decoder: Path | None = None,
+    save_seconds: float = 60.0,
+) -> None:
+    """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
+
+    VALIDATION faces of the store, drawn by SEED, are not trained on: their PSNR is the learning curve. The first
+    CONTINUOUS_STEPS leave all latents unquantised; then the codebook starts from their k-means centres, and
+    CONTINUOUS_SHARE of every batch stays unquantised, so that the decoder keeps serving finer codebooks than this one.
+    PIXEL_DECODER is a pretrained MaskGIT-VQGAN: a TiTok paints with its decoder, and matches its latents in the first
+    WARM_UP_STEPS.
+    """
+    recipe = recipe_of(locals())
+    weights = Stage1Weights(codebook, commitment, entropy, ImageLossWeights(1.0, 0.0, 0.0))
+    device = own_device()
+    images = open_store(store).images
+    held_out, rows = hold_out(len(images), validation, seed)
+    batches = Batches(images, rows, batch, seed, device)
+    sample = images[sample_rows(rows, seed, most=512)]
+    torch.manual_seed(seed)
+    tokenizer = fast_layout(build(**json.loads(model)))
+    tokenizer.initialise()
+    tokenizer.to(device)
+    book = tokenizer.take_codebook()
+    tokenizer.precision = precision
+    inputs, teacher = [store / "images.npy"], None
+    if pixel_decoder is not None:
+        teacher, _ = load_codec(pixel_decoder, device)
+        start_titok(tokenizer, teacher, pixel_decoder, sample, seed)
+        inputs.append(pixel_decoder / "weights.safetensors")
+    codec = on_device(TrainedCodec(tokenizer, Codebooks(book[None, None].clone(), tokenizer.metric), None), device)
+
+    def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
+        if step == continuous_steps:
+            start_codebook(codec, sample, seed)
+        faces = batches.draw(step, part).images
+        if teacher is not None and step < warm_up_steps:
+            return warm_up_loss(tokenizer, codec.codebooks.continuous(tokenizer.encode(faces)), teacher, faces)
+        share = 1.0 if step < continuous_steps else continuous_share
+        terms = tokenizer_loss(codec, faces, None, weights, share)
+        if step % VALIDATE_EVERY == 0 or step == steps - 1:
+            terms |= validate(codec, images[held_out], quantised=step >= continuous_steps)
+        return terms
+
+    train_and_save(
+        nn.ModuleDict({"tokenizer": tokenizer, "codebooks": codec.codebooks}),
+        loss_of_step,
+        Schedule(steps, batch, lr, weight_decay, precision=precision, save_seconds=save_seconds),
+        tensors=lambda: tensors_of(codec),
+        recipe=recipe,
+        inputs=inputs,
+        out=out,
+    )
+
+
+def hold_out(N: int, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to validate on and rows to train on, each in order."""
+    order = np.random.default_rng(seed).permutation(N)
+    return np.sort(order[:validation]), np.sort(order[validation:])
+
+
+@torch.no_grad()
+def validate(codec: TrainedCodec, faces: np.ndarray, quantised: bool, batch: int = 50) -> dict[str, Tensor]:
+    """PSNR in dB, mean over faces (N x S x S x 3 uint8): unquantised, and through the codebook if QUANTISED."""
+    tokenizer = codec.tokenizer
+    found: dict[str, list[Tensor]] = {"psnr": [], "psnr_quantised": []}
+    for i in range(0, len(faces), batch):
+        images = to_float(faces[i : i + batch], tokenizer.device)
+        z_e = tokenizer.encode(images)
+        found["psnr"].append(psnr(tokenizer.decode(codec.codebooks.continuous(z_e)), images))
+        if quantised:
+            found["psnr_quantised"].append(psnr(tokenizer.decode(codec.codebooks(z_e).z_q), images))
+    return {name: torch.cat(parts).mean() for name, parts in found.items() if parts}
+
+
+def psnr(reconstruction: Tensor, images: Tensor) -> Tensor:
+    """B x 3 x S x S in [0, 1] -> B, in dB."""
+    return -10 * (reconstruction.clamp(0, 1) - images).square().mean((1, 2, 3)).log10()
+
+
+if __name__ == "__main__":
+    run(main)

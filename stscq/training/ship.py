@@ -1,0 +1,138 @@
+"""A pretrained tokenizer as the package ships it: fp16 weights under the public models' names, and a card.
+
+python -m stscq.training.ship --tokenizer models/pretrain/ibq --measured lfw.json --store data/pretrain/sets/utkface ...
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stscq.cli_tools import run
+from stscq.data.store import open_store
+from stscq.files import read_log, write_atomically
+from stscq.training.batches import to_float
+from stscq.training.checkpoint import save_tensors
+from stscq.training.tokenizer_io import TrainedCodec, load_codec
+
+COMPARED = 64
+"""Faces on which fp16 weights are held against the trained ones."""
+
+LIMITS = """\
+- For aligned faces of {size} x {size} pixels; other pictures come back as something like a face.
+- UTKFace's pictures were gathered from the web: their ages, genders and races are as uneven as there, and people unlike
+  them are reproduced worse.
+- For research only, as UTKFace is. No picture can be had from these weights but by giving them one; faces decoded from
+  indices that nobody encoded are nobody's.
+"""
+
+
+def main(tokenizer: Path, measured: Path, store: Path, stem: Path) -> None:
+    """Writes STEM.safetensors, STEM.json and STEM.md.
+
+    TOKENIZER is the folder that pretraining wrote, whose record goes into STEM.json; MEASURED is what
+    `stscq.evaluation.tokenizer` found; STORE holds the faces that it was trained on.
+    """
+    codec, recipe = load_codec(tokenizer, torch.device("cpu"))
+    images, index = open_store(store)
+    faces = np.asarray(images[:COMPARED])
+    before = reconstruct(codec, faces)
+    half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in published(codec).items()}
+    round_weights(codec)
+    levels = (reconstruct(codec, faces) - before).abs().mul(255)
+    path = stem.with_name(f"{stem.name}.safetensors")
+    save_tensors(half, path, {"model": recipe["model"]})
+    card = {
+        "name": stem.name,
+        "model": json.loads(recipe["model"]),
+        "recipe": recipe,
+        "faces": len(index),
+        "images_seen": recipe["steps"] * recipe["batch"],
+        "curve": [line for line in read_log(tokenizer / "log.jsonl") if "psnr" in line],
+        "measured": json.loads(measured.read_text(encoding="utf-8")),
+        "fp16": {"mean": round(float(levels.mean()), 4), "most": round(float(levels.max()), 2)},
+        "parameters": sum(tensor.numel() for tensor in half.values()),
+        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "record": json.loads((tokenizer / "pretrain.run.json").read_text(encoding="utf-8")),
+    }
+    write_atomically(stem.with_name(f"{stem.name}.json"), json.dumps(card, indent=1) + "\n")
+    write_atomically(stem.with_name(f"{stem.name}.md"), card_text(card))
+
+
+def published(codec: TrainedCodec) -> dict[str, Tensor]:
+    """The weights under the public models' names: the tokenizer's own, and its global codebook."""
+    return {
+        **codec.tokenizer.state_dict(),
+        "quantize.embedding.weight": codec.codebooks.weight.detach()[0, 0],
+    }
+
+
+@torch.no_grad()
+def round_weights(codec: TrainedCodec) -> None:
+    """In place: as they are after fp16."""
+    for module in (codec.tokenizer, codec.codebooks):
+        for parameter in module.parameters():
+            parameter.copy_(parameter.half())
+
+
+@torch.no_grad()
+def reconstruct(codec: TrainedCodec, faces: np.ndarray) -> Tensor:
+    """N x 3 x S x S in [0, 1], through the unquantised latents, which show the smallest change of a weight."""
+    z_e = codec.tokenizer.encode(to_float(faces))
+    return codec.tokenizer.decode(codec.codebooks.continuous(z_e)).clamp(0, 1)
+
+
+def decibels(found: Mapping[str, float], name: str) -> str:
+    return f"{found[name]:.2f}" if name in found else ""
+
+
+def card_text(card: dict[str, Any]) -> str:
+    model, measured = card["model"], card["measured"]
+    rows = [
+        f"| {kind} | {found['accuracy']:.2f} % | {found.get('ids', 1.0):.4f} | {decibels(found, 'psnr')} |"
+        for kind, found in measured.items()
+        if isinstance(found, dict)
+    ]
+    curve = [
+        f"| {line['step']:.0f} | {decibels(line, 'psnr')} | {decibels(line, 'psnr_quantised')} |"
+        for line in card["curve"]
+    ]
+    size = model["image_size"]
+    return "\n".join(
+        [
+            f"# {card['name']}, {size} x {size} pixels",
+            "",
+            f"A {model['family']} tokenizer of {card['parameters'] / 1e6:.2f} M parameters with one codebook of "
+            f"K = {model['K']} entries, trained from nothing on {card['faces']:,} faces of UTKFace "
+            f"({card['images_seen']:,} pictures seen, augmented ones counted anew). Weights in fp16: "
+            f"{card['bytes'] / 1e6:.1f} MB; reconstructions move by {card['fp16']['mean']} grey levels in the mean "
+            f"({card['fp16']['most']} at most) against the fp32 that were trained.",
+            "",
+            f"On LFW's {measured['pairs']:,} official pairs, whose people are in no training picture, judged by "
+            f"{measured['judge']} at {size} x {size} pixels:",
+            "",
+            "| kind | accuracy | IDS | PSNR, dB |",
+            "|:--|--:|--:|--:|",
+            *rows,
+            "",
+            "PSNR of validation faces over training:",
+            "",
+            "| step | unquantised | through the codebook |",
+            "|--:|--:|--:|",
+            *curve,
+            "",
+            "## Limits",
+            "",
+            LIMITS.format(size=size),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,155 @@
+"""Pretraining from nothing, what it measures, and what is shipped of it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from stscq.backbones import build
+from stscq.backbones.maskgit_vqgan import fold, unfold
+from stscq.data.pairs import make_pairs, write_pairs
+from stscq.data.store import open_store
+from stscq.errors import DataError
+from stscq.evaluation import tokenizer as measure
+from stscq.training import pretrain, ship, stage1
+from stscq.training.encode import encode_rows
+from stscq.training.loop import read_log
+from stscq.training.losses import ImageLossWeights
+from stscq.training.tokenizer_io import load_codec
+from tests.test_training import IBQ, STAGE1, TITOK, same_tensors, weights
+
+STEM = json.dumps(
+    {"family": "maskgit_vqgan", "image_size": 32, "channels": 8, "multipliers": [1, 2], "blocks": 1, "d": 8, "K": 16,
+     "stem": 2}
+)  # fmt: skip
+PRETRAIN = {
+    "model": STEM, "seed": 1, "steps": 6, "continuous_steps": 3, "batch": 4, "lr": 0.002, "weight_decay": 0.01,
+    "codebook": 1.0, "commitment": 0.25, "entropy": 0.05, "continuous_share": 0.5, "validation": 20,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pretrained(faces, tmp_path_factory):
+    out = tmp_path_factory.mktemp("pretrain") / "small"
+    pretrain.main(faces, out, **PRETRAIN)
+    (out / "pretrain.run.json").write_text('{"machine": "here"}')  # which the command line writes
+    return out
+
+
+def test_folding_is_undone_and_keeps_neighbours_together():
+    x = torch.arange(2 * 3 * 4 * 4.0).view(2, 3, 4, 4)
+    assert torch.equal(unfold(fold(x, 2), 2), x)
+    assert fold(x, 2).shape == (2, 12, 2, 2)
+    assert fold(x, 2)[0, :4, 0, 0].tolist() == [0, 1, 4, 5]
+    assert fold(x, 1) is x
+
+
+@pytest.mark.parametrize("family", ["maskgit_vqgan", "ibq"])
+def test_a_stem_changes_the_grid_and_nothing_else_at_1(family):
+    sizes = {"image_size": 32, "channels": 8, "blocks": 1, "d": 8, "K": 16}
+    small = build(family, **sizes, multipliers=[1, 2], stem=4)
+    assert (small.grid, small.T) == (4, 16)
+    images = torch.rand(2, 3, 32, 32)
+    assert small.decode(small.encode(images)).shape == images.shape
+    plain, named = (build(family, **sizes, multipliers=[1, 2], **more) for more in ({}, {"stem": 1}))
+    assert {n: v.shape for n, v in plain.state_dict().items()} == {n: v.shape for n, v in named.state_dict().items()}
+    assert plain.grid == 16
+
+
+def test_same_seed_same_weights_and_a_learning_curve(faces, pretrained, tmp_path):
+    pretrain.main(faces, tmp_path / "again", **PRETRAIN)
+    assert same_tensors(weights(pretrained), weights(tmp_path / "again"))
+    curve = [line for line in read_log(pretrained / "log.jsonl") if "psnr" in line]
+    assert [line["step"] for line in curve] == [0, 5]
+    assert "psnr_quantised" not in curve[0]
+    assert 0 < curve[1]["psnr_quantised"] < 60
+
+
+@pytest.mark.parametrize("model", [IBQ, TITOK])
+def test_the_other_families(faces, pretrained, model, tmp_path):
+    teacher = tmp_path / "teacher"
+    pretrain.main(
+        faces, teacher, **{**PRETRAIN, "model": STEM.replace('"stem": 2', '"stem": 1').replace("[1, 2]", "[1, 1, 2]")}
+    )
+    more = {"pixel_decoder": teacher, "warm_up_steps": 2} if model == TITOK else {}
+    pretrain.main(faces, tmp_path / "out", **{**PRETRAIN, "model": model, **more})
+    log = read_log(tmp_path / "out" / "log.jsonl")
+    assert ("pixels" in log[0]) == (model != TITOK)  # a titok's warm-up paints no pixels
+    assert {"pixels", "codebook", "psnr", "psnr_quantised"} <= log[-1].keys()
+
+
+def test_validation_faces_are_not_trained_on():
+    held_out, rows = pretrain.hold_out(100, 30, seed=1)
+    assert len(held_out) == 30
+    assert sorted([*held_out, *rows]) == list(range(100))
+    assert not np.array_equal(held_out, pretrain.hold_out(100, 30, seed=2)[0])
+
+
+def test_part_of_a_batch_stays_unquantised(pretrained):
+    codec, _ = load_codec(pretrained, torch.device("cpu"))
+    seen = []
+    decode = codec.tokenizer.decode
+    codec.tokenizer.decode = lambda z: (seen.append(z.detach()), decode(z))[1]
+    faces = torch.rand(4, 3, 32, 32)
+    weights = stage1.Stage1Weights(1.0, 0.25, 0.0, ImageLossWeights(1.0, 0.0, 0.0))
+    terms = stage1.tokenizer_loss(codec, faces, None, weights, continuous_share=0.5)
+    z_e = codec.tokenizer.encode(faces)
+    assert torch.equal(seen[0][:2], z_e[:2])
+    torch.testing.assert_close(seen[0][2:], codec.codebooks(z_e[2:]).z_q)
+    pixels, commit = terms["pixels"], terms["codebook"]  # the same value, other gradients
+    torch.testing.assert_close(terms["loss"], pixels + 1.25 * commit)
+    terms["loss"].backward()
+    assert codec.codebooks.weight.grad.abs().sum() > 0
+    assert "codebook" not in stage1.tokenizer_loss(codec, faces, None, weights, continuous_share=1.0)
+
+
+@pytest.fixture
+def pairs_store(faces, tmp_path):
+    """The faces, with pairs of six people in two folds."""
+    store = tmp_path / "store"
+    store.mkdir()
+    for name in ("images.npy", "index.parquet"):
+        (store / name).symlink_to(faces / name)
+    index = open_store(faces).index
+    people = index[index.identity.isin([f"s{i}" for i in range(1, 7)])]
+    write_pairs(make_pairs(people, folds=2, seed=1).groupby(["fold", "same"]).head(10), store)
+    return store
+
+
+def test_a_tokenizer_is_measured_unquantised_and_quantised(pretrained, pairs_store, tmp_path):
+    measure.main(pretrained, pairs_store, tmp_path / "found.json")
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["pairs"] == 40
+    assert found["original"]["accuracy"] > 85  # 32 pixels
+    for kind in ("unquantised", "global"):
+        assert 0 <= found[kind]["accuracy"] <= 100
+        assert -1 <= found[kind]["ids"] < 0.99  # six steps of training
+        assert 5 < found[kind]["psnr"] < 40
+    assert found["unquantised"] != found["global"]
+
+
+def test_a_set_without_pairs_is_refused(pretrained, faces, tmp_path):
+    with pytest.raises(DataError, match=r"pairs\.parquet: missing; take a set with pairs"):
+        measure.main(pretrained, faces, tmp_path / "found.json")
+
+
+def test_what_is_shipped_starts_stage_1(pretrained, places, pairs_store, tmp_path):
+    measure.main(pretrained, pairs_store, tmp_path / "found.json")
+    stem = tmp_path / "tokenizers" / "small"
+    ship.main(pretrained, tmp_path / "found.json", places["store"], stem)
+    card = json.loads(stem.with_suffix(".json").read_text())
+    assert card["record"] == {"machine": "here"}
+    assert card["images_seen"] == 24
+    assert card["bytes"] == stem.with_suffix(".safetensors").stat().st_size < 2.3 * card["parameters"] + 20_000
+    assert card["fp16"]["most"] < 2  # grey levels
+    text = stem.with_suffix(".md").read_text()
+    assert f"{card['measured']['unquantised']['accuracy']:.2f} %" in text
+    settings = {**STAGE1, "model": STEM, "continuous_steps": 0, "lr": 1e-9, "steps": 1}
+    stage1.main(**places, out=tmp_path / "first", published=stem.with_suffix(".safetensors"), **settings)
+    trained, _ = load_codec(pretrained, torch.device("cpu"))
+    started, _ = load_codec(tmp_path / "first", torch.device("cpu"))
+    images, rows = open_store(places["store"]).images, np.arange(8)
+    a, b = (encode_rows(codec.tokenizer, images, rows) for codec in (trained, started))
+    assert (a - b).abs().max() < 0.01 * a.std()
+    assert (trained.codebooks.weight - started.codebooks.weight).abs().max() < 0.01 * trained.codebooks.weight.std()

@@ -1,0 +1,86 @@
+# Pretraining: the small tokenizers that the project ships, from a folder of faces that no test ever sees.
+#
+#   snakemake --cores 2 pretrained --config profile=pretrain      hours on 2 cores; docs/pretraining.md
+
+PRETRAIN = config.get("pretrain", {})
+SHIPPED = "stscq/tokenizers"
+
+
+def pretrained_decoder(wc):
+    """The pretrained MaskGIT-VQGAN that a TiTok paints with."""
+    source = BACKBONES[wc.backbone].get("pixel_decoder")
+    return checkpoint(f"{MODELS}/tokenizer/{source}") if source else []
+
+
+rule pretrain:
+    input:
+        store=lambda wc: store_of(PRETRAIN["set"]),
+        pixel_decoder=pretrained_decoder,
+    output:
+        stage_output(f"{MODELS}/tokenizer/{{backbone}}", "pretrain"),
+    params:
+        code=code("training.pretrain"),
+        store=folder_of("store"),
+        out=subpath(output[0], parent=True),
+        pixel_decoder=lambda wc, input: (
+            f"--pixel-decoder {Path(input.pixel_decoder[0]).parent}" if input.pixel_decoder else ""
+        ),
+        flags=lambda wc: flags(
+            {
+                "seed": SEEDS[0], "precision": config["precision"],
+                "model": {**BACKBONES[wc.backbone]["model"], "image_size": config["data"]["size"]},
+                **{
+                    name: value
+                    for name, value in stscq_params.stage_settings(config, wc.backbone, "pretrain").items()
+                    if name not in ("set", "measure_on")
+                },
+            }
+        ),
+    log:
+        f"logs/{PROFILE}/pretrain/{{backbone}}.log",
+    shell:
+        "{PYTHON} -m stscq.training.pretrain --store {params.store} {params.pixel_decoder} {params.flags}"
+        " --out {params.out} &> {log}"
+
+
+rule measure_tokenizer:
+    input:
+        tokenizer=checkpoint(f"{MODELS}/tokenizer/{{backbone}}"),
+        store=lambda wc: [*store_of(PRETRAIN["measure_on"]), f"{DATA}/sets/{PRETRAIN['measure_on']}/pairs.parquet"],
+    output:
+        f"{MODELS}/measured/{{backbone}}.json",
+        f"{MODELS}/measured/{{backbone}}.run.json",
+    params:
+        code=code("evaluation.tokenizer"),
+        tokenizer=folder_of("tokenizer"),
+        store=folder_of("store"),
+        judge=config["judge"],
+    log:
+        f"logs/{PROFILE}/measure_tokenizer/{{backbone}}.log",
+    shell:
+        "{PYTHON} -m stscq.evaluation.tokenizer --tokenizer {params.tokenizer} --store {params.store}"
+        " --judge {params.judge} --file {output[0]} &> {log}"
+
+
+rule ship_tokenizer:
+    input:
+        tokenizer=checkpoint(f"{MODELS}/tokenizer/{{backbone}}"),
+        measured=rules.measure_tokenizer.output[0],
+        store=lambda wc: store_of(PRETRAIN["set"]),
+    output:
+        [f"{SHIPPED}/{{backbone}}.{ending}" for ending in ("safetensors", "json", "md", "run.json")],
+    params:
+        code=code("training.ship"),
+        tokenizer=folder_of("tokenizer"),
+        store=folder_of("store"),
+        stem=lambda wc: f"{SHIPPED}/{wc.backbone}",
+    log:
+        f"logs/{PROFILE}/ship_tokenizer/{{backbone}}.log",
+    shell:
+        "{PYTHON} -m stscq.training.ship --tokenizer {params.tokenizer} --measured {input.measured}"
+        " --store {params.store} --stem {params.stem} &> {log}"
+
+
+rule pretrained:
+    input:
+        expand(rules.ship_tokenizer.output, backbone=BACKBONES),
