@@ -1,6 +1,8 @@
 """Pretraining from nothing, what it measures, and what is shipped of it."""
 
 import json
+from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -8,15 +10,23 @@ import torch
 
 from stscq.backbones import build
 from stscq.backbones.maskgit_vqgan import fold, unfold
+from stscq.backbones.pretrained import load_exactly, read_weights
+from stscq.data.orl import orl_folder, read_orl
 from stscq.data.pairs import make_pairs, write_pairs
 from stscq.data.store import open_store
 from stscq.errors import DataError
 from stscq.evaluation import tokenizer as measure
+from stscq.evaluation.quality import psnr
+from stscq.quantization.codebooks import Codebooks
+from stscq.recognition.dlib_resnet import DlibResNet
 from stscq.training import pretrain, ship, stage1
 from stscq.training.encode import encode_rows
 from stscq.training.loop import read_log
 from stscq.training.losses import ImageLossWeights
-from stscq.training.tokenizer_io import load_codec
+from stscq.training.tokenizer_io import TrainedCodec, load_codec
+from stscq.weights.download import fetch
+from stscq.weights.manifest import Shipped, WeightsError, manifest
+from tests.conftest import ROOT
 from tests.test_training import IBQ, STAGE1, TITOK, same_tensors, weights
 
 STEM = json.dumps(
@@ -153,3 +163,38 @@ def test_what_is_shipped_starts_stage_1(pretrained, places, pairs_store, tmp_pat
     a, b = (encode_rows(codec.tokenizer, images, rows) for codec in (trained, started))
     assert (a - b).abs().max() < 0.01 * a.std()
     assert (trained.codebooks.weight - started.codebooks.weight).abs().max() < 0.01 * trained.codebooks.weight.std()
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory):
+    """The faces at 64 pixels, for the tokenizers that are shipped."""
+    faces = list(islice(read_orl(orl_folder(), 64), 0, 400, 40))
+    return np.stack([face.image for face in faces])
+
+
+@pytest.mark.parametrize(
+    "weight", [w for w in manifest().values() if isinstance(w.source, Shipped)], ids=lambda w: w.name
+)
+def test_a_shipped_tokenizer_is_the_pinned_one_and_shows_people(weight, larger, tmp_path):
+    assert fetch(tmp_path, weight) == "copied from the package, agrees with the manifest's SHA-256"
+    file = tmp_path / weight.path
+    assert file.stat().st_size == weight.size
+    card = json.loads((ROOT / "stscq" / weight.source.file).with_suffix(".json").read_text())
+    assert card["sha256"] == weight.sha256
+    tensors = read_weights(file)
+    tokenizer = build(**card["model"])
+    load_exactly(tokenizer, tensors, file)
+    codec = TrainedCodec(tokenizer.eval(), Codebooks(tokenizer.take_codebook()[None, None], tokenizer.metric), None)
+    for latents, least in ((measure.unquantised, 27), (measure.through_codebook, 21)):
+        shown = measure.reconstruct(codec, larger, latents)
+        assert psnr(larger, shown).mean() > least
+        found = DlibResNet().embed(np.concatenate([larger, shown]))
+        similar = found[:10] @ found[10:].T
+        assert (similar.argmax(0) == np.arange(10)).mean() >= 0.8  # ten people; by chance 0.1
+
+
+def test_a_damaged_package_is_told(tmp_path):
+    weight = SHIPPED[0]
+    with pytest.raises(WeightsError, match=r"refused: .* install it again"):
+        fetch(tmp_path, replace(weight, sha256="0" * 64))
+    assert not (tmp_path / weight.path).exists()
