@@ -172,9 +172,10 @@ def larger(tmp_path_factory):
     return np.stack([face.image for face in faces])
 
 
-@pytest.mark.parametrize(
-    "weight", [w for w in manifest().values() if isinstance(w.source, Shipped)], ids=lambda w: w.name
-)
+SHIPPED = [weight for weight in manifest().values() if isinstance(weight.source, Shipped)]
+
+
+@pytest.mark.parametrize("weight", SHIPPED, ids=lambda weight: weight.name)
 def test_a_shipped_tokenizer_is_the_pinned_one_and_shows_people(weight, larger, tmp_path):
     assert fetch(tmp_path, weight) == "copied from the package, agrees with the manifest's SHA-256"
     file = tmp_path / weight.path
