@@ -1,4 +1,4 @@
-"""The record of a run, beside what it wrote: arguments, inputs, code, versions, machine and time.
+"""The record of a run, beside what it wrote: arguments, inputs, code, versions, machine and time. For people to read.
 
 Every module that the workflow calls writes one, because stscq.cli_tools does it for all. Where, says the argument that
 names the module's outputs: `out`, a folder of its own, gets OUT/MODULE.run.json; `stem`, the beginning of the names of
@@ -7,7 +7,6 @@ files in a folder that jobs share (tables/main: main.csv, main.md), gets STEM.ru
 
 import hashlib
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -16,85 +15,55 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from stscq.files import write_atomically
+from stscq.hashes import CACHE, sha256_of
+from stscq.machine import machine
 from stscq.provenance.code import ROOT, code_fingerprint
-from stscq.provenance.hashes import CACHE, sha256_of
 
 ENDING = ".run.json"
-DECIDING = ("--", ".", ":!results", ":!dvc.lock", ":!plan.json")
+KINDS = ("out", "stem", "file")
+DECIDING = ("--", ".", ":!results", ":!dvc.lock")
 """Of the tracked files, all but those that runs write."""
 PACKAGES = ("torch", "numpy", "pandas", "scikit-image", "onnxruntime", "onnx", "dlib-bin", "insightface", "snakemake")
 
 
-KINDS = ("out", "stem", "file")
-"""Names of the argument that says where a module writes; it has one of them."""
-
-
-class Place(NamedTuple):
-    """Where a job writes: one of KINDS, and what that argument says."""
-
-    kind: str
-    path: Path
-
-    def record(self, module: str) -> Path:
-        if self.kind == "out":
-            return self.path / f"{module.rsplit('.', 1)[-1]}{ENDING}"
-        return self.path.parent / f"{self.path.name.split('.')[0]}{ENDING}"
-
-    def files(self) -> list[Path]:
-        """What is there, without the record."""
-        if self.kind == "stem":
-            found = sorted(self.path.parent.glob(f"{self.path.name}.*"))
-            return [file for file in found if not file.name.endswith(ENDING)]
-        return contents(self.path)
-
-    def holds(self, file: Path) -> bool:
-        """Is it one of the job's outputs, its record, or what an unfinished run left?"""
-        if self.kind == "out":
-            return any(
-                file.is_relative_to(folder) for folder in (self.path, self.path.with_name(f"{self.path.name}.partial"))
-            )
-        return file.parent == self.path.parent and file.name.split(".")[0] == self.path.name.split(".")[0]
-
-
-def place_of(arguments: Mapping[str, Any]) -> Place:
-    """From the arguments of a module, or the options of its command line without their dashes."""
+def place_of(arguments: Mapping[str, Any]) -> tuple[str, Path]:
+    """Which of KINDS a module's argument is that says where it writes, and what that says."""
     kind = next(kind for kind in KINDS if kind in arguments)
-    return Place(kind, Path(arguments[kind]))
+    return kind, Path(arguments[kind])
 
 
 @contextmanager
 def one_at_a_time(module: str, out: Path) -> Iterator[None]:
     """A workflow that was killed leaves its jobs running: the same job, started again, waits until they have ended."""
-    name = hashlib.sha256(f"{module} {out.resolve()}".encode()).hexdigest()[:16]
-    place = CACHE.parent / "locks"
-    place.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place / name)
+    lock = CACHE.parent / "locks" / hashlib.sha256(f"{module} {out.resolve()}".encode()).hexdigest()[:16]
+    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        lock.acquire(blocking=False)
+        held = FileLock(lock).acquire(blocking=False)
     except Timeout:
         print(f"{out}: another process is writing there; waiting for it", file=sys.stderr)
-        lock.acquire()
-    try:
+        held = FileLock(lock).acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def write_record(module: str, arguments: Mapping[str, Any], began: float) -> None:
     """The record of a run that just ended and began at `began` (seconds since 1970)."""
-    place = place_of(arguments)
-    read = {name: value for name, value in arguments.items() if isinstance(value, Path) and name not in KINDS}
+    kind, place = place_of(arguments)
+    wrote = place.parent.glob(f"{place.name}.*") if kind == "stem" else contents(place)
+    read = {name: contents(v) for name, v in arguments.items() if isinstance(v, Path) and name not in KINDS}
+    if Path(arguments.get("source", "orl")).exists():  # a data set may have a million files: one digest for all
+        read["source"] = [Path(arguments["source"])]
     record = {
         "module": module,
         "command": [Path(sys.executable).name, "-m", module, *sys.argv[1:]],
         "arguments": {name: str(v) if isinstance(v, Path) else v for name, v in arguments.items()},
-        "inputs": {name: sha256_of(contents(path)) for name, path in read.items()},
-        "outputs": sha256_of(file for file in place.files() if file.stat().st_mtime >= began - 1),
+        "inputs": {name: sha256_of(files) for name, files in read.items()},
+        "outputs": sha256_of(f for f in sorted(wrote) if f.stat().st_mtime >= began - 1 and not unwanted(f.name)),
         "code": code_fingerprint(module),
         "git": git_state(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
@@ -102,7 +71,8 @@ def write_record(module: str, arguments: Mapping[str, Any], began: float) -> Non
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
         "seconds": round(time.time() - began, 1),
     }
-    write_atomically(place.record(module), json.dumps(record, indent=1) + "\n")
+    beside = place / module.rsplit(".", 1)[-1] if kind == "out" else place.parent / place.name.split(".")[0]
+    write_atomically(beside.with_name(beside.name + ENDING), json.dumps(record, indent=1) + "\n")
 
 
 def contents(place: Path) -> list[Path]:
@@ -126,14 +96,3 @@ def git_state() -> dict[str, Any]:
 
     commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no", *DECIDING)
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
-
-
-def machine() -> dict[str, Any]:
-    """What computed; no name of the host."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    found: dict[str, Any] = {"cpu": models[0] if models else platform.machine(), "cores": os.cpu_count()}
-    torch = sys.modules.get("torch")  # jobs without torch have no GPU, and need not wait for its import
-    if torch is not None and torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
