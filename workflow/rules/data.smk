@@ -5,13 +5,12 @@ STORE = ["images.npy", "index.parquet"]
 
 
 def source(place):
-    """A data set outside, as the input of a rule: a pack, the records of a folder, or all files of a folder.
+    """A data set outside as the input of a rule: a file, or all files of a folder.
 
     Ancient: their contents count, which stscq.provenance.notes compares, and not their times. Nothing where it is not on
     this machine: what was made of it elsewhere may be used here.
     """
-    records = [path for path in files(place, ["train.rec", "train.idx", "property"]) if Path(path).is_file()]
-    return [ancient(path) for path in records or [place] if place != "orl" and Path(path).exists()]
+    return [ancient(place)] if place != "orl" and Path(place).exists() else []
 
 
 rule prepare_faces:
