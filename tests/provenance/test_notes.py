@@ -93,10 +93,8 @@ class Toy:
         said = self.run(" ".join(["snakemake -n --cores 1 all", *options]))
         if "Nothing to be done" in said:
             return {}
-        rows = [line.split() for line in said.split("Job stats:")[1].splitlines()]
-        return {
-            row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit() and row[0] not in ("all", "total")
-        }
+        rows = [line.split() for line in said.split("Job stats:")[1].split("total")[0].splitlines()]
+        return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit() and row[0] != "all"}
 
     def params(self, **change):
         (self.folder / "params.yaml").write_text(yaml.safe_dump({**PARAMS, **change}))
