@@ -8,15 +8,14 @@ from pathlib import Path
 from snakemake.utils import min_version, validate
 
 from stscq import params as stscq_params
-from stscq.errors import ParamsError, StscqError
+from stscq.errors import ParamsError
 from stscq.provenance.code import code_fingerprint
-from stscq.provenance.jobs import INNER
-from stscq.provenance.reconcile import reconcile, remember
-from stscq.provenance.runs import tell_if_commit_is_unknown
+from stscq.provenance.commit import tell_if_commit_is_unknown
+from stscq.provenance.notes import keep_notes
 from stscq.report.contents import entry
 from stscq.weights.manifest import manifest, needed
 
-min_version("9.0")
+min_version("9.27")  # stscq.provenance.notes goes by its inner workings
 
 
 configfile: "params.yaml"

@@ -170,36 +170,11 @@ def compare(
 
 
 @app.command()
-def plan() -> None:
-    """Write what DVC goes by: plan.json (numbers and code of every stage), and dvc.yaml where it is not current."""
-    from stscq.provenance.commands import write_plan
+def sources(out: Annotated[Path, typer.Option("--out", "-o", help="A JSON file: data set -> SHA-256")]) -> None:
+    """Write digests of the data sets of the profile in params.yaml. DVC calls this, and so sees when one changes."""
+    from stscq.provenance.commands import write_sources
 
-    write_plan()
-
-
-@app.command()
-def make(stage: Annotated[str, typer.Argument(help="As dvc.yaml calls it")]) -> None:
-    """Run the jobs of one stage of dvc.yaml. DVC calls this; you call dvc repro, or snakemake."""
-    from stscq.provenance.commands import make as make_stage
-
-    make_stage(stage)
-
-
-@app.command()
-def adopt() -> None:
-    """Have Snakemake take over files that dvc brought. Every snakemake command does so by itself; this says what is not
-    current. Code 1 unless everything is."""
-    from stscq.provenance.commands import adopt_all
-
-    raise typer.Exit(0 if adopt_all() else 1)
-
-
-@app.command()
-def record() -> None:
-    """After a plain snakemake run: have DVC take what was made as the results of its stages."""
-    from stscq.provenance.commands import record_all
-
-    record_all()
+    write_sources(out)
 
 
 @app.command()

@@ -57,7 +57,7 @@ def recorded(main: Callable[..., None]) -> Callable[..., None]:
     def with_record(**arguments: Any) -> None:
         from stscq.provenance.runs import one_at_a_time, place_of, write_record  # no need to wait for it with --help
 
-        with one_at_a_time(module, place_of(arguments).path):
+        with one_at_a_time(module, place_of(arguments)[1]):
             began = time.time()
             main(**arguments)
             write_record(module, arguments, began)

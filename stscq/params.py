@@ -5,7 +5,7 @@ say, because several keys are involved, is checked here.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,16 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def numbers(value: Any) -> Any:
     """Strings such as 1e-3 become numbers, all the way down."""
+    return each(value, lambda text: float(text) if FLOAT.fullmatch(text) else text)
+
+
+def each(value: Any, convert: Callable[[str], Any]) -> Any:
+    """The same lists and mappings, with every string in them converted."""
     if isinstance(value, Mapping):
-        return {key: numbers(inner) for key, inner in value.items()}
+        return {key: each(inner, convert) for key, inner in value.items()}
     if isinstance(value, list):
-        return [numbers(inner) for inner in value]
-    return float(value) if isinstance(value, str) and FLOAT.fullmatch(value) else value
+        return [each(inner, convert) for inner in value]
+    return convert(value) if isinstance(value, str) else value
 
 
 def with_profile(params: Mapping[str, Any], config_folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +59,8 @@ def with_profile(params: Mapping[str, Any], config_folder: Path, given: Mapping[
     merged: dict[str, Any] = dict(params)
     for overlay in overlays(profile, config_folder):
         merged = merge(merged, overlay)
-    converted: dict[str, Any] = numbers(merge(merged, given))
+    # Of --config 'stage2={"lr": 0.1}' and seeds=[1], Snakemake hands on strings: read here as those of a file would be.
+    converted: dict[str, Any] = numbers(merge(merged, each(given, yaml.safe_load)))
     return converted
 
 

@@ -14,8 +14,7 @@ from stscq.cli_tools import threads
 from stscq.data.store import open_store
 from stscq.errors import CheckpointError, DataError, StscqError
 from stscq.files import check_permission
-from stscq.provenance import runs
-from stscq.provenance.jobs import COMMAND
+from stscq.provenance import commit
 from stscq.training.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
 from tests.conftest import ROOT
 
@@ -66,23 +65,18 @@ def test_a_blank_in_the_path_no_git_and_no_home(tmp_path):
     run = python(folder, "-m", "snakemake", "--cores", "1", FACES, **given)
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stderr.count("records: without a commit: no git: ") == 1
-    assert record_of(folder)["git"] == {"commit": None, "dirty": None, "why": runs.NO_CHECKOUT}
+    assert record_of(folder)["git"] == {"commit": None, "dirty": None, "why": commit.NO_CHECKOUT}
     why = python(folder, "-m", "stscq.cli", "why", "data/demo/faces", **given)
     assert why.returncode == 0, why.stdout + why.stderr
-    assert f"  commit    {runs.NO_CHECKOUT}\n" in why.stdout
+    assert f"  commit    {commit.NO_CHECKOUT}\n" in why.stdout
     assert "current   yes" in why.stdout
 
 
-def test_of_a_command_the_module_is_found_whatever_the_path():
-    said = "rule x:\n    output: y\nShell command: '/a b/it'\"'\"'s/python' -m stscq.data.split --out z &> logs/z\n"
-    assert COMMAND.findall(said) == [("x", "stscq.data.split", "--out z")]
-
-
 def state_of(folder, monkeypatch, **more):
-    monkeypatch.setattr(runs, "ROOT", folder / "stscq")
+    monkeypatch.setattr(commit, "ROOT", folder / "stscq")
     for name, value in more.items():
         monkeypatch.setenv(name, value)
-    return runs.git_state()
+    return commit.git_state()
 
 
 @pytest.fixture
@@ -99,8 +93,8 @@ def test_a_checkout_has_a_commit(checkout, monkeypatch, capsys):
     found = state_of(checkout, monkeypatch)
     assert len(found["commit"]) == 40
     assert found == {"commit": found["commit"], "dirty": False}
-    assert runs.describe_commit(found) == found["commit"][:12]
-    runs.tell_if_commit_is_unknown()
+    assert commit.describe_commit(found) == found["commit"][:12]
+    commit.tell_if_commit_is_unknown()
     assert capsys.readouterr().err == ""
 
 
@@ -110,7 +104,7 @@ def test_a_clone_of_another_user_says_what_to_type(checkout, monkeypatch, capsys
     assert found["commit"] is None
     assert found["why"].startswith("git: detected dubious ownership in repository at ")
     assert found["why"].endswith(f"git config --global --add safe.directory {checkout}")
-    runs.tell_if_commit_is_unknown()
+    commit.tell_if_commit_is_unknown()
     assert capsys.readouterr().err == f"records: without a commit: {found['why']}\n"
 
 

@@ -5,11 +5,10 @@ import sys
 
 import pytest
 import yaml
+from snakemake.cli import parse_config
 
 from stscq.errors import ParamsError
 from stscq.params import check, merge, numbers, stage_settings, with_profile
-from stscq.provenance.jobs import current_jobs
-from stscq.provenance.plan import stages
 from tests.conftest import ROOT
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -169,10 +168,20 @@ def test_numbers_that_yaml_reads_as_strings():
     assert numbers({"a": ["1e-3", "x1e3", 2], "b": {"c": "-2.5E+4"}}) == {"a": [0.001, "x1e3", 2], "b": {"c": -25000.0}}
 
 
+def test_what_is_given_on_the_command_line_is_read_as_in_a_file():
+    given = parse_config(
+        ['stage2={"lr": 0.1, "steps": 3, "weight_decay": 1e-3}', "seeds=[1]", "profile=demo", "sets={}"]
+    )
+    merged = with_profile(PARAMS, ROOT / "config", given)
+    assert merged["stage2"] == {**PARAMS["stage2"], "lr": 0.1, "steps": 3, "weight_decay": 0.001}
+    assert merged["seeds"] == [1]
+    check(merged)
+
+
 @pytest.mark.slow
-def test_no_stage_of_dvc_lies_inside_another(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    outs = [stage.out for stage in stages(current_jobs({}))]
-    assert len(outs) == len(set(outs))
-    nested = [(a, b) for a in outs for b in outs if a != b and a.is_relative_to(b)]
-    assert nested == []
+def test_numbers_of_the_command_line_reach_the_jobs(tmp_path):
+    code, output = dry_run(tmp_path, PARAMS, "--printshellcmds", "--config", 'stage2={"lr": 0.1}', "seeds=[1]")
+    assert code == 0, output
+    commands = [line for line in output.splitlines() if "stscq.training.stage2" in line]
+    assert len(commands) == sum(len(b["variants"]) for b in PARAMS["backbones"].values())
+    assert all("--seed 1 " in command and "--lr 0.1 " in command for command in commands)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from stscq.backbones import Tokenizer
 from stscq.device import own_device
 from stscq.evaluation.cost import MIB, Way, on_meta
-from stscq.provenance.runs import machine
+from stscq.machine import machine
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.router import Router
 from stscq.quantization.search import Assignment, search_cr, search_nn

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from stscq.errors import DataError
-from stscq.provenance.runs import describe_commit
+from stscq.provenance.commit import describe_commit
 
 ENDING = ".run.json"
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")

@@ -26,6 +26,8 @@ SEEDS = config["seeds"]
 PYTHON = shlex.quote(sys.executable)  # the folder of the project may have a blank in its name
 CHECKPOINT = ["weights.safetensors", "recipe.json"]
 
+keep_notes(PROFILE)
+
 
 wildcard_constraints:
     seed=r"\d+",
@@ -73,19 +75,5 @@ def folder_of(name):
     return lambda wc, input: str(Path(input[name][0]).parent)
 
 
-PLACES = [Path(DATA), Path(MODELS), Path(RESULTS)]
-if workflow.is_main_process and INNER not in os.environ:
+if workflow.is_main_process:
     tell_if_commit_is_unknown()
-    try:
-        reconcile(PLACES, workflow.config_settings.overwrite_config)
-    except StscqError as problem:
-        raise WorkflowError(str(problem))
-
-
-# A Snakemake that DVC started has only seen the jobs of one stage: the next one of its own looks at all records.
-onsuccess:
-    INNER in os.environ or remember(PLACES)
-
-
-onerror:
-    INNER in os.environ or remember(PLACES)

@@ -4,14 +4,18 @@ SETS = stscq_params.sets_in_use(config)
 STORE = ["images.npy", "index.parquet"]
 
 
-def source_files(source):
-    """Of a source outside, what is tracked: a pack, or the records of a folder; folders of images are not."""
-    return [str(path) for path in (Path(source), Path(source, "train.rec")) if path.is_file()]
+def source(place):
+    """A data set outside as the input of a rule: a file, or all files of a folder.
+
+    Ancient: their contents count, which stscq.provenance.notes compares, and not their times. Nothing where it is not on
+    this machine: what was made of it elsewhere may be used here.
+    """
+    return [ancient(place)] if place != "orl" and Path(place).exists() else []
 
 
 rule prepare_faces:
     input:
-        source_files(config["data"]["source"]),
+        source(config["data"]["source"]),
     output:
         files(FACES, [*STORE, "prepare.run.json"]),
     params:
@@ -27,7 +31,7 @@ rule prepare_faces:
 
 rule prepare_set:
     input:
-        lambda wc: source_files(config["sets"][wc.set]["source"]),
+        lambda wc: source(config["sets"][wc.set]["source"]),
     output:
         files(f"{DATA}/sets/{{set}}", [*STORE, "pairs.parquet", "prepare.run.json"]),
     params:

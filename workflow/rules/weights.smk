@@ -16,7 +16,7 @@ rule verify_weights:
     input:
         "weights/{name}",
     output:
-        touch("weights/.verified/{name}"),
+        touch(f"{DATA}/verified_weights/{{name}}"),
     log:
         "logs/weights/verify/{name}.log",
     shell:
@@ -27,4 +27,4 @@ def verified(file):
     """As an input: the file first, and the mark that it was checked if it is a known one; nothing for dlib."""
     if file is None or file == "dlib":
         return []
-    return [file, f"weights/.verified/{MANIFEST[file].name}"] if file in MANIFEST else [file]
+    return [file, f"{DATA}/verified_weights/{MANIFEST[file].name}"] if file in MANIFEST else [file]

@@ -1,0 +1,101 @@
+"""Snakemake's own notes (.snakemake/metadata), kept so that DVC can carry them along with the files they are about.
+
+Snakemake notes of each output its job's parameters, code and inputs, and runs the job again when they change. Three
+things are added. A profile's notes have a folder of their own. A note holds the SHA-256 of the output as well, and what
+is compared is contents: files that another tool brought are current whatever their times, and one that was edited, or
+that belongs to another run, is not. Hashes are remembered (stscq.hashes), where Snakemake would hash every
+input again for every output.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import snakemake.workflow
+from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord
+from snakemake.persistence.file import FilePersistence
+
+from stscq.hashes import sha256_of
+
+MADE = ("data/", "models/", "results/", "weights/")
+"""Where jobs write."""
+
+
+def keep_notes(profile: str) -> None:
+    """From now on, Snakemake keeps the notes of this profile here."""
+
+    class OfProfile(Notes):
+        folder = profile
+
+    snakemake.workflow.FilePersistence = OfProfile  # type: ignore[misc]
+
+
+class Notes(FilePersistence):  # type: ignore[misc]
+    folder = ""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        folder = self.path / "metadata" / self.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._metadata_path = str(folder)
+        self.max_checksum_file_size = -1  # of the inputs that Snakemake itself would hash, once for every output
+        self.hashes: dict[str, str] = {}
+        self.problems: dict[str, str | None] = {}
+        self.read: dict[str, dict[str, str]] = {}
+
+    def metadata(self, target: Any) -> MetadataRecord | None:
+        """The note of an output; if it has a problem, that stands in place of its parameters: the job runs again."""
+        note, key = super().metadata(target), str(target)
+        if key not in self.problems:
+            self.problems[key] = self.problem(key, note)
+        if self.problems[key] is None:
+            return note
+        note = note or MetadataRecord(record_format_version=RECORD_FORMAT_VERSION)
+        return note.model_copy(update={"params": [self.problems[key]]})
+
+    def problem(self, key: str, note: MetadataRecord | None) -> str | None:
+        """Why an output is not what its note speaks of; None when it is, or is missing."""
+        if not Path(key).exists() or (note is None and key.startswith("weights/")):  # weights may be brought by hand
+            return None
+        if note is None:
+            return f"nothing is known of {key}"
+        changed = [
+            file for file, checksum in (note.input_checksums or {}).items() if self.now(file) not in (checksum, None)
+        ]
+        return f"{changed[0]} is not what it was" if changed else None
+
+    def now(self, file: str) -> str | None:
+        """The checksum of a file or folder, in Snakemake's spelling; None where there is none."""
+        if file not in self.hashes and Path(file).exists():
+            self.hashes[file] = f"sha256:{sha256_of([Path(file)])[file]}"
+        return self.hashes.get(file)
+
+    def started(self, job: Any, external_jobid: str | None = None) -> None:
+        """Also remember what the job is about to read, in case that somebody edits it while the job runs."""
+        super().started(job, external_jobid)
+        read = {str(file): checksum for file in job.input if (checksum := self.now(str(file)))}
+        self.read |= {str(file): read for file in job.output}
+
+    async def finished(self, job: Any) -> None:
+        """Snakemake's --touch changes times, and here calls nothing current that is not."""
+        if not self.dag.workflow.touch:
+            await super().finished(job)
+
+    def _write_record(self, key: str, record: MetadataRecord) -> None:
+        record.input_checksums = dict(self.read.pop(key, {}))
+        if checksum := self.now(key):
+            record.input_checksums[key] = checksum
+        super()._write_record(key, record)
+
+    def input_checksums(self, job: Any, input_path: Any) -> set[Any]:
+        """Snakemake asks this before it hashes an input that is newer than the outputs: here is the input's hash."""
+        self.dag.workflow.iocache.checksum[input_path] = self.now(str(input_path))
+        return super().input_checksums(job, input_path)
+
+    def _input_changed(self, job: Any, file: Any = None) -> bool:
+        """As a set; a data set that is not on this machine has not changed."""
+        now, before = set(self._input(job)), self.input(file) or []
+        return {path for path in before if path in now or path.startswith(MADE) or Path(path).exists()} != now
+
+    def _clear_cache(self) -> None:
+        super()._clear_cache()
+        self.hashes, self.problems = {}, {}
