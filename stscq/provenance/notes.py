@@ -79,6 +79,9 @@ class Notes(FilePersistence):  # type: ignore[misc]
         """Snakemake's --touch changes times, and here calls nothing current that is not."""
         if not self.dag.workflow.touch:
             await super().finished(job)
+            return
+        for file in job.output:
+            self._unmark_incomplete(self._get_key(file))
 
     def _write_record(self, key: str, record: MetadataRecord) -> None:
         record.input_checksums = dict(self.read.pop(key, {}))

@@ -212,7 +212,7 @@ def test_5_an_old_model_that_dvc_brings_back(toy):
     assert toy.jobs() == AFTER_TWO
     toy.run("snakemake --cores 1 all", "dvc commit -q --force", "git add -A", "git commit -qm new")
     assert toy.contents() == new
-    toy.run("rm -r data models .dvc/cache/runs", "dvc checkout -q --force")
+    toy.run("rm -rf data models .dvc/cache/runs", "dvc checkout -q --force")
     assert toy.contents() == new
     assert toy.jobs() == {}
 

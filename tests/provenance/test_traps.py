@@ -130,7 +130,7 @@ def test_5_an_old_model_that_dvc_brings_back_is_not_called_current(project):
     project.run("snakemake --cores 2 all && dvc commit -q --force && git add -A && git commit -qm new")
     assert project.contents() == new
     assert not project.stale()
-    project.run("rm -r data models .dvc/cache/runs && dvc checkout -q --force")
+    project.run("rm -rf data models .dvc/cache/runs && dvc checkout -q --force")
     assert project.contents() == new
     assert project.jobs() == {}
 
@@ -149,7 +149,7 @@ def test_5_files_without_their_notes_are_not_called_current(project, part):
 def test_5_results_of_another_commit_come_and_go_with_it(project):
     project.params(**ENTRIES)
     project.run("dvc repro -q && git add -A && git commit -qm new")
-    for commit in ("HEAD~1", "master@{1}"):
+    for commit in ("HEAD~1", "-"):
         project.run(f"git checkout -q {commit} && dvc checkout -q")
         assert project.jobs() == {}
         assert not project.stale()
