@@ -9,6 +9,7 @@ difference.
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -29,6 +30,8 @@ EXACT = 1e-5
 """Relative: the tables have six digits."""
 ROUNDING = 0.002
 """Relative, of what needs no training: a judge's sums and an encoder's kernels round otherwise on another processor."""
+MANY = 5
+"""Differences; of more, the places that have most are named."""
 TIMES = 0.01
 """Relative, of times and memory, where these are compared at all."""
 
@@ -62,14 +65,16 @@ class Comparison:
     not_compared: int = 0
 
     def summary(self) -> str:
-        found = f"{counted(len(self.differences), 'difference')} in {self.cells} cells of {self.tables} tables"
+        lines = []
         places = Counter(f"{d.table}: {d.column}" for d in self.differences if d.column)
-        most = "; ".join(f"{place} ({n})" for place, n in places.most_common(5))
-        lines = [f"most of them in {most}"] if len(self.differences) > 5 else []
-        lines.append(found + (f" ({self.not_compared} times and peaks of memory not compared)" * bool(self.not_compared)))
+        if len(self.differences) > MANY:
+            lines.append("most of them in " + "; ".join(f"{place} ({n})" for place, n in places.most_common(MANY)))
+        left = f" ({self.not_compared} times and peaks of memory not compared)" if self.not_compared else ""
+        found = counted(len(self.differences), "difference")
+        lines.append(f"{found} in {self.cells} cells of {self.tables} tables{left}")
         if self.judged:
-            lines.append(f"{self.judged} cells judged by their spread over seeds: no further off than another processor"
-                         if not self.differences else f"{self.judged} cells judged by their spread over seeds")  # fmt: skip
+            so = "" if self.differences else ", none further off than another processor takes it"
+            lines.append(f"{self.judged} cells judged by their spread over seeds{so}")
         if self.no_spread:
             lines.append(f"{self.no_spread} cells not judged: neither folder says how they spread over seeds")
         return "\n".join(lines)
@@ -143,14 +148,16 @@ def look_at(pair: Pair, column: str, spread: Spread, tolerance: float | None, fo
             found.differences += [change] * (not within(a, b, allowed))
         elif (error := spread.standard_error(pair.name, column, described, a, b)) is None:
             found.no_spread += bool(a.text and b.text) and tolerance is None
-            allowed = tolerance if tolerance is not None else float("inf")
+            allowed = tolerance if tolerance is not None else math.inf
             found.differences += [change] * (not within(a, b, allowed))
+        elif not a.text and not b.text:
+            continue
         elif within(a, b, EXACT):
             yield Judged(pair.name, row, column, described.get("backbone", ""), a, b, 0.0)
         elif not a.text or not b.text or (column == pair.lone_statistic() and None in (a.interval, b.interval)):
             (found.told if column == pair.lone_statistic() else found.differences).append(change)
         else:
-            off = abs(a.value - b.value) / error if error else float("inf")
+            off = abs(a.value - b.value) / error if error else math.inf
             yield Judged(pair.name, row, column, described.get("backbone", ""), a, b, off)
 
 
@@ -177,8 +184,8 @@ def columns_beyond(judged: list[Judged]) -> Iterator[Difference]:
         off, backbones = off_together(cells)
         limit = column_limit(len(columns), backbones)
         if off > limit:
-            means = (sum(cell_value) / len(cells) for cell_value in zip(*((c.a.value, c.b.value) for c in cells)))
-            a, b = (f"{mean:.6g} on average" for mean in means)
+            both = [(cell.a.value, cell.b.value) for cell in cells]
+            a, b = (f"{sum(side) / len(cells):.6g} on average" for side in zip(*both, strict=True))
             why = f"{len(cells)} rows are {off:.1f} standard errors off, at most {limit:.1f}"
             yield Difference(table, "", column, a, b, why)
 

@@ -53,7 +53,7 @@ def is_untrained(row: Mapping[str, str]) -> bool:
     Such numbers follow from data, split and judge, so another processor changes no more than their last digits.
     """
     codec = row.get("codec", "")
-    return row.get("method") in UNTRAINED or bool(codec) and not codec.startswith("ours")
+    return row.get("method") in UNTRAINED or (bool(codec) and not codec.startswith("ours"))
 
 
 def measure_of(column: str, row: Mapping[str, str]) -> tuple[str, int, int]:

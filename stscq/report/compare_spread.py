@@ -3,10 +3,11 @@
 Training carries the last digits of another processor's sums on until a run there is as different as one with another
 seed. So a result of training differs when it is further off than two draws of a few seeds explain:
 
-- A cell: its standard error is sqrt(v (1/n_a + 1/n_b)), with n seeds a side and v the mean of its own variance over
-  seeds and that of all rows of its column, as three seeds alone say little; a difference of two methods has twice v,
-  and the error of its bootstrap over people besides. The limit holds for all judged cells together (Bonferroni): two
-  runs of one method have a cell beyond it in ALARMS / 2 of all comparisons.
+- A cell: its standard error is sqrt(v (1/n_a + 1/n_b)), with n seeds a side and v the sum of its own variance over
+  seeds and that of all rows of its column. Either alone would do with many seeds and rows alike; with three seeds the
+  sum is what keeps the rate of false alarms (tests/test_compare.py draws them). A difference of two methods has twice
+  v, and the error of its bootstrap over people besides. The limit holds for all judged cells together (Bonferroni):
+  two runs of one method have a cell beyond it in ALARMS / 2 of all comparisons.
 - A column: what moves every row a little. The mean square of its rows' standard errors; rows of one backbone share
   their stage 1 and count as one draw, so that the limit is that of chi-square with as many degrees as backbones.
 
@@ -30,7 +31,7 @@ ALARMS = 0.01
 
 @dataclass(frozen=True)
 class Judged:
-    """A cell of training in both folders, and how many standard errors lie between; backbone: '' where none is named."""
+    """A result of training in both folders, and the standard errors between; backbone: '' where none is named."""
 
     table: str
     row: str
@@ -75,17 +76,19 @@ class Spread:
         variance = self.pooled(table, measure)
         if variance is None and (a.interval is None or b.interval is None):
             return None
-        own = [cell.std**2 for cell in (a, b) if cell.std is not None]
-        if own and variance is not None:
-            variance = (float(np.mean(own)) + variance) / 2
+        own = [cell.std**2 for cell in (a, b) if cell.std is not None and methods == 1]
+        if variance is not None:
+            variance += float(np.mean(own)) if own else variance
         square = methods * (variance or 0.0) * 2 / (seeds or self.seeds)
+        if variance == 0 and None in (a.std, b.std):
+            return None  # seeds that agree in one folder say nothing of the other
         if methods > 1 or variance is None:  # an interval of other things than the spread over seeds
             square += sum(((cell.interval[1] - cell.interval[0]) / (2 * 1.96)) ** 2 for cell in (a, b) if cell.interval)
         return float(square**0.5)
 
 
 def seeds_behind(cell: Cell) -> list[int]:
-    """How many seeds a mean, its standard deviation and its interval by Student's t are of; nothing if they don't say."""
+    """How many seeds a mean, its std and its interval by Student's t are of; nothing if they do not say."""
     if not cell.std or cell.interval is None:
         return []
     ratio = (cell.interval[1] - cell.interval[0]) / 2 / cell.std
@@ -100,7 +103,7 @@ def cell_limit(cells: int) -> float:
 
 
 def column_limit(columns: int, backbones: int) -> float:
-    """Root mean square standard errors that the farthest of so many columns exceeds in ALARMS / 2 of all comparisons."""
+    """Root mean square standard errors that the farthest column exceeds in ALARMS / 2 of all comparisons."""
     return float((special.chdtri(backbones, ALARMS / 2 / max(1, columns)) / backbones) ** 0.5)
 
 
@@ -113,7 +116,7 @@ def by_column(judged: Iterable[Judged]) -> dict[tuple[str, str], list[Judged]]:
 
 
 def off_together(cells: Sequence[Judged]) -> tuple[float, int]:
-    """Root mean square standard errors of a column's cells, every backbone weighing the same, and how many there are."""
+    """Root mean square standard errors of a column, every backbone weighing the same, and how many there are."""
     squares: dict[str, list[float]] = defaultdict(list)
     for cell in cells:
         squares[cell.backbone].append(cell.errors**2)

@@ -24,7 +24,7 @@ from stscq.report.compare_kinds import (
 
 
 class Cell(NamedTuple):
-    """One number, as text ('' if empty), with its standard deviation over seeds and its 95 % interval, if it has any."""
+    """One number, as text ('' if empty), with its std over seeds and its 95 % interval, where it has them."""
 
     text: str
     std: float | None

@@ -14,7 +14,6 @@ from stscq.report.tables.cells import (
     IDS_NOTE,
     PAIRED_NOTE,
     SEEDS_NOTE,
-    mean,
     mean_and_std,
     measured,
     reference_rows,
