@@ -83,7 +83,7 @@ def test_equal_folders_do_not_differ(folders):
         ("main", "ibq,global,16.0", "ibq,global,32.0", ["main: ibq, global, 16", "main: ibq, global, 32"]),
         ("claims", "M = 2 less", "M = 4 less", []),  # what the run chose is no name of the row
         ("claims", "0.1,-1.0,1.2,0.8", "0,,,", []),  # and may have no interval
-        ("claims", "1.5,0.5,2.5", "9.5,8.5,10.5", ["claims: 1, ibq, mean_acc: value"]),
+        ("claims", "1.5,0.5,2.5", "19.5,18.5,20.5", ["claims: 1, ibq, mean_acc: value"]),
     ],
 )  # fmt: skip
 def test_an_edited_cell(folders, table, old, new, said):
@@ -187,8 +187,8 @@ def differ(tmp_path, random, shift=0.0):
 
 def test_false_alarms_are_as_rare_as_said(tmp_path):
     random = np.random.default_rng(0)
-    alarms = sum(bool(differ(tmp_path, random)) for _ in range(60))
-    assert alarms <= 3  # of 60 at a rate of ALARMS = 0.01: more has a probability of 0.003
+    alarms = sum(bool(differ(tmp_path, random)) for _ in range(40))
+    assert alarms <= 2  # of 40 at a rate of ALARMS = 0.01: more has a probability of 0.01
     assert ALARMS == 0.01
 
 
@@ -205,20 +205,38 @@ def test_another_processor_passes():
     assert done.stdout.count("told: claims") == 6
 
 
-def planted(fault, tmp_path):
+def planted(fault, folder):
     """The AMD run's tables with the numbers that this error gave on that machine."""
-    shutil.copytree(RECORDED / "amd", tmp_path / "b")
     values = pd.read_csv(RECORDED / "planted.csv", keep_default_na=False)
-    values = values[values.fault == fault]
-    assert len(values)
-    for file in (tmp_path / "b").glob("*.csv"):
+    shutil.copytree(RECORDED / "amd", folder)
+    for file in folder.glob("*.csv"):
         table = pd.read_csv(file)
-        for row in values.itertuples():
+        for row in values[values.fault == fault].itertuples():
             described = {"backbone": row.backbone, "method": row.method, "selection": row.selection}
-            if row.measure in table and {"backbone", "method"} <= set(table):
-                where = np.logical_and.reduce([table[c] == v for c, v in described.items() if v and c in table])
-                new = summary_columns(row.measure, [float(row.seed1), float(row.seed2), float(row.seed3)])
-                for column in set(new) & set(table):
-                    table.loc[where, column] = new[column]
+            if {"backbone", "method" if row.method else "selection", row.measure} <= set(table):
+                here = np.logical_and.reduce([table[c] == v for c, v in described.items() if v and c in table])
+                new = summary_columns(row.measure, [row.seed1, row.seed2, row.seed3])
+                for column in new.keys() & {*table, f"{row.measure}_std"} if here.any() else ():
+                    table.loc[here, column] = new[column]
         table.to_csv(file, index=False, float_format="%.6g")
-    return RECORDED / "intel", tmp_path / "b"
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("fault", "gave_away"),
+    [
+        # Stage 1's codebook does not start from k-means centres: global_plain of maskgit_vqgan.
+        ("codebook start lost", {"psnr"}),
+        # The weights of L_ent and L_conf change places: the router sends everybody to one group.
+        ("router losses swapped", {"groups_used", "same_group_as_nn", "utilisation_merged"}),
+        # Every second test person trains as well: not the pairs show it, but the mean of the training people.
+        ("wrong split", {"ids", "ids_centred"}),
+    ],
+)
+def test_a_planted_error_fails_and_shows_where(fault, gave_away, tmp_path):
+    done = CliRunner().invoke(app, ["compare", str(RECORDED / "intel"), str(planted(fault, tmp_path / "b"))])
+    assert done.exit_code == 1, done.stdout
+    found = compare(RECORDED / "intel", tmp_path / "b").differences
+    assert gave_away <= {d.column for d in found}
+    named = {"codebook start lost": "global_plain", "router losses swapped": "switchable", "wrong split": "mean_face"}
+    assert any(named[fault] in d.row for d in found)

@@ -138,7 +138,7 @@ def shape_differences(pair: Pair) -> Iterator[Difference]:
 def look_at(pair: Pair, column: str, spread: Spread, tolerance: float | None, found: Comparison) -> Iterator[Judged]:
     """The cells of a column that the spread must judge; what can be said without it goes into `found`."""
     for row, a, b in pair.cells(column):
-        described = pair.described(row)
+        described = pair.described[row]
         change = Difference(pair.name, row, column, str(a), str(b))
         if column in FOUND or follows(column, pair.shared):
             found.told += [change] * (column in FOUND and a.text != b.text)

@@ -53,7 +53,7 @@ class Spread:
                 if column not in pair.numeric:
                     continue
                 for row, *cells in pair.cells(column):
-                    if is_untrained(pair.described(row)):
+                    if is_untrained(pair.described[row]):
                         continue
                     for cell in cells:
                         if cell.std is not None and cell.text:

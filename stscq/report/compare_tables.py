@@ -57,7 +57,7 @@ def read_table(file: Path) -> pd.DataFrame:
 
 
 class Pair:
-    """One table of both folders (`sides`), its rows under the same keys."""
+    """One table of both folders (`sides`), its rows under the same keys; described: row -> text of its key columns."""
 
     def __init__(self, name: str, a: pd.DataFrame, b: pd.DataFrame):
         self.name = name
@@ -73,6 +73,10 @@ class Pair:
         both = a.index.intersection(b.index, sort=False)
         self.rows = list(both)
         self.sides = a.loc[both], b.loc[both]
+        records = self.sides[0][self.keys].to_dict("records")
+        self.described = {
+            row: {str(k): str(v) for k, v in one.items()} for row, one in zip(self.rows, records, strict=True)
+        }
 
     def is_key(self, column: str) -> bool:
         if is_measured(column) or column in FOUND | EXPLAINED or follows(column, self.shared):
@@ -98,25 +102,22 @@ class Pair:
         named = [c for c in ("statistic", "value", "difference") if c in self.numeric]
         return named[0] if named and {"low", "high"} <= self.numeric else None
 
-    def cell(self, side: pd.DataFrame, row: str, column: str) -> Cell:
-        """With std and interval None where the table does not say them."""
-        stem = "" if column == self.lone_statistic() else f"{column}_"
-        std, low, high = (
-            number(str(side.at[row, c])) if c in side and c in self.numeric else math.nan
-            for c in (f"{stem}std", f"{stem}low", f"{stem}high")
-        )
-        interval = None if math.isnan(low) or math.isnan(high) else (low, high)
-        return Cell(str(side.at[row, column]), None if math.isnan(std) else std, interval)
-
     def cells(self, column: str) -> Iterator[tuple[str, Cell, Cell]]:
         """Name of the row, and the cell in both folders."""
-        a, b = self.sides
-        for row in self.rows:
-            yield row, self.cell(a, row, column), self.cell(b, row, column)
+        a, b = (self.column_of(side, column) for side in self.sides)
+        return zip(self.rows, a, b, strict=True)
 
-    def described(self, row: str) -> dict[str, str]:
-        """The texts of the row's key columns, by column."""
-        return {column: str(self.sides[0].at[row, column]) for column in self.keys}
+    def column_of(self, side: pd.DataFrame, column: str) -> list[Cell]:
+        """Its cells, with std and interval None where the table does not say them."""
+        stem = "" if column == self.lone_statistic() else f"{column}_"
+        std, low, high = (
+            [number(text) for text in side[name]] if name in side and name in self.numeric else [math.nan] * len(side)
+            for name in (f"{stem}std", f"{stem}low", f"{stem}high")
+        )
+        return [
+            Cell(text, None if math.isnan(s) else s, None if math.isnan(x) or math.isnan(y) else (x, y))
+            for text, s, x, y in zip(side[column], std, low, high, strict=True)
+        ]
 
 
 def number(cell: str) -> float:
