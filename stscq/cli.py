@@ -153,11 +153,16 @@ def params(
 def compare(
     a: Annotated[Path, typer.Argument(help="A results folder, such as results/demo", exists=True, file_okay=False)],
     b: Annotated[Path, typer.Argument(help="Another one", exists=True, file_okay=False)],
-    tolerance: Annotated[float, typer.Option(min=0, help="Relative, of numbers without an interval")] = 0.01,
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="Relative, of results whose spread over seeds neither folder says")
+    ] = None,
     measured: Annotated[bool, typer.Option("--measured", help="Times, memory and machines as well")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
 ) -> None:
-    """Which numbers of two results folders differ by more than their intervals. Code 1 if any does, 2 for wrong use."""
+    """Which numbers of two results folders are another result, and not only another processor's rounding, carried on.
+
+    Code 1 if any is, 2 for wrong use. docs/reproducibility.md has the rule.
+    """
     from stscq.report.compare import compare as compare_folders
 
     try:
@@ -165,7 +170,7 @@ def compare(
     except StscqError as problem:
         typer.echo(f"error: {problem}", err=True)
         raise typer.Exit(2) from problem
-    typer.echo(found.as_json() if as_json else "\n".join([*map(str, found.differences), found.summary()]))
+    typer.echo(found.as_json() if as_json else found.text())
     raise typer.Exit(1 if found.differences else 0)
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+SIZES = ["M", "K", "float32_mib", "int8_mib"]
+"""The same in all seeds."""
 EFFECTS = ("mean_acc", "ids", "ids_centred", "psnr", "ssim")
 
 
@@ -33,8 +35,10 @@ def int8_frame(
 
 
 def int8_means(frame: pd.DataFrame) -> pd.DataFrame:
-    """Means over sets and seeds, one row a (backbone, variant); mean_acc_change_std is over seeds."""
+    """Means over sets and seeds, one row a (backbone, variant), each with its standard deviation over seeds (_std)."""
     key = ["backbone", "variant", "selection"]
-    means = frame.groupby(key, sort=False).mean(numeric_only=True).drop(columns="seed")
-    by_seed = frame.groupby([*key, "seed"], sort=False).mean_acc_change.mean()
-    return means.join(by_seed.groupby(level=key, sort=False).std().rename("mean_acc_change_std")).reset_index()
+    by_seed = frame.groupby([*key, "seed"], sort=False).mean(numeric_only=True)
+    of_seeds = by_seed.groupby(level=key, sort=False)
+    means, spread = of_seeds.mean(), of_seeds.std().drop(columns=SIZES, errors="ignore").add_suffix("_std")
+    columns = [part for name in means for part in (means.get(name), spread.get(f"{name}_std")) if part is not None]
+    return pd.concat(columns, axis=1).reset_index()

@@ -36,10 +36,16 @@ def symbols_frame(
 
 
 def symbols_means(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a (backbone, variant): means over sets and seeds, fixed_bits and a column of % for each model."""
+    """One row a (backbone, variant): means over sets and seeds, fixed_bits and a column of % for each model, each with
+    its standard deviation over seeds as NAME_std.
+    """
     pairs = frame.pivot_table(index=["backbone", "variant"], columns="model", values=["bits", "percent"], sort=False)
     percent = pairs["percent"][[*MODELS[1:], "oracle_position"]].add_suffix("_percent")
-    return pd.concat([pairs["bits"]["fixed"].rename("fixed_bits"), percent], axis=1).reset_index()
+    key = ["backbone", "variant"]
+    by_seed = frame.pivot_table(index=[*key, "seed"], columns="model", values="percent")
+    spread = by_seed.groupby(level=key).std().add_suffix("_percent_std")
+    columns = [part for name in percent for part in (percent[name], spread[f"{name}_std"])]
+    return pd.concat([pairs["bits"]["fixed"].rename("fixed_bits"), *columns], axis=1).reset_index()
 
 
 def symbols_saved(

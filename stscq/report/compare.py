@@ -1,226 +1,197 @@
-"""Which numbers of two results folders differ by more than their intervals: `stscq compare A B`.
+"""Which numbers of two results folders are another result, and not another processor: `stscq compare A B`.
 
-Only tables/*.csv are read. Rows are matched by what they describe: the text columns and the sizes in DESIGN. Two
-numbers with intervals (NAME_low, NAME_high) differ when these do not overlap. A number without one may differ by a
-share of itself, a published one not at all. What is missing on one side is a difference.
+Only tables/*.csv are read. Rows are matched by what they describe: the text columns and the sizes. compare_kinds.py
+says what a column is, by its name; what is missing on one side is a difference. Then, in three sentences: What the
+parameters, the data or the paper decide must be equal, and what no training went into (uncompressed images, a mean
+face, classic codecs) within ROUNDING. A result of training differs when it is further off than the spread over seeds
+explains, by the limits of compare_spread.py. A verdict that changes while its number does not differ is told, and no
+difference.
 """
 
 import json
 import math
-import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import pandas as pd
+from stscq.report.compare_kinds import FOUND, follows, is_exact, is_measured, is_untrained
+from stscq.report.compare_spread import (
+    Judged,
+    Spread,
+    by_column,
+    cell_limit,
+    column_limit,
+    off_together,
+)
+from stscq.report.compare_tables import Cell, Pair, read_table, tables_of
 
-from stscq.errors import DataError
-
-TOLERANCE = 0.01
-"""Relative, of numbers without an interval: other machines round differently, and training carries that on."""
 EXACT = 1e-5
 """Relative: the tables have six digits."""
-DESIGN = {"codebooks", "codebook_size", "tokens", "groups", "group", "seed", "number"}
-"""Numbers that say what a row is."""
-ENDINGS = ("_std", "_low", "_high", "_p")
-BARE = ("std", "low", "high", "p")
-"""In a table with one statistic a row, such as claims, its interval has bare names."""
-MEASURED = re.compile(r"(^|_)(seconds?|ms|hours|peak|mem|memory)(_|$)")
-"""Numbers of a machine, not of the method."""
-MACHINE = {"machine", "device", "torch", "threads", "continued"}
-FOUND = {"verdict"}
-"""Texts that are results."""
-EXPLAINED = {"why", "reason", "not_measured"}
-"""Texts that only go with results."""
+ROUNDING = 0.002
+"""Relative, of what needs no training: a judge's sums and an encoder's kernels round otherwise on another processor."""
+MANY = 5
+"""Differences; of more, the places that have most are named."""
+TIMES = 0.01
+"""Relative, of times and memory, where these are compared at all."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """row and column are empty where a whole table or row is meant; a and b are what the two folders have."""
+    """row and column are empty where a whole table, row or column is meant; a and b are what the two folders have."""
 
     table: str
     row: str
     column: str
     a: str
     b: str
+    why: str = ""
 
     def __str__(self) -> str:
         place = ": ".join(part for part in (self.table, self.row, self.column) if part)
-        return f"{place}: {self.a} -> {self.b}"
+        return f"{place}: {self.a} -> {self.b}" + (f" ({self.why})" if self.why else "")
 
 
 @dataclass
 class Comparison:
-    """differences, and how much was looked at."""
+    """differences; told: changes that are none; and how much was looked at. judged: cells of training, by spread."""
 
     differences: list[Difference] = field(default_factory=list)
+    told: list[Difference] = field(default_factory=list)
     tables: int = 0
     cells: int = 0
+    judged: int = 0
+    no_spread: int = 0
     not_compared: int = 0
 
     def summary(self) -> str:
-        left = f" ({self.not_compared} times and peaks of memory were not compared)" if self.not_compared else ""
-        found = f"{len(self.differences)} difference{'' if len(self.differences) == 1 else 's'}"
-        return f"{found} in {self.cells} cells of {self.tables} tables{left}"
+        lines = []
+        places = Counter(f"{d.table}: {d.column}" for d in self.differences if d.column)
+        if len(self.differences) > MANY:
+            lines.append("most of them in " + "; ".join(f"{place} ({n})" for place, n in places.most_common(MANY)))
+        left = f" ({self.not_compared} times and peaks of memory not compared)" if self.not_compared else ""
+        found = counted(len(self.differences), "difference")
+        lines.append(f"{found} in {self.cells} cells of {self.tables} tables{left}")
+        if self.judged:
+            so = "" if self.differences else ", none further off than another processor takes it"
+            lines.append(f"{self.judged} cells judged by their spread over seeds{so}")
+        if self.no_spread:
+            lines.append(f"{self.no_spread} cells not judged: neither folder says how they spread over seeds")
+        return "\n".join(lines)
+
+    def text(self) -> str:
+        told = [f"told: {change}" for change in self.told]
+        return "\n".join([*told, *map(str, self.differences), self.summary()])
 
     def as_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
 
 
-def compare(a: Path, b: Path, tolerance: float = TOLERANCE, measured: bool = False) -> Comparison:
+def counted(n: int, thing: str) -> str:
+    return f"{n} {thing}{'' if n == 1 else 's'}"
+
+
+def compare(a: Path, b: Path, tolerance: float | None = None, measured: bool = False) -> Comparison:
     """Of two results folders (results/demo). `measured`: times, memory and machines as well.
 
+    tolerance: relative, of results whose spread neither folder says; None: these are not judged.
     Raises DataError when a folder has no tables, or one of them cannot be read.
     """
     ours, theirs = tables_of(a), tables_of(b)
     found = Comparison()
+    pairs = []
     for name in sorted(ours | theirs):
-        if name not in ours or name not in theirs:
+        if name in ours and name in theirs:
+            pairs.append(Pair(name, read_table(ours[name]), read_table(theirs[name])))
+        else:
             found.differences.append(Difference(name, "", "", *present(name in ours)))
-            continue
-        found.tables += 1
-        pair = Pair(name, read_table(ours[name]), read_table(theirs[name]))
-        found.differences += pair.shape_differences()
+    found.tables = len(pairs)
+    spread = Spread(pairs)
+    judged: list[Judged] = []
+    for pair in pairs:
+        found.differences += shape_differences(pair)
         for column in pair.columns():
-            if not measured and is_measured(column):
-                found.not_compared += len(pair.a)
-                continue
-            found.cells += len(pair.a)
-            found.differences += pair.cell_differences(column, EXACT if column.startswith("published_") else tolerance)
+            if is_measured(column) and not measured:
+                found.not_compared += len(pair.rows)
+            elif not pair.named_by_training:
+                found.cells += len(pair.rows)
+                judged += look_at(pair, column, spread, tolerance, found)
+    found.judged = len(judged)
+    beyond = [*cells_beyond(judged), *columns_beyond(judged)]
+    found.differences += beyond
+    settle_verdicts(found, {(d.table, d.row) for d in beyond})
     return found
-
-
-def tables_of(folder: Path) -> dict[str, Path]:
-    """Name -> file. Raises DataError when there are none."""
-    place = folder / "tables" if (folder / "tables").is_dir() else folder
-    found = {file.stem: file for file in sorted(place.glob("*.csv"))}
-    if not found:
-        raise DataError(f"{folder}: no tables/*.csv; name a results folder, such as results/demo")
-    return found
-
-
-def read_table(file: Path) -> pd.DataFrame:
-    """All cells as text, empty ones as ''."""
-    try:
-        return pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as problem:
-        raise DataError(f"{file}: no table ({problem}); make it again") from problem
 
 
 def present(in_a: bool) -> tuple[str, str]:
     return ("there", "missing") if in_a else ("missing", "there")
 
 
-def is_measured(column: str) -> bool:
-    published = column.startswith("published_")
-    return not published and (bool(MEASURED.search(column)) or column in MACHINE)
+def shape_differences(pair: Pair) -> Iterator[Difference]:
+    for column, in_a in pair.only_in_one.items():
+        yield Difference(pair.name, "", column, *present(in_a))
+    if not pair.named_by_training:
+        for row, in_a in pair.rows_in_one.items():
+            yield Difference(pair.name, row, "", *present(in_a))
 
 
-class Pair:
-    """One table of both folders, its rows under the same keys."""
-
-    def __init__(self, name: str, a: pd.DataFrame, b: pd.DataFrame):
-        self.name = name
-        self.all_columns = list(dict.fromkeys([*a.columns, *b.columns]))
-        self.only_in_one = {c: c in a for c in self.all_columns if (c in a) != (c in b)}
-        self.shared = [c for c in self.all_columns if c not in self.only_in_one]
-        self.numeric = {c for c in self.shared if is_numeric(a[c]) and is_numeric(b[c])}
-        self.keys = [c for c in self.shared if self.is_key(c)]
-        a, b = keyed(a, self.keys), keyed(b, self.keys)
-        self.rows_in_one = {row: row in a.index for row in [*a.index, *b.index] if (row in a.index) != (row in b.index)}
-        both = a.index.intersection(b.index, sort=False)
-        self.a, self.b = a.loc[both], b.loc[both]
-
-    def is_key(self, column: str) -> bool:
-        if is_measured(column) or column in FOUND | EXPLAINED:
-            return False
-        return column in DESIGN if column in self.numeric else not column.startswith("published_")
-
-    def shape_differences(self) -> Iterator[Difference]:
-        for column, in_a in self.only_in_one.items():
-            yield Difference(self.name, "", column, *present(in_a))
-        for row, in_a in self.rows_in_one.items():
-            yield Difference(self.name, row, "", *present(in_a))
-
-    def columns(self) -> list[str]:
-        """Those to compare: no keys, and nothing that goes with another result."""
-        return [c for c in self.shared if c not in self.keys and c not in EXPLAINED and not self.belongs_to(c)]
-
-    def belongs_to(self, column: str) -> str | None:
-        """mean_acc for mean_acc_low, where there is such a column."""
-        for ending in ENDINGS:
-            base = column.removesuffix(ending)
-            if base != column and base in self.numeric:
-                return base
-        return self.lone_statistic() if column in BARE else None
-
-    def lone_statistic(self) -> str | None:
-        named = [c for c in ("statistic", "value", "difference") if c in self.numeric]
-        return named[0] if named and {"low", "high"} <= self.numeric else None
-
-    def interval(self, rows: pd.DataFrame, row: str, column: str) -> tuple[float, float] | None:
-        """None where the number has none."""
-        names = (f"{column}_low", f"{column}_high")
-        if column == self.lone_statistic():
-            names = ("low", "high")
-        if not set(names) <= self.numeric:
-            return None
-        low, high = (number(str(rows.at[row, name])) for name in names)
-        return None if math.isnan(low) or math.isnan(high) else (low, high)
-
-    def cell_differences(self, column: str, tolerance: float) -> Iterator[Difference]:
-        for row in self.a.index:
-            ours, theirs = (str(rows.at[row, column]) for rows in (self.a, self.b))
-            intervals = self.interval(self.a, row, column), self.interval(self.b, row, column)
-            if ours == theirs and not (column in self.numeric and (intervals[0] is None) != (intervals[1] is None)):
-                continue
-            if column in self.numeric and same(ours, theirs, *intervals, tolerance):
-                continue
-            texts = (shown(text, span) for text, span in zip((ours, theirs), intervals, strict=True))
-            yield Difference(self.name, row, column, *texts)
+def look_at(pair: Pair, column: str, spread: Spread, tolerance: float | None, found: Comparison) -> Iterator[Judged]:
+    """The cells of a column that the spread must judge; what can be said without it goes into `found`."""
+    for row, a, b in pair.cells(column):
+        described = pair.described[row]
+        change = Difference(pair.name, row, column, str(a), str(b))
+        if column in FOUND or follows(column, pair.shared):
+            found.told += [change] * (column in FOUND and a.text != b.text)
+        elif column not in pair.numeric or is_exact(column) or is_measured(column) or is_untrained(described):
+            exact = column not in pair.numeric or is_exact(column)
+            allowed = EXACT if exact else TIMES if is_measured(column) else ROUNDING
+            found.differences += [change] * (not within(a, b, allowed))
+        elif (error := spread.standard_error(pair.name, column, described, a, b)) is None:
+            found.no_spread += bool(a.text and b.text) and tolerance is None
+            allowed = tolerance if tolerance is not None else math.inf
+            found.differences += [change] * (not within(a, b, allowed))
+        elif not a.text and not b.text:
+            continue
+        elif within(a, b, EXACT):
+            yield Judged(pair.name, row, column, described.get("backbone", ""), a, b, 0.0)
+        elif not a.text or not b.text or (column == pair.lone_statistic() and None in (a.interval, b.interval)):
+            (found.told if column == pair.lone_statistic() else found.differences).append(change)
+        else:
+            off = abs(a.value - b.value) / error if error else math.inf
+            yield Judged(pair.name, row, column, described.get("backbone", ""), a, b, off)
 
 
-def same(
-    a: str, b: str, a_span: tuple[float, float] | None, b_span: tuple[float, float] | None, tolerance: float
-) -> bool:
-    """Two cells with numbers: intervals that overlap, or numbers within the tolerance."""
-    if a_span is not None and b_span is not None:
-        return a_span[0] <= b_span[1] and b_span[0] <= a_span[1]
-    if (a_span is None) != (b_span is None) or not a or not b:
+def within(a: Cell, b: Cell, tolerance: float) -> bool:
+    """Equal texts, or numbers that are no further apart than this share of the larger."""
+    if a.text == b.text:
+        return True
+    if not a.text or not b.text:
         return False
-    x, y = number(a), number(b)
-    return abs(x - y) <= tolerance * max(abs(x), abs(y))
+    return abs(a.value - b.value) <= tolerance * max(abs(a.value), abs(b.value))
 
 
-def number(cell: str) -> float:
-    return float(cell) if cell else math.nan
+def cells_beyond(judged: list[Judged]) -> Iterator[Difference]:
+    limit = cell_limit(len(judged))
+    for cell in judged:
+        if cell.errors > limit:
+            why = f"{cell.errors:.1f} standard errors, at most {limit:.1f}"
+            yield Difference(cell.table, cell.row, cell.column, str(cell.a), str(cell.b), why)
 
 
-def is_numeric(column: pd.Series) -> bool:
-    """Every cell is a number or empty; a column without any text is one of numbers that nobody had."""
-    try:
-        column.map(number)
-    except ValueError:
-        return False
-    return True
+def columns_beyond(judged: list[Judged]) -> Iterator[Difference]:
+    columns = by_column(judged)
+    for (table, column), cells in columns.items():
+        off, backbones = off_together(cells)
+        limit = column_limit(len(columns), backbones)
+        if off > limit:
+            both = [(cell.a.value, cell.b.value) for cell in cells]
+            a, b = (f"{sum(side) / len(cells):.6g} on average" for side in zip(*both, strict=True))
+            why = f"{len(cells)} rows are {off:.1f} standard errors off, at most {limit:.1f}"
+            yield Difference(table, "", column, a, b, why)
 
 
-def keyed(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Rows under what they describe; equal ones are told apart by their order."""
-    names = [", ".join(plain(cell) for cell in cells if cell) for cells in frame[keys].itertuples(index=False)]
-    seen: dict[str, int] = {}
-    unique = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return frame.set_axis(unique, axis="index")
-
-
-def plain(cell: str) -> str:
-    """16.0 and 16 are one size: a column with an empty cell has its integers as floats."""
-    return cell[:-2] if re.fullmatch(r"\d+\.0", cell) else cell
-
-
-def shown(cell: str, interval: tuple[float, float] | None) -> str:
-    span = "" if interval is None else f" [{interval[0]:g}, {interval[1]:g}]"
-    return f"{cell}{span}" if cell else "empty"
+def settle_verdicts(found: Comparison, beyond: set[tuple[str, str]]) -> None:
+    """A changed verdict is a difference only where its number is one."""
+    real = [change for change in found.told if change.column == "verdict" and (change.table, change.row) in beyond]
+    found.differences += real
+    found.told = [change for change in found.told if change not in real]

@@ -40,6 +40,12 @@ def measured(s: Summary, run: Run, measures: Sequence[str], **where: Any) -> dic
     return columns
 
 
+def mean_and_std(name: str, values: Sequence[float]) -> dict[str, float]:
+    """NAME and NAME_std of one number a seed, where an interval would crowd the table; empty without values."""
+    columns = summary_columns(name, list(values) or [nan])
+    return {column: columns[column] for column in (name, f"{name}_std")}
+
+
 def mean(s: Summary, run: Run, measure: str) -> float | None:
     """Mean over seeds alone."""
     values = s.measured(run, measure)

@@ -8,7 +8,7 @@ from stscq.report.collect import IDENTITY
 from stscq.report.published import beside
 from stscq.report.render import Table, summary_columns
 from stscq.report.summary import OWN_SET, Summary, spread_over
-from stscq.report.tables.cells import SEEDS_NOTE, mean, measured, rows_of, versus
+from stscq.report.tables.cells import SEEDS_NOTE, mean_and_std, measured, rows_of, versus
 from stscq.report.tables.identity import UTILISATION_NOTE, percent
 
 TRAINING = {"nn": "NN", "router": "routing"}
@@ -24,12 +24,12 @@ def selection_at_inference(s: Summary) -> Table:
             ours, "selection_at_inference", ("mean_acc", "ids"), s.paper, backbone=run.backbone,
             selection=run.selection.upper(), codebooks=row.published_M, codebook_size=row.published_K,
         )  # fmt: skip
-        agreement = mean(s, run, "nn_cr_agreement")
+        agreement = [100 * share for share in s.measured(run, "nn_cr_agreement")]
         rows.append(
             {
                 "backbone": run.backbone, "selection": run.selection.upper(), "codebooks": row.M,
                 "codebook_size": row.K, "bpp": row.bpp, **ours, **versus(s, run, "nn"),
-                "same_group_as_nn": None if agreement is None else 100 * agreement, **theirs,
+                **mean_and_std("same_group_as_nn", agreement), **theirs,
             }
         )  # fmt: skip
     notes = [

@@ -14,7 +14,7 @@ from stscq.report.tables.cells import (
     IDS_NOTE,
     PAIRED_NOTE,
     SEEDS_NOTE,
-    mean,
+    mean_and_std,
     measured,
     reference_rows,
     rows_of,
@@ -86,10 +86,12 @@ UTILISATION_NOTE = (
 )
 
 
-def percent(s: Summary, run: Run, measures: tuple[str, ...]) -> dict[str, float | None]:
-    """Means over seeds of shares, in %."""
-    shares = {name: mean(s, run, name) for name in measures}
-    return {name: None if share is None else 100 * share for name, share in shares.items()}
+def percent(s: Summary, run: Run, measures: tuple[str, ...]) -> dict[str, float]:
+    """Means over seeds of shares, in %, as MEASURE and MEASURE_std."""
+    columns: dict[str, float] = {}
+    for name in measures:
+        columns |= mean_and_std(name, [100 * share for share in s.measured(run, name)])
+    return columns
 
 
 def variants(s: Summary) -> Table:

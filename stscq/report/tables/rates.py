@@ -10,7 +10,7 @@ from stscq.evaluation.symbols_frame import symbols_means
 from stscq.report.collect import Run
 from stscq.report.render import Table, summary_columns
 from stscq.report.summary import Summary
-from stscq.report.tables.cells import SEEDS_NOTE, mean, measured, routed_or_single, rows_of
+from stscq.report.tables.cells import SEEDS_NOTE, mean, mean_and_std, measured, routed_or_single, rows_of
 
 WAYS = ("fixed", "coded", "file")
 
@@ -22,16 +22,23 @@ def rates(s: Summary) -> Table:
         written: dict[str, float] = {}
         for way in WAYS:
             written |= measured(s, run, [f"{way}_bytes"])
-        written |= {f"{way}_bpp": mean(s, run, f"{way}_bpp") or float("nan") for way in WAYS}
-        fixed, coded = mean(s, run, "fixed_bytes"), mean(s, run, "coded_bytes")
-        saved = None if fixed is None or coded is None else 100 * (1 - coded / fixed)
+        for way in WAYS:
+            written |= mean_and_std(f"{way}_bpp", s.measured(run, f"{way}_bpp"))
+        fixed, coded = s.measured(run, "fixed_bytes"), s.measured(run, "coded_bytes")
+        # The fixed length is the same in all seeds, so that the mean of the shares is the share of the means.
+        saved = [100 * (1 - a / b) for a, b in zip(coded, fixed, strict=True)]
+        changes = {
+            "tokens_that_change": s.measured(run, "batch_tokens"),
+            "groups_that_change": s.measured(run, "batch_groups"),
+            "images_that_change": s.measured(run, "batch_kept"),
+            "encoded_twice_percent": [100 * share for share in s.measured(run, "batch_near_ties")],
+        }
         rows.append(
             {
                 "backbone": run.backbone, "method": row.method, "selection": run.selection, "codebooks": row.M,
-                "codebook_size": row.K, "bits": row.bits, "bpp": row.bpp, **written, "coding_saves_percent": saved,
-                "tokens_that_change": mean(s, run, "batch_tokens"), "groups_that_change": mean(s, run, "batch_groups"),
-                "images_that_change": mean(s, run, "batch_kept"),
-                "encoded_twice_percent": percent(mean(s, run, "batch_near_ties")),
+                "codebook_size": row.K, "bits": row.bits, "bpp": row.bpp, **written,
+                **mean_and_std("coding_saves_percent", saved),
+                **{k: v for name, values in changes.items() for k, v in mean_and_std(name, values).items()},
             }
         )  # fmt: skip
     notes = [
@@ -45,10 +52,6 @@ def rates(s: Summary) -> Table:
         "same; near ties are encoded a second time, alone, so that it is none: encoded_twice_percent of the images.",
     ]
     return Table("rates", "Bytes really written", pd.DataFrame(rows), notes)
-
-
-def percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
 
 
 def by_seed(s: Summary, run: Run) -> pd.DataFrame:
@@ -129,6 +132,6 @@ def int8(s: Summary) -> Table:
     notes = [
         "Both sides hold int8 books; means over seeds. float32_mib, int8_mib: of all codebooks, scales included. "
         "agreement: share of indices, and of whole payloads, that are those of float32 books. _change: int8 less "
-        "float32 on the same images; mean_acc_change_std: over seeds.",
+        "float32 on the same images.",
     ]
     return Table("int8", title, int8_means(found), notes, digits=4)
