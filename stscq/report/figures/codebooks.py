@@ -6,17 +6,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stscq.report.figures.rows import RUN, by_seed, ranked, shown
-from stscq.report.figures.style import (
-    ASPECT, BLUE, HEAT, HEIGHT, PALETTE, empty, legend_below, lines, panels_of, whole_numbers,
-)  # fmt: skip
+from stscq.report.figures.style import BLUE, HEAT, PALETTE, WIDE, empty, legend_below, lines, panels, whole_numbers
 from stscq.report.summary import Summary
 from stscq.report.tables.cells import rows_of
-
-SHARE = {"vmin": 0, "vmax": 100, "cmap": HEAT, "cbar": False}
-"""Options of heat maps of shares in %."""
 
 
 def utilisation_tokens(s: Summary) -> Figure:
@@ -24,12 +20,12 @@ def utilisation_tokens(s: Summary) -> Figure:
     runs = shown(s)
     rows = ranked(s, "tokens.parquet", runs[runs.method.isin(["global", "token_specific"])], ascending=True)
     grid = lines(
-        rows, "backbone", x="rank", y="share", hue="method_name", style="method_name", palette=PALETTE,
-        errorbar=("pi", 100), linewidth=2,
+        rows, "backbone", x="rank", y="share", hue="method_name", style="method_name",
+        style_order=["token-specific", "global, compute-matched"], palette=PALETTE, errorbar=("pi", 100), linewidth=2,
     )  # fmt: skip
     whole_numbers(grid)
     grid.set(ylim=(0, 105)).set_axis_labels("tokens, least used first", "entries used (%)")
-    return legend_below(grid)
+    return legend_below(grid.figure)
 
 
 def switchable(s: Summary) -> pd.DataFrame:
@@ -44,22 +40,30 @@ def utilisation_groups(s: Summary) -> Figure:
     if runs.empty:
         return empty("no switchable codecs in this profile")
     rows = ranked(s, "groups.parquet", runs, ascending=False)
-    grid = sns.FacetGrid(rows, **panels_of(rows, "codec"), sharex=False, sharey=False)
-    grid.map_dataframe(heat, index="seed", columns="rank")
-    grid.set_titles("{col_name}").set_axis_labels("groups, most used first", "seed")
+    rows["codec"] = rows.codec.str.replace("\n", ", ")
+    grid = panels(sns.FacetGrid, rows, "codec", col_wrap=1, height=1.35, aspect=5.5, sharex=False, sharey=False)
+    grid.map_dataframe(seeds_and_ranks)
+    grid.set_axis_labels("groups, most used first", "seed")
     return with_scale(grid, "entries used (%)")
 
 
-def heat(data: pd.DataFrame, index: str, columns: str, **_: Any) -> None:
-    """A row a value of INDEX, a column a value of COLUMNS; the numbers themselves where there is room."""
-    table = data.pivot(index=index, columns=columns, values="share")
-    sns.heatmap(table, annot=table.shape[1] <= 16, fmt=".0f", annot_kws={"size": 8}, **SHARE)
+def seeds_and_ranks(data: pd.DataFrame, **_: Any) -> None:
+    """A row a seed; with the numbers themselves where there is room."""
+    table = data.pivot(index="seed", columns="rank", values="share")
+    heat(table, annot=table.shape[1] <= 16, fmt=".0f", annot_kws={"size": 9})
+
+
+def heat(table: pd.DataFrame, **options: Any) -> Axes:
+    """Shares in %, on the current panel."""
+    panel = sns.heatmap(table, vmin=0, vmax=100, cmap=HEAT, cbar=False, **options)
+    panel.tick_params(rotation=0)
+    return panel
 
 
 def with_scale(grid: sns.FacetGrid, label: str) -> Figure:
     """The figure, with one scale of colours beside its heat maps."""
-    panels = grid.axes.flat
-    grid.figure.colorbar(panels[0].collections[0], ax=list(panels), label=label, shrink=0.8)
+    grid.figure.set_layout_engine("constrained")  # before the scale, or it cannot be set any more
+    grid.figure.colorbar(grid.axes.flat[0].collections[0], ax=list(grid.axes.flat), label=label, shrink=0.8)
     return grid.figure
 
 
@@ -83,7 +87,7 @@ def router_choices(s: Summary) -> Figure:
         panel.axhline(100 / M, color="0.4", linestyle=":", label="all groups alike")
     whole_numbers(grid)
     grid.set_axis_labels("groups, most chosen first", "images (%)")
-    return legend_below(grid)
+    return legend_below(grid.figure)
 
 
 def chosen(s: Summary, runs: pd.DataFrame) -> pd.DataFrame:
@@ -106,9 +110,9 @@ def router_people(s: Summary) -> Figure:
         return empty("no switchable codecs in this profile")
     rows = chosen(s, runs)
     rows = rows[rows.seed == s.seeds[0]]
-    grid = sns.FacetGrid(rows, **panels_of(rows, "codec"), sharex=False, sharey=False)
+    grid = panels(sns.FacetGrid, rows, "codec", sharex=False, sharey=False)
     grid.map_dataframe(people_and_groups)
-    grid.set_titles("{col_name}").set_axis_labels("codebook group", "")
+    grid.set_axis_labels("codebook group", "")
     return with_scale(grid, "images of a person (%)")
 
 
@@ -117,7 +121,7 @@ def people_and_groups(data: pd.DataFrame, **_: Any) -> None:
     counts = data.pivot(index=["label", "person"], columns="group", values="images")
     shares = 100 * counts.div(counts.sum(axis=1), axis=0)
     order = np.lexsort((shares.to_numpy().argmax(1), shares.index.get_level_values("label")))
-    panel = sns.heatmap(shares.iloc[order], yticklabels=False, **SHARE)
+    panel = heat(shares.iloc[order], yticklabels=False, xticklabels=max(1, shares.shape[1] // 4))
     labels = pd.Series(shares.index.get_level_values("label")[order])
     sizes = labels.groupby(labels, sort=False).size()
     ends = sizes.cumsum()
@@ -131,18 +135,23 @@ def selection_agreement(s: Summary) -> Figure:
     runs = runs[runs.selection == "cr"]
     if runs.empty:
         return empty("no router in this profile")
-    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(2 * ASPECT * HEIGHT, HEIGHT), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=WIDE)
     rows = by_seed(s, runs, "nn_cr_agreement")
     rows["agreement"] = 100 * rows.nn_cr_agreement
-    sns.swarmplot(rows, x="agreement", y="codec", color=BLUE, marker="^", size=8, label="a seed", ax=left)
+    triangles: dict[str, Any] = {"color": BLUE, "marker": "^"}
+    sns.scatterplot(rows, x="agreement", y="codec", s=80, **triangles, label="a seed", legend=False, ax=left)
     left.plot(100 / runs.M, runs.codec, "|", color="0.4", markersize=22, markeredgewidth=2, label="by chance")
     left.set(title="the same group", xlabel="images (%)", ylabel="", xlim=(0, None))
     nothing = dict.fromkeys(("difference", "low", "high"), np.nan)
     costs = pd.DataFrame([s.compared(run, "nn", "mean_acc") or nothing for run, _ in rows_of(runs)])
     reach = [costs.difference - costs.low, costs.high - costs.difference]
-    right.errorbar(costs.difference, runs.codec, xerr=reach, color=BLUE, fmt="^", markersize=8, capsize=4,
-                   label="all seeds, 95 % interval")  # fmt: skip
+    right.errorbar(
+        costs.difference, runs.codec, xerr=reach, **triangles, markersize=9, linestyle="", capsize=4,
+        label="all seeds, 95 % interval",
+    )  # fmt: skip
     right.axvline(0, color="0.4")
     right.set(title="accuracy, CR less NN", xlabel="points")
-    figure.legend(loc="outside lower center", ncol=3)
+    right.margins(y=0.2)
+    right.invert_yaxis()
+    figure.legend(loc="outside lower center", ncol=3, frameon=False)
     return figure

@@ -16,7 +16,7 @@ def reconstructions(s: Summary, backbone: str) -> Figure:
     names = {r.variant: f"{r.method_name}\n{r.M} x {r.K}: {r.bits} bits" for r in runs.itertuples()}
     people = len(sheets["original"])
     figure, panels = plt.subplots(
-        len(sheets), 1, figsize=(0.95 * people + 2.3, 1.02 * len(sheets) + 0.4), layout="constrained", squeeze=False
+        len(sheets), 1, figsize=(0.95 * people + 2.3, 1.02 * len(sheets) + 0.4), squeeze=False
     )
     for panel, (variant, images) in zip(panels[:, 0], sheets.items(), strict=True):
         panel.imshow(np.concatenate(list(images), axis=1), interpolation="nearest")

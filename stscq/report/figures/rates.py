@@ -12,8 +12,17 @@ from stscq.evaluation.peers.frames import KEY
 from stscq.report.collect import Run
 from stscq.report.figures.rows import by_seed, named, shown
 from stscq.report.figures.style import (
-    ASPECT, BARS, BROWN, BY_METHOD, GREEN, GREY, HEIGHT, ORANGE, PALETTE, SKY, empty, legend_below, lines, panels_of,
-)  # fmt: skip
+    BARS,
+    BY_CODEC,
+    BY_METHOD,
+    GREEN,
+    PALETTE,
+    WIDE,
+    empty,
+    legend_below,
+    lines,
+    panels,
+)
 from stscq.report.published import published_rows
 from stscq.report.summary import Summary
 from stscq.report.tables.codebooks import sweep_runs
@@ -39,7 +48,7 @@ def rate(s: Summary, measure: str) -> Figure:
     for panel in grid.axes.flat:
         panel.margins(x=0.25)
     grid.set_axis_labels("bits per pixel", LABELS[measure])
-    return legend_below(grid)
+    return legend_below(grid.figure)
 
 
 def published(measure: str) -> pd.DataFrame:
@@ -56,14 +65,13 @@ def seed_spread(s: Summary) -> Figure:
     rows = by_seed(s, runs[runs.selection == "nn"], "mean_acc")
     order = list(dict.fromkeys(rows.method_name))
     where = {"x": "mean_acc", "y": "method_name", "order": order}
-    grid = sns.catplot(
-        rows, kind="swarm", **where, hue="method_name", palette=PALETTE, size=8, legend=False,
-        **panels_of(rows, "backbone"),
-    )  # fmt: skip
+    grid = panels(
+        sns.catplot, rows, "backbone", kind="swarm", **where, hue="method_name", palette=PALETTE, size=8, legend=False
+    )
     grid.map_dataframe(
         sns.pointplot, **where, color="black", errorbar=None, linestyle="none", marker="|", markersize=22
     )
-    grid.set_titles("{col_name}").set_axis_labels(f"{LABELS['mean_acc']}, a point a seed", "")
+    grid.set_axis_labels(LABELS["mean_acc"], "")
     return grid.figure
 
 
@@ -76,14 +84,14 @@ def groups_sweep(s: Summary) -> Figure:
     rows["size"] = rows.backbone + ", K = " + rows.K.astype(str)
     rows = rows.melt(["M", "seed", "size"], list(LABELS.values()), "measure")
     grid = lines(
-        rows, "measure", x="M", y="value", hue="size", style="size", markers=True, dashes=False, palette="colorblind",
-        facet_kws={"sharey": False}, **BARS,
+        rows, "measure", sharey=False, x="M", y="value", hue="size", style="size", markers=True, markersize=8,
+        dashes=False, **BARS,
     )  # fmt: skip
     for panel in grid.axes.flat:
         panel.set_xscale("log", base=2)
         panel.xaxis.set_major_formatter("{x:.0f}")
     grid.set_axis_labels("groups M", "")
-    return legend_below(grid)
+    return legend_below(grid.figure)
 
 
 def rate_peers(s: Summary) -> Figure:
@@ -97,17 +105,14 @@ def rate_peers(s: Summary) -> Figure:
     runs = shown(s)
     ours = by_seed(s, runs[[as_people_use_it(row) for row in runs.itertuples()]], "file_bytes", "mean_acc")
     ours["bytes"] = ours.groupby(["backbone", "variant"]).file_bytes.transform("mean")
-    _, panel = plt.subplots(figsize=(2 * ASPECT * HEIGHT, 1.4 * HEIGHT))
+    figure, panel = plt.subplots(figsize=WIDE)
     spread: dict[str, Any] = {"x": "bytes", "y": "mean_acc", **BARS, "errorbar": "sd", "ax": panel}
-    sns.lineplot(
-        classic, **spread, hue="codec", palette=[ORANGE, SKY, GREEN, GREY, BROWN], style="codec",
-        markers=["<", ">", "D", "P", "*"], dashes=False, markersize=8,
-    )  # fmt: skip
-    sns.lineplot(ours, **spread, **BY_METHOD, linestyle="")
+    sns.lineplot(classic, **spread, **BY_CODEC)
+    sns.lineplot(ours, **spread, **{**BY_METHOD, "markeredgecolor": "white"}, linestyle="")
+    for line in panel.get_lines():
+        if line.get_label() in PALETTE:
+            line.set_label(f"ours: {line.get_label()}")
     panel.set(xlabel="bytes of a whole file, mean", ylabel=LABELS["mean_acc"])
     panel.set_xscale("log", base=2)
     panel.xaxis.set_major_formatter("{x:.0f}")
-    sns.move_legend(panel, "upper center", bbox_to_anchor=(0.5, -0.17), ncol=2, title=None, labels=[
-        f"ours: {text}" if text in PALETTE else text for text in panel.get_legend_handles_labels()[1]
-    ])  # fmt: skip
-    return panel.figure
+    return legend_below(figure)

@@ -1,7 +1,7 @@
 """What all figures share: the theme, a method's colour and marker, panels, and files that are the same for the same
 numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ matplotlib.use("Agg")
 # the salt gives the same SVG for the same numbers.
 sns.set_theme(
     style="whitegrid", font="DejaVu Sans",
-    rc={"svg.hashsalt": "stscq", "savefig.bbox": "tight", "savefig.dpi": 130, "legend.frameon": False,
-        "axes.edgecolor": "black", "grid.color": "0.9"},
+    rc={"svg.hashsalt": "stscq", "savefig.dpi": 130, "axes.edgecolor": "black", "grid.color": "0.9",
+        "axes.spines.top": False, "axes.spines.right": False},
 )  # fmt: skip
 
 # Told apart by colour-blind readers too; markers say the same in black and white.
@@ -37,25 +37,33 @@ STYLES = {
 PALETTE = {name: colour for name, (colour, _) in STYLES.items()}
 BY_METHOD: dict[str, Any] = {
     "hue": "method_name", "style": "method_name", "palette": PALETTE, "dashes": False, "markersize": 8,
+    "markeredgecolor": "none",
     "markers": {name: marker for name, (_, marker) in STYLES.items()},
 }  # fmt: skip
 """Options of seaborn's line plots: a colour and a marker a method."""
+BY_CODEC: dict[str, Any] = {
+    "hue": "codec", "style": "codec", "palette": [ORANGE, SKY, GREEN, GREY, BROWN], "dashes": False, "markersize": 9,
+    "markeredgecolor": "none", "markers": ["<", ">", "D", "P", "*"],
+}  # fmt: skip
+"""The same of classic codecs."""
 HEAT = "mako_r"
 """Colours of shares, the lightest for none."""
 HEIGHT, ASPECT = 3.1, 1.2
 """Of one panel: inches, and width over height."""
+WIDE = (2 * ASPECT * HEIGHT, 1.4 * HEIGHT)
+"""Inches of a figure without a grid of panels."""
 
 
-def panels_of(rows: pd.DataFrame, column: str, most: int = 2) -> dict[str, Any]:
-    """Options of seaborn's grids: a panel a value of COLUMN, MOST beside each other."""
-    return {"col": column, "col_wrap": min(most, rows[column].nunique()), "height": HEIGHT, "aspect": ASPECT}
-
-
-def lines(rows: pd.DataFrame, column: str, **options: Any) -> sns.FacetGrid:
-    """A panel a value of COLUMN, its name above; the upper axes are those of every panel."""
-    sharing = {"sharex": False, "legend_out": False, **options.pop("facet_kws", {})}
-    grid = sns.relplot(rows, kind="line", **panels_of(rows, column), facet_kws=sharing, **options)
+def panels(maker: Callable[..., sns.FacetGrid], rows: pd.DataFrame, column: str, **options: Any) -> sns.FacetGrid:
+    """One of seaborn's grids of ROWS: a panel a value of COLUMN, its name above, two beside each other."""
+    beside = min(2, rows[column].nunique())
+    grid = maker(rows, **{"col": column, "col_wrap": beside, "height": HEIGHT, "aspect": ASPECT, **options})
     return grid.set_titles("{col_name}")
+
+
+def lines(rows: pd.DataFrame, column: str, sharey: bool = True, **options: Any) -> sns.FacetGrid:
+    sharing = {"sharex": False, "sharey": sharey, "legend_out": False}
+    return panels(sns.relplot, rows, column, kind="line", facet_kws=sharing, **options)
 
 
 def bars(values: Sequence[float]) -> tuple[float, float]:
@@ -67,13 +75,14 @@ def bars(values: Sequence[float]) -> tuple[float, float]:
 BARS: dict[str, Any] = {"errorbar": bars, "err_style": "bars", "err_kws": {"capsize": 3}}
 
 
-def legend_below(grid: sns.FacetGrid, columns: int = 2) -> Figure:
-    """The figure, with one legend under all panels: methods, and whatever else the first panel has a label for."""
-    if grid.legend:
-        grid.legend.remove()
-    handles, labels = grid.axes.flat[0].get_legend_handles_labels()
-    grid.figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0), ncol=columns)
-    return grid.figure
+def legend_below(figure: Figure, columns: int = 2) -> Figure:
+    """The figure, with one legend below for what its first panel has labels for."""
+    first = figure.axes[0]
+    handles, labels = first.get_legend_handles_labels()
+    if own := first.get_legend():
+        own.remove()
+    figure.legend(handles, labels, loc="outside lower center", ncol=columns, frameon=False)
+    return figure
 
 
 def whole_numbers(grid: sns.FacetGrid) -> None:
@@ -92,6 +101,7 @@ def empty(reason: str) -> Figure:
 def save(figure: Figure, stem: Path) -> None:
     """STEM.png and STEM.svg, both written whole; without date or version inside."""
     stem.parent.mkdir(parents=True, exist_ok=True)
+    figure.set_layout_engine("constrained")  # instead of seaborn's: it makes room for legends and scales of a figure
     for ending, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
         partial = stem.parent / f".partial-{stem.name}{ending}"
         figure.savefig(partial, metadata=metadata, format=ending[1:])

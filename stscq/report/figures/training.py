@@ -27,4 +27,4 @@ def training_curves(s: Summary) -> Figure:
         panel.yaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_minor_formatter(NullFormatter())
     grid.set_titles(row_template="{row_name}", col_template="{col_name}").set_axis_labels("step", "")
-    return legend_below(grid, columns=3)
+    return legend_below(grid.figure, columns=3)
