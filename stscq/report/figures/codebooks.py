@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stscq.report.figures.rows import RUN, by_seed, ranked, shown
+from stscq.report.figures.rows import RUN, by_seed, chosen, ranked, shown
 from stscq.report.figures.style import BLUE, HEAT, PALETTE, WIDE, empty, legend_below, lines, panels, whole_numbers
 from stscq.report.summary import Summary
 from stscq.report.tables.cells import rows_of
@@ -90,17 +90,6 @@ def router_choices(s: Summary) -> Figure:
     return legend_below(grid.figure)
 
 
-def chosen(s: Summary, runs: pd.DataFrame) -> pd.DataFrame:
-    """people.parquet of RUNS with a row for every group: run, seed, label, person, group, images (0: none)."""
-    people = s.frame("people.parquet").rename(columns={"codebook_group": "group"})
-    mine = runs.merge(people, on=RUN)
-    everybody = mine.drop(columns=["group", "images"]).drop_duplicates()
-    every_group = everybody.loc[everybody.index.repeat(everybody.M)]
-    every_group["group"] = every_group.groupby(level=0).cumcount()
-    counted = every_group.merge(people, how="left", on=[*RUN, "seed", "label", "person", "group"])
-    return counted.assign(images=counted.images.fillna(0))
-
-
 def router_people(s: Summary) -> Figure:
     """Of each test person's images (first seed) the share that the router sends to each group; people of a label
     together. (The paper's supplementary figure 2.)"""
@@ -152,6 +141,5 @@ def selection_agreement(s: Summary) -> Figure:
     right.axvline(0, color="0.4")
     right.set(title="accuracy, CR less NN", xlabel="points")
     right.margins(y=0.2)
-    right.invert_yaxis()
     figure.legend(loc="outside lower center", ncol=3, frameon=False)
     return figure

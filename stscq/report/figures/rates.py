@@ -28,7 +28,7 @@ from stscq.report.summary import Summary
 from stscq.report.tables.codebooks import sweep_runs
 from stscq.report.tables.rates import as_people_use_it
 
-LABELS = {"mean_acc": "verification accuracy (%)", "ids": "identity similarity IDS (cosine)"}
+LABELS = {"mean_acc": "verification accuracy (%)", "ids": "identity similarity (IDS)"}
 REFERENCES = {"mean_acc": ("original", "original (no compression)"), "ids": ("mean_face", "one mean face")}
 """The ceiling of accuracies, the floor of IDS."""
 
@@ -108,7 +108,7 @@ def rate_peers(s: Summary) -> Figure:
     figure, panel = plt.subplots(figsize=WIDE)
     spread: dict[str, Any] = {"x": "bytes", "y": "mean_acc", **BARS, "errorbar": "sd", "ax": panel}
     sns.lineplot(classic, **spread, **BY_CODEC)
-    sns.lineplot(ours, **spread, **{**BY_METHOD, "markeredgecolor": "white"}, linestyle="")
+    sns.lineplot(ours, **spread, **{**BY_METHOD, "markeredgecolor": "white", "markersize": 10}, linestyle="")
     for line in panel.get_lines():
         if line.get_label() in PALETTE:
             line.set_label(f"ours: {line.get_label()}")

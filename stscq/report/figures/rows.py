@@ -49,3 +49,14 @@ def ranked(s: Summary, name: str, runs: pd.DataFrame, ascending: bool) -> pd.Dat
     rows = runs.merge(rows[rows["set"] == s.sets[0]], on=RUN)
     rank = rows.groupby([*RUN, "seed"]).share.rank(method="first", ascending=ascending).astype(int)
     return rows.assign(share=100 * rows.share, rank=rank)
+
+
+def chosen(s: Summary, runs: pd.DataFrame) -> pd.DataFrame:
+    """people.parquet of RUNS with a row for every group: run, seed, label, person, group, images (0: none)."""
+    people = s.frame("people.parquet").rename(columns={"codebook_group": "group"})
+    mine = runs.merge(people, on=RUN)
+    everybody = mine.drop(columns=["group", "images"]).drop_duplicates()
+    every_group = everybody.loc[everybody.index.repeat(everybody.M)]
+    every_group["group"] = every_group.groupby(level=0).cumcount()
+    counted = every_group.merge(people, how="left", on=[*RUN, "seed", "label", "person", "group"])
+    return counted.assign(images=counted.images.fillna(0))

@@ -19,7 +19,8 @@ matplotlib.use("Agg")
 # Set once, legible when a page shows a figure at half its size. The font is the one that matplotlib brings along, and
 # the salt gives the same SVG for the same numbers.
 sns.set_theme(
-    style="whitegrid", font="DejaVu Sans",
+    style="whitegrid",
+    palette="colorblind", font="DejaVu Sans",
     rc={"svg.hashsalt": "stscq", "savefig.dpi": 130, "axes.edgecolor": "black", "grid.color": "0.9",
         "axes.spines.top": False, "axes.spines.right": False},
 )  # fmt: skip
@@ -48,7 +49,7 @@ BY_CODEC: dict[str, Any] = {
 """The same of classic codecs."""
 HEAT = "mako_r"
 """Colours of shares, the lightest for none."""
-HEIGHT, ASPECT = 3.1, 1.2
+HEIGHT, ASPECT = 3.4, 1.1
 """Of one panel: inches, and width over height."""
 WIDE = (2 * ASPECT * HEIGHT, 1.4 * HEIGHT)
 """Inches of a figure without a grid of panels."""
