@@ -1,133 +1,121 @@
 """How codebooks are used: by token, by group, by the router, by people."""
 
+from typing import Any
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stscq.report.collect import Run
-from stscq.report.figures.style import (
-    KINDS,
-    PANEL,
-    SEQUENTIAL,
-    beside_each_other,
-    common_legend,
-    empty,
-    grid,
-    outer_labels,
-    whole_numbers,
-)
+from stscq.report.figures.rows import RUN, by_seed, chosen, ranked, shown
+from stscq.report.figures.style import BLUE, HEAT, PALETTE, WIDE, empty, legend_below, lines, panels, whole_numbers
 from stscq.report.summary import Summary
 from stscq.report.tables.cells import rows_of
 
 
-def of_run(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
-    return frame[(frame.backbone == run.backbone) & (frame.variant == run.variant) & (frame.selection == run.selection)]
-
-
 def utilisation_tokens(s: Summary) -> Figure:
-    """Share of its entries that each token uses, tokens in order of that share; mean over seeds."""
-    tokens = s.frame("tokens.parquet")
-    tokens = tokens[tokens["set"] == s.sets[0]]
-    faces = s.faces()
-    chosen = faces[faces.method.isin(["global", "token_specific"]) & ~faces.variant.str.startswith("groups_")]
-    figure, panels = grid(list(dict.fromkeys(faces.backbone)), sharey=True)
-    for run, row in rows_of(chosen):
-        mine = of_run(tokens, run).pivot(index="token", columns="seed", values="share")
-        shares = 100 * np.sort(mine.to_numpy(), axis=0)
-        colour, _, label = KINDS[row.method]
-        panel = panels[run.backbone]
-        panel.plot(np.arange(1, len(shares) + 1), shares.mean(1), color=colour, linewidth=2, label=label,
-                   linestyle="-" if row.method == "token_specific" else "--")  # fmt: skip
-        panel.fill_between(np.arange(1, len(shares) + 1), shares.min(1), shares.max(1), color=colour, alpha=0.15)
-    for panel in panels.values():
-        panel.set_ylim(0, 105)
-    whole_numbers(panels.values())
-    outer_labels(panels, "tokens, least used first", "entries used (%)")
-    common_legend(figure)
-    return figure
+    """Share of its entries that each token uses, tokens in order of that share: mean, least and most over seeds."""
+    runs = shown(s)
+    rows = ranked(s, "tokens.parquet", runs[runs.method.isin(["global", "token_specific"])], ascending=True)
+    grid = lines(
+        rows, "backbone", x="rank", y="share", hue="method_name", style="method_name",
+        style_order=["token-specific", "global, compute-matched"], palette=PALETTE, errorbar=("pi", 100), linewidth=2,
+    )  # fmt: skip
+    whole_numbers(grid)
+    grid.set(ylim=(0, 105)).set_axis_labels("tokens, least used first", "entries used (%)")
+    return legend_below(grid.figure)
 
 
 def switchable(s: Summary) -> pd.DataFrame:
-    """Switchable codecs, in the order of params.yaml, the sweep of groups apart."""
-    faces = s.faces()
-    return faces[(faces.M > 1) & ~faces.variant.str.startswith("groups_")]
-
-
-def names_of(runs: pd.DataFrame) -> list[str]:
-    how = {"router": "router-trained", "nn": "NN-trained"}
-    return [f"{r.backbone}, {r.M} x {r.K}\n{how[str(r.training)]}" for r in runs.itertuples()]
+    runs = shown(s)
+    return runs[runs.M > 1]
 
 
 def utilisation_groups(s: Summary) -> Figure:
-    """Share of a group's (token, entry) in use, groups in order of that share, all seeds; NN selection."""
+    """Share of a group's (token, entry) in use, groups in order of that share, a line a seed; NN selection."""
     runs = switchable(s)
     runs = runs[runs.selection == "nn"]
     if runs.empty:
         return empty("no switchable codecs in this profile")
-    groups = s.frame("groups.parquet")
-    groups = groups[groups["set"] == s.sets[0]]
-    figure, panels = grid(names_of(runs), sharey=True)
-    for panel, (run, _) in zip(panels.values(), rows_of(runs), strict=True):
-        mine = of_run(groups, run).pivot(index="group", columns="seed", values="share")
-        shares = 100 * np.sort(mine.to_numpy(), axis=0)[::-1]
-        for column in shares.T:
-            panel.step(np.arange(1, len(column) + 1), column, where="mid", color=KINDS["switchable"][0], alpha=0.8)
-    whole_numbers(panels.values())
-    outer_labels(panels, "groups, most used first", "entries used (%)")
-    return figure
+    rows = ranked(s, "groups.parquet", runs, ascending=False)
+    rows["codec"] = rows.codec.str.replace("\n", ", ")
+    grid = panels(sns.FacetGrid, rows, "codec", col_wrap=1, height=1.35, aspect=5.5, sharex=False, sharey=False)
+    grid.map_dataframe(seeds_and_ranks)
+    grid.set_axis_labels("groups, most used first", "seed")
+    return with_scale(grid, "entries used (%)")
+
+
+def seeds_and_ranks(data: pd.DataFrame, **_: Any) -> None:
+    """A row a seed; with the numbers themselves where there is room."""
+    table = data.pivot(index="seed", columns="rank", values="share")
+    heat(table, annot=table.shape[1] <= 16, fmt=".0f", annot_kws={"size": 9})
+
+
+def heat(table: pd.DataFrame, **options: Any) -> Axes:
+    """Shares in %, on the current panel."""
+    panel = sns.heatmap(table, vmin=0, vmax=100, cmap=HEAT, cbar=False, **options)
+    panel.tick_params(rotation=0)
+    return panel
+
+
+def with_scale(grid: sns.FacetGrid, label: str) -> Figure:
+    """The figure, with one scale of colours beside its heat maps."""
+    grid.figure.set_layout_engine("constrained")  # before the scale, or it cannot be set any more
+    grid.figure.colorbar(grid.axes.flat[0].collections[0], ax=list(grid.axes.flat), label=label, shrink=0.8)
+    return grid.figure
 
 
 def router_choices(s: Summary) -> Figure:
     """Share of images that go to each group, groups in order of that share, a line a seed."""
-    people = s.frame("people.parquet")
     runs = switchable(s)
     runs = runs[(runs.selection == "cr") | (runs.training == "nn")]
     if runs.empty:
         return empty("no switchable codecs in this profile")
-    figure, panels = grid(names_of(runs), sharey=True)
-    for panel, (run, row) in zip(panels.values(), rows_of(runs), strict=True):
-        kind = KINDS["switchable" if row.training == "router" else "switchable_nn"]
-        for _, part in of_run(people, run).groupby("seed"):
-            counts = part.groupby("codebook_group").images.sum().reindex(range(row.M), fill_value=0)
-            shares = 100 * np.sort(counts.to_numpy())[::-1] / counts.sum()
-            panel.step(np.arange(1, len(shares) + 1), shares, where="mid", color=kind[0], alpha=0.9)
-        panel.axhline(100 / row.M, color="#999999", linestyle=":", linewidth=1.5, label="all groups alike")
-    whole_numbers(panels.values())
-    outer_labels(panels, "groups, most chosen first", "images (%)")
-    common_legend(figure)
-    return figure
+    rows = chosen(s, runs)
+    rows = rows.groupby([*RUN, "codec", "method_name", "seed", "group"], sort=False).images.sum().reset_index()
+    of_seed = rows.groupby([*RUN, "seed"]).images
+    rows = rows.assign(
+        share=100 * rows.images / of_seed.transform("sum"), rank=of_seed.rank(method="first", ascending=False)
+    )
+    grid = lines(
+        rows, "codec", x="rank", y="share", hue="method_name", palette=PALETTE, units="seed", estimator=None,
+        drawstyle="steps-mid", legend=False,
+    )  # fmt: skip
+    for panel, M in zip(grid.axes.flat, runs.M, strict=True):
+        panel.axhline(100 / M, color="0.4", linestyle=":", label="all groups alike")
+    whole_numbers(grid)
+    grid.set_axis_labels("groups, most chosen first", "images (%)")
+    return legend_below(grid.figure)
 
 
 def router_people(s: Summary) -> Figure:
     """Of each test person's images (first seed) the share that the router sends to each group; people of a label
     together. (The paper's supplementary figure 2.)"""
-    people = s.frame("people.parquet")
     runs = switchable(s)
     runs = runs[runs.selection == "cr"]
     if runs.empty:
         return empty("no switchable codecs in this profile")
-    figure, panels = grid(names_of(runs))
-    picture = None
-    for panel, (run, row) in zip(panels.values(), rows_of(runs), strict=True):
-        mine = of_run(people, run)
-        mine = mine[mine.seed == s.seeds[0]]
-        table = mine.pivot_table(index=["label", "person"], columns="codebook_group", values="images", fill_value=0)
-        table = table.reindex(columns=range(row.M), fill_value=0)
-        shares = table.div(table.sum(axis=1), axis=0)
-        # People of a label in order of the group that serves most of their images, so that blocks show.
-        first = shares.to_numpy().argmax(1)
-        order = np.lexsort((first, shares.index.get_level_values("label")))
-        picture = panel.imshow(100 * shares.to_numpy()[order], cmap=SEQUENTIAL, vmin=0, vmax=100, aspect="auto")
-        labels = shares.index.get_level_values("label").to_numpy()[order]
-        for place in np.flatnonzero(labels[1:] != labels[:-1]):
-            panel.axhline(place + 0.5, color="white", linewidth=2)
-        panel.set_yticks([float(np.mean(np.flatnonzero(labels == one))) for one in dict.fromkeys(labels)],
-                         [str(one or "people").replace("_", "\n") for one in dict.fromkeys(labels)])  # fmt: skip
-        panel.grid(visible=False)
-    outer_labels(panels, "codebook group", "")
-    assert picture is not None
-    figure.colorbar(picture, ax=list(panels.values()), label="images of a person (%)", shrink=0.8)
-    return figure
+    rows = chosen(s, runs)
+    rows = rows[rows.seed == s.seeds[0]]
+    grid = panels(sns.FacetGrid, rows, "codec", sharex=False, sharey=False)
+    grid.map_dataframe(people_and_groups)
+    grid.set_axis_labels("codebook group", "")
+    return with_scale(grid, "images of a person (%)")
+
+
+def people_and_groups(data: pd.DataFrame, **_: Any) -> None:
+    """People of a label in order of the group that serves most of their images, so that blocks show."""
+    counts = data.pivot(index=["label", "person"], columns="group", values="images")
+    shares = 100 * counts.div(counts.sum(axis=1), axis=0)
+    order = np.lexsort((shares.to_numpy().argmax(1), shares.index.get_level_values("label")))
+    panel = heat(shares.iloc[order], yticklabels=False, xticklabels=max(1, shares.shape[1] // 4))
+    labels = pd.Series(shares.index.get_level_values("label")[order])
+    sizes = labels.groupby(labels, sort=False).size()
+    ends = sizes.cumsum()
+    panel.hlines(ends[:-1], *panel.get_xlim(), color="black")
+    panel.set_yticks(ends - sizes / 2, [(label or "people").replace("_", "\n") for label in sizes.index])
 
 
 def selection_agreement(s: Summary) -> Figure:
@@ -136,33 +124,22 @@ def selection_agreement(s: Summary) -> Figure:
     runs = runs[runs.selection == "cr"]
     if runs.empty:
         return empty("no router in this profile")
-    names = [f"{r.backbone}, {r.M} x {r.K}" for r in runs.itertuples()]
-    figure, panels = grid(["the same group", "accuracy, CR less NN"])
-    figure.set_size_inches(2 * PANEL[0], 1.3 * PANEL[1])
-    top, bottom = panels.values()
-    colour, marker, _ = KINDS["switchable"]
-    for place, (run, row) in enumerate(rows_of(runs)):
-        same = [100 * value for value in s.measured(run, "nn_cr_agreement")]
-        top.plot(place + beside_each_other(len(same), 0.3), same, marker, color=colour, markersize=7, label="a seed")
-        top.plot(
-            [place - 0.3, place + 0.3],
-            [100 / row.M] * 2,
-            color="#999999",
-            linestyle=":",
-            linewidth=2,
-            label="by chance",
-        )
-        found = s.compared(run, "nn", "mean_acc") or {}
-        value = found.get("difference", np.nan)
-        bars = [[value - found.get("low", np.nan)], [found.get("high", np.nan) - value]]
-        bottom.errorbar(
-            [place], [value], yerr=bars, color=colour, marker=marker, capsize=4, label="all seeds, 95 % interval"
-        )
-    bottom.axhline(0, color="#999999", linewidth=1)
-    for panel, label in ((top, "images (%)"), (bottom, "points")):
-        panel.set_xticks(range(len(names)), names, rotation=20, ha="right", fontsize=9)
-        panel.set_ylabel(label)
-        panel.margins(x=0.1)
-    top.set_ylim(0, None)
-    common_legend(figure, columns=3)
+    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=WIDE)
+    rows = by_seed(s, runs, "nn_cr_agreement")
+    rows["agreement"] = 100 * rows.nn_cr_agreement
+    triangles: dict[str, Any] = {"color": BLUE, "marker": "^"}
+    sns.scatterplot(rows, x="agreement", y="codec", s=80, **triangles, label="a seed", legend=False, ax=left)
+    left.plot(100 / runs.M, runs.codec, "|", color="0.4", markersize=22, markeredgewidth=2, label="by chance")
+    left.set(title="the same group", xlabel="images (%)", ylabel="", xlim=(0, None))
+    nothing = dict.fromkeys(("difference", "low", "high"), np.nan)
+    costs = pd.DataFrame([s.compared(run, "nn", "mean_acc") or nothing for run, _ in rows_of(runs)])
+    reach = [costs.difference - costs.low, costs.high - costs.difference]
+    right.errorbar(
+        costs.difference, runs.codec, xerr=reach, **triangles, markersize=9, linestyle="", capsize=4,
+        label="all seeds, 95 % interval",
+    )  # fmt: skip
+    right.axvline(0, color="0.4")
+    right.set(title="accuracy, CR less NN", xlabel="points")
+    right.margins(y=0.2)
+    figure.legend(loc="outside lower center", ncol=3, frameon=False)
     return figure

@@ -2,155 +2,117 @@
 
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
+import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
-from stscq.evaluation.peers.frames import peer_means
+from stscq.evaluation.peers.frames import KEY
 from stscq.report.collect import Run
+from stscq.report.figures.rows import by_seed, named, shown
 from stscq.report.figures.style import (
-    CEILING,
-    KINDS,
-    PANEL,
-    beside_each_other,
-    common_legend,
+    BARS,
+    BY_CODEC,
+    BY_METHOD,
+    GREEN,
+    PALETTE,
+    WIDE,
     empty,
-    grid,
-    kind_of,
-    outer_labels,
+    legend_below,
+    lines,
+    panels,
 )
 from stscq.report.published import published_rows
-from stscq.report.render import summary_columns
 from stscq.report.summary import Summary
-from stscq.report.tables.cells import rows_of
 from stscq.report.tables.codebooks import sweep_runs
 from stscq.report.tables.rates import as_people_use_it
 
-LABELS = {"mean_acc": "verification accuracy (%)", "ids": "identity similarity IDS (cosine)"}
+LABELS = {"mean_acc": "verification accuracy (%)", "ids": "identity similarity (IDS)"}
+REFERENCES = {"mean_acc": ("original", "original (no compression)"), "ids": ("mean_face", "one mean face")}
+"""The ceiling of accuracies, the floor of IDS."""
 
 
 def rate(s: Summary, measure: str) -> Figure:
     """Bits a pixel against a measure, one panel a backbone; bars are 95 % intervals of the mean over seeds."""
-    faces = s.faces()
-    figure, panels = grid(list(dict.fromkeys(faces.backbone)), sharey=True)
-    for run, row in rows_of(faces[(faces.selection == "nn") & ~faces.variant.str.startswith("groups_")]):
-        point(panels[run.backbone], s, run, row, measure)
-    reference(s, measure, panels)
-    if s.paper:
-        for backbone, panel in panels.items():
-            published(panel, backbone, measure)
-    for panel in panels.values():
-        panel.margins(x=0.25)
-    outer_labels(panels, "bits per pixel", LABELS[measure])
-    common_legend(figure)
-    return figure
-
-
-def point(panel: Axes, s: Summary, run: Run, row: Any, measure: str) -> None:
-    kind = kind_of(row)
-    colour, marker, label = KINDS[kind]
-    c = summary_columns(measure, s.measured(run, measure) or [np.nan])
-    half = c[f"{measure}_high"] - c[measure]
+    runs = shown(s)
+    rows = by_seed(s, runs[runs.selection == "nn"], measure)
     # Methods at the same rate stand side by side instead of on top of each other.
-    shifted = row.bpp * (1 + 0.02 * (list(KINDS).index(kind) - 2))
-    panel.errorbar(
-        shifted, c[measure], yerr=None if np.isnan(half) else half, color=colour, marker=marker, markersize=7,
-        capsize=3, linestyle="none", label=label,
-    )  # fmt: skip
+    rows["bpp"] *= 1 + 0.02 * (rows.method_name.map(list(PALETTE).index) - 2)
+    if s.paper:
+        rows = pd.concat([rows, published(measure).query("backbone in @rows.backbone")])
+    grid = lines(rows, "backbone", x="bpp", y=measure, **BY_METHOD, **BARS)
+    reference, text = REFERENCES[measure]
+    if values := s.measured(Run("none", reference, ""), measure):
+        grid.refline(y=float(np.mean(values)), color=GREEN, label=text)
+    for panel in grid.axes.flat:
+        panel.margins(x=0.25)
+    grid.set_axis_labels("bits per pixel", LABELS[measure])
+    return legend_below(grid.figure)
 
 
-def reference(s: Summary, measure: str, panels: dict[str, Axes]) -> None:
-    """The ceiling of accuracies, or the floor of IDS."""
-    name, text = ("original", "original (no compression)") if measure == "mean_acc" else ("mean_face", "one mean face")
-    values = s.measured(Run("none", name, ""), measure)
-    for panel in panels.values():
-        if values:
-            panel.axhline(float(np.mean(values)), color=CEILING, linestyle="--", linewidth=1.3, label=text)
-
-
-def published(panel: Axes, backbone: str, measure: str) -> None:
-    """The paper's points of a backbone, from all of its tables of accuracy and IDS, joined in order of rate."""
-    points = set()
-    for block in ("main", "ibq", "seeds", "selection_at_inference"):
-        rows = published_rows(block)
-        if "method" in rows:
-            rows = rows[rows.method != "global"]
-        if "selection" in rows:
-            rows = rows[rows.selection == "NN"]
-        mine = rows[rows.backbone == backbone]
-        points |= set(zip(mine.bpp, mine[measure], strict=True))
-    if points:
-        x, y = zip(*sorted(points), strict=True)
-        panel.plot(x, y, color="#56B4E9", linewidth=1.3, marker="D", markersize=4, label="published")
+def published(measure: str) -> pd.DataFrame:
+    """The paper's points, from all of its tables of accuracy and IDS: backbone, bpp, MEASURE, method_name."""
+    rows = pd.concat([published_rows(block) for block in ("main", "ibq", "seeds", "selection_at_inference")])
+    rows = rows[(rows.method != "global") & (rows.selection != "CR")]
+    # Later tables repeat the main one, rounded or from another run.
+    return rows.drop_duplicates(["backbone", "bpp"])[["backbone", "bpp", measure]].assign(method_name="published")
 
 
 def seed_spread(s: Summary) -> Figure:
-    """Accuracy of every seed, a column a method."""
-    faces = s.faces()
-    figure, panels = grid(list(dict.fromkeys(faces.backbone)), sharey=True)
-    chosen = faces[(faces.selection == "nn") & ~faces.variant.str.startswith("groups_")]
-    for backbone, panel in panels.items():
-        mine = list(rows_of(chosen[chosen.backbone == backbone]))
-        for place, (run, row) in enumerate(mine):
-            colour, marker, label = KINDS[kind_of(row)]
-            values = s.measured(run, "mean_acc")
-            panel.plot([place - 0.25, place + 0.25], [np.mean(values)] * 2, color=colour, linewidth=2)
-            panel.plot(place + beside_each_other(len(values)), values, marker, color=colour, markersize=7, label=label)
-        panel.set_xticks([])
-    outer_labels(panels, "", LABELS["mean_acc"])
-    common_legend(figure)
-    return figure
+    """Accuracy of every seed, a line a method, and their mean."""
+    runs = shown(s)
+    rows = by_seed(s, runs[runs.selection == "nn"], "mean_acc")
+    order = list(dict.fromkeys(rows.method_name))
+    where = {"x": "mean_acc", "y": "method_name", "order": order}
+    grid = panels(
+        sns.catplot, rows, "backbone", kind="swarm", **where, hue="method_name", palette=PALETTE, size=8, legend=False
+    )
+    grid.map_dataframe(
+        sns.pointplot, **where, color="black", errorbar=None, linestyle="none", marker="|", markersize=22
+    )
+    grid.set_axis_labels(LABELS["mean_acc"], "")
+    return grid.figure
 
 
 def groups_sweep(s: Summary) -> Figure:
-
-    sweep = sweep_runs(s)
-    if sweep.empty:
+    """Accuracy and IDS against the number of groups; bars are 95 % intervals of the mean over seeds."""
+    runs = sweep_runs(s)
+    if runs.empty:
         return empty("no codecs that differ in the number of groups alone")
-    figure, panels = grid(["accuracy", "IDS"])
-    for panel, measure in zip(panels.values(), ("mean_acc", "ids"), strict=True):
-        for place, ((backbone, K), rows) in enumerate(sweep.groupby(["backbone", "K"])):
-            cells = [(row.M, summary_columns("x", s.measured(run, measure) or [np.nan])) for run, row in rows_of(rows)]
-            M, mean = [m for m, _ in cells], np.array([c["x"] for _, c in cells])
-            half = np.array([c["x_high"] for _, c in cells]) - mean
-            colour, marker, _ = list(KINDS.values())[2 + place % 3]
-            panel.errorbar(M, mean, yerr=None if np.isnan(half).all() else half, color=colour, marker=marker, capsize=3,
-                           label=f"{backbone}, K = {K}")  # fmt: skip
+    rows = by_seed(s, named(runs), *LABELS).rename(columns=LABELS)
+    rows["size"] = rows.backbone + ", K = " + rows.K.astype(str)
+    rows = rows.melt(["M", "seed", "size"], list(LABELS.values()), "measure")
+    grid = lines(
+        rows, "measure", sharey=False, x="M", y="value", hue="size", style="size", markers=True, markersize=8,
+        dashes=False, **BARS,
+    )  # fmt: skip
+    for panel in grid.axes.flat:
         panel.set_xscale("log", base=2)
-        panel.set_xticks(sorted(set(sweep.M)), [str(m) for m in sorted(set(sweep.M))])
-        panel.set_xlabel("groups M")
-        panel.set_ylabel(LABELS[measure])
-    common_legend(figure)
-    return figure
+        panel.xaxis.set_major_formatter("{x:.0f}")
+    grid.set_axis_labels("groups M", "")
+    return legend_below(grid.figure)
 
 
 def rate_peers(s: Summary) -> Figure:
-    """Bytes of whole files against accuracy: ours, as people use them, and classic codecs at all operating points."""
+    """Bytes of whole files against accuracy, mean and standard deviation over seeds: ours, as people use them, and
+    classic codecs at all operating points."""
     points = s.frame("peers.csv")
     if points.empty:
         return empty("no classic codecs in this profile")
-    figure, panels = grid(["classic codecs and ours"], columns=1)
-    panel = panels["classic codecs and ours"]
-    figure.set_size_inches(2 * PANEL[0], 1.4 * PANEL[1])
-    for (codec, mine), (colour, marker) in zip(peer_means(points).groupby("codec"), CLASSIC, strict=False):
-        panel.errorbar(mine.bytes, mine.mean_acc, yerr=mine.mean_acc_std, color=colour, marker=marker, capsize=2,
-                       linewidth=1, label=codec)  # fmt: skip
-    for run, row in rows_of(s.faces()):
-        if as_people_use_it(row):
-            values, sizes = s.measured(run, "mean_acc"), s.measured(run, "file_bytes")
-            colour, marker, label = KINDS[kind_of(row)]
-            spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            panel.errorbar(
-                float(np.mean(sizes)), float(np.mean(values)), yerr=spread, color=colour, marker=marker, markersize=9,
-                capsize=2, linestyle="none", markeredgecolor="white", label=f"ours: {label}",
-            )  # fmt: skip
+    classic = points.groupby([*KEY, "seed"])[["bytes", "mean_acc"]].mean().reset_index()
+    classic["bytes"] = classic.groupby(KEY).bytes.transform("mean")
+    runs = shown(s)
+    ours = by_seed(s, runs[[as_people_use_it(row) for row in runs.itertuples()]], "file_bytes", "mean_acc")
+    ours["bytes"] = ours.groupby(["backbone", "variant"]).file_bytes.transform("mean")
+    figure, panel = plt.subplots(figsize=WIDE)
+    spread: dict[str, Any] = {"x": "bytes", "y": "mean_acc", **BARS, "errorbar": "sd", "ax": panel}
+    sns.lineplot(classic, **spread, **BY_CODEC)
+    sns.lineplot(ours, **spread, **{**BY_METHOD, "markeredgecolor": "white", "markersize": 10}, linestyle="")
+    for line in panel.get_lines():
+        if line.get_label() in PALETTE:
+            line.set_label(f"ours: {line.get_label()}")
+    panel.set(xlabel="bytes of a whole file, mean", ylabel=LABELS["mean_acc"])
     panel.set_xscale("log", base=2)
     panel.xaxis.set_major_formatter("{x:.0f}")
-    panel.set_xlabel("bytes of a whole file, mean")
-    panel.set_ylabel(LABELS["mean_acc"])
-    common_legend(figure, columns=3)
-    return figure
-
-
-CLASSIC = (("#E69F00", "<"), ("#56B4E9", ">"), ("#009E73", "D"), ("#999999", "P"), ("#F0E442", "*"))
-"""Colours and markers of classic codecs, in alphabetic order."""
+    return legend_below(figure)

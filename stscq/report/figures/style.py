@@ -1,108 +1,110 @@
-"""What all figures share: colours, sizes, panels, and files that are the same for the same numbers."""
+"""What all figures share: the theme, a method's colour and marker, panels, and files that are the same for the same
+numbers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
+import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Legible when a page shows a figure at half its size. The salt: the same numbers give the same SVG.
-plt.rcParams |= {
-    "font.size": 11, "axes.titlesize": 12, "axes.labelsize": 11, "xtick.labelsize": 10, "ytick.labelsize": 10,
-    "legend.fontsize": 10, "svg.hashsalt": "stscq", "axes.spines.top": False, "axes.spines.right": False,
-}  # fmt: skip
+from stscq.evaluation.statistics import summarise
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; markers say the same in black and white.
-KINDS = {
-    "global_plain": ("#999999", "v", "global, stage 1 only"),
-    "global": ("#000000", "o", "global, compute-matched"),
-    "token_specific": ("#D55E00", "s", "token-specific"),
-    "switchable": ("#0072B2", "^", "switchable"),
-    "switchable_nn": ("#CC79A7", "X", "switchable, NN-trained"),
+matplotlib.use("Agg")
+# Set once, legible when a page shows a figure at half its size. The font is the one that matplotlib brings along, and
+# the salt gives the same SVG for the same numbers.
+sns.set_theme(
+    style="whitegrid",
+    palette="colorblind", font="DejaVu Sans",
+    rc={"svg.hashsalt": "stscq", "savefig.dpi": 130, "axes.edgecolor": "black", "grid.color": "0.9",
+        "axes.spines.top": False, "axes.spines.right": False},
+)  # fmt: skip
+
+# Told apart by colour-blind readers too; markers say the same in black and white.
+BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, _, GREY, _, SKY = sns.color_palette("colorblind").as_hex()
+STYLES = {
+    "global, stage 1 only": (GREY, "v"),
+    "global, compute-matched": ("black", "o"),
+    "token-specific": (RED, "s"),
+    "switchable": (BLUE, "^"),
+    "switchable, NN-trained": (PURPLE, "X"),
+    "published": (SKY, "D"),
 }
-CEILING = "#009E73"
-SEQUENTIAL = "cividis"
-PANEL = (3.7, 3.1)
-"""Inches of one panel."""
+PALETTE = {name: colour for name, (colour, _) in STYLES.items()}
+BY_METHOD: dict[str, Any] = {
+    "hue": "method_name", "style": "method_name", "palette": PALETTE, "dashes": False, "markersize": 8,
+    "markeredgecolor": "none",
+    "markers": {name: marker for name, (_, marker) in STYLES.items()},
+}  # fmt: skip
+"""Options of seaborn's line plots: a colour and a marker a method."""
+BY_CODEC: dict[str, Any] = {
+    "hue": "codec", "style": "codec", "palette": [ORANGE, SKY, GREEN, GREY, BROWN], "dashes": False, "markersize": 9,
+    "markeredgecolor": "none", "markers": ["<", ">", "D", "P", "*"],
+}  # fmt: skip
+"""The same of classic codecs."""
+HEAT = "mako_r"
+"""Colours of shares, the lightest for none."""
+HEIGHT, ASPECT = 3.4, 1.1
+"""Of one panel: inches, and width over height."""
+WIDE = (2 * ASPECT * HEIGHT, 1.4 * HEIGHT)
+"""Inches of a figure without a grid of panels."""
 
 
-def kind_of(row: Any) -> str:
-    """Key of KINDS, of a row of `Summary.runs`."""
-    return "switchable_nn" if row.method == "switchable" and row.training == "nn" else str(row.method)
+def panels(maker: Callable[..., sns.FacetGrid], rows: pd.DataFrame, column: str, **options: Any) -> sns.FacetGrid:
+    """One of seaborn's grids of ROWS: a panel a value of COLUMN, its name above, two beside each other."""
+    beside = min(2, rows[column].nunique())
+    grid = maker(rows, **{"col": column, "col_wrap": beside, "height": HEIGHT, "aspect": ASPECT, **options})
+    return grid.set_titles("{col_name}")
 
 
-def grid(names: Sequence[str], columns: int = 2, **options: Any) -> tuple[Figure, dict[str, Axes]]:
-    """A panel a name, two in a row."""
-    columns = min(columns, len(names))
-    lines = -(-len(names) // columns)
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(PANEL[0] * columns, PANEL[1] * lines), squeeze=False, layout="constrained", **options
-    )
-    panels = list(axes.flat)
-    for spare in panels[len(names) :]:
-        spare.set_visible(False)
-    for name, panel in zip(names, panels, strict=False):
-        panel.set_title(name)
-        panel.grid(alpha=0.3)
-    return figure, dict(zip(names, panels, strict=False))
+def lines(rows: pd.DataFrame, column: str, sharey: bool = True, **options: Any) -> sns.FacetGrid:
+    sharing = {"sharex": False, "sharey": sharey, "legend_out": False}
+    return panels(sns.relplot, rows, column, kind="line", facet_kws=sharing, **options)
 
 
-def common_legend(figure: Figure, columns: int = 2) -> None:
-    """One legend under all panels, each label once."""
-    entries: dict[str, Artist] = {}
-    for panel in figure.axes:
-        handles, labels = panel.get_legend_handles_labels()
-        entries |= dict(zip(labels, handles, strict=True))
-    fitting = max(1, int(figure.get_figwidth() / 2.6))
-    if entries:
-        figure.legend(
-            list(entries.values()), list(entries), loc="outside lower center", ncol=min(columns, fitting), frameon=False
-        )
+def bars(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the mean over seeds, for seaborn's `errorbar`."""
+    s = summarise(np.asarray(values))
+    return s.low, s.high
 
 
-def outer_labels(panels: dict[str, Axes], x: str, y: str) -> None:
-    """Axis titles at the left and at the bottom of the grid."""
-    for panel in panels.values():
-        place = panel.get_subplotspec()
-        assert place is not None
-        if place.is_first_col():
-            panel.set_ylabel(y)
-        panel.set_xlabel(x)
+BARS: dict[str, Any] = {"errorbar": bars, "err_style": "bars", "err_kws": {"capsize": 3}}
 
 
-def whole_numbers(panels: Iterable[Axes]) -> None:
-    """Ticks at whole numbers on the lower axis: groups and tokens are counted."""
-    for panel in panels:
+def legend_below(figure: Figure, columns: int = 2) -> Figure:
+    """The figure, with one legend below for what its first panel has labels for."""
+    first = figure.axes[0]
+    handles, labels = first.get_legend_handles_labels()
+    if own := first.get_legend():
+        own.remove()
+    figure.legend(handles, labels, loc="outside lower center", ncol=columns, frameon=False)
+    return figure
+
+
+def whole_numbers(grid: sns.FacetGrid) -> None:
+    """Ticks at whole numbers on the lower axes: groups and tokens are counted."""
+    for panel in grid.axes.flat:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def empty(reason: str) -> Figure:
     """A figure that says why there is nothing to show."""
-    figure, panel = plt.subplots(figsize=(PANEL[0] * 1.5, 1.2))
-    panel.axis("off")
-    panel.text(0.5, 0.5, reason, ha="center", va="center", wrap=True)
+    figure = plt.figure(figsize=(6, 1))
+    figure.text(0.5, 0.5, reason, ha="center", va="center")
     return figure
-
-
-def beside_each_other(n: int, width: float = 0.6) -> np.ndarray:
-    """n offsets around 0, for points that would hide each other."""
-    return (np.arange(n) - (n - 1) / 2) * width / max(n, 1)
 
 
 def save(figure: Figure, stem: Path) -> None:
     """STEM.png and STEM.svg, both written whole; without date or version inside."""
     stem.parent.mkdir(parents=True, exist_ok=True)
+    figure.set_layout_engine("constrained")  # instead of seaborn's: it makes room for legends and scales of a figure
     for ending, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
         partial = stem.parent / f".partial-{stem.name}{ending}"
-        figure.savefig(partial, dpi=130, metadata=metadata, format=ending[1:])
+        figure.savefig(partial, metadata=metadata, format=ending[1:])
         partial.replace(stem.with_suffix(ending))
     plt.close(figure)

@@ -1,36 +1,30 @@
 """Training curves."""
 
-import matplotlib.pyplot as plt
+import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from stscq.report.figures.style import KINDS, common_legend, kind_of
+from stscq.report.figures.rows import named
+from stscq.report.figures.style import PALETTE, legend_below
 from stscq.report.summary import Summary
 
-STAGES = {"stage1": "loss", "stage2": "codebook loss", "stage3": "loss"}
+STAGES = {"stage1": "stage 1: loss", "stage2": "stage 2: codebook loss", "stage3": "stage 3: loss"}
 
 
 def training_curves(s: Summary) -> Figure:
-    """Loss of the three stages, a row a backbone; lines of one colour are the seeds."""
-    curves = s.frame("curves.parquet")
-    kinds = {(row.backbone, row.variant): kind_of(row) for row in s.runs.itertuples()}
-    backbones = list(dict.fromkeys(curves.backbone))
-    figure, panels = plt.subplots(
-        len(backbones), 3, figsize=(9.0, 2.4 * len(backbones)), squeeze=False, layout="constrained"
-    )
-    for line, backbone in zip(panels, backbones, strict=True):
-        for panel, (stage, label) in zip(line, STAGES.items(), strict=True):
-            mine = curves[(curves.backbone == backbone) & (curves.stage == stage)]
-            for (variant, _), part in mine.groupby(["variant", "seed"]):
-                if str(variant).startswith("groups_"):
-                    continue
-                colour, _, name = KINDS[kinds[backbone, str(variant)]]
-                panel.plot(part.step, part.value, color=colour, linewidth=1, alpha=0.8, label=name)
-            panel.set_title(f"{backbone}, {stage}")
-            panel.set_ylabel(label)
-            panel.set_yscale("log")
-            panel.tick_params(which="both", labelsize=8)
-            panel.grid(alpha=0.3)
-    for panel in panels[-1]:
-        panel.set_xlabel("step")
-    common_legend(figure, columns=3)
-    return figure
+    """Loss of the three stages, a row a backbone: mean over seeds, and the band from their least to their most."""
+    runs = named(s.runs)[["backbone", "variant", "method_name"]].drop_duplicates()
+    rows = s.frame("curves.parquet").replace({"stage": STAGES}).merge(runs, on=["backbone", "variant"])
+    rows = rows[~rows.variant.str.startswith("groups_")]
+    grid = sns.relplot(
+        rows, kind="line", x="step", y="value", row="backbone", col="stage", hue="method_name", palette=PALETTE,
+        errorbar=("pi", 100), height=2.4, aspect=1.25,
+        facet_kws={"sharex": False, "sharey": False, "legend_out": False, "margin_titles": True},
+    )  # fmt: skip
+    for panel in grid.axes.flat:
+        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter(NullFormatter())
+    grid.set_titles(row_template="{row_name}", col_template="{col_name}").set_axis_labels("step", "")
+    return legend_below(grid.figure, columns=3)
