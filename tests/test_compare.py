@@ -1,7 +1,8 @@
 """`stscq compare`: another processor passes, another result does not, and the output says where it shows.
 
-tests/data/compare: the demo's tables of one code on an Intel and on an AMD machine, and what planted errors measured
-there (planted.csv, a row a number with its values for the seeds 1, 2, 3).
+tests/data/compare: the demo's tables on an Intel (commit 8812a92) and on an AMD (b721586: the same method and numbers,
+an older kernel of the search), and what planted errors measured there (planted.csv, a row a number with its values for
+the seeds 1, 2, 3).
 """
 
 import json
