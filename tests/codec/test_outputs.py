@@ -231,12 +231,13 @@ def test_a_trailing_slash_is_a_folder(packed, model):
         pack(photo, out="files/", model=model)
     shutil.copy("files/0.stscq", "files/img.001.stscq")
     shutil.copy("files/1.stscq", "files/img.002.stscq")
+    shutil.copy("files/2.stscq", "files/2.jpg.stscq")
     assert sorted(path.name for path in Path("files").iterdir()) == [
-        "0.stscq", "1.stscq", "2.stscq", "img.001.stscq", "img.002.stscq",
+        "0.stscq", "1.stscq", "2.jpg.stscq", "2.stscq", "img.001.stscq", "img.002.stscq",
     ]  # fmt: skip
     for file in sorted(Path("files").iterdir()):
         unpack(file, out="out/", model=model)
-    names = ["0.png", "1.png", "2.png", "img.001.png", "img.002.png"]
+    names = ["0.png", "1.png", "2.jpg.png", "2.png", "img.001.png", "img.002.png"]
     assert sorted(path.name for path in Path("out").iterdir()) == names
     assert len({path.read_bytes() for path in Path("out").iterdir()}) == 3
     pack("D", out="sets/", model=model)
