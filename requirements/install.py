@@ -85,7 +85,10 @@ def install(variant: str) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
     subprocess.run([*pip, "--require-hashes", "--no-deps", "-r", HERE / "uv.txt"], check=True)
     uv, environment = uv_pip(python)
-    on_index = variant == "cpu" and sys.platform == "linux" and not torch_on_disk(uv, environment)
+    on_disk = torch_on_disk(uv, environment)
+    if on_disk and variant != "cpu":  # To uv a 2.13.0+cpu on disk is the newest of all torch==2.13.0.
+        environment["UV_FIND_LINKS"] = ""
+    on_index = variant == "cpu" and sys.platform == "linux" and not on_disk
     locks = ["--require-hashes", "-r", str(HERE / "common.txt"), "-r", str(HERE / f"{variant}.txt")]
     backend = ["--torch-backend", "cpu"] if on_index else []
     subprocess.run([*uv, *backend, *locks], check=True, env=environment, cwd=HERE.parent)

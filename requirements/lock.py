@@ -112,17 +112,19 @@ def main(options: list[str]) -> None:
     packages: dict[str, dict] = {}
     with tempfile.TemporaryDirectory() as folder:
         for variant in VARIANTS:
+            # A CPU build among the configured wheels would also be a torch==2.13.0.
+            local = environment if variant == "cpu" else {**environment, "UV_FIND_LINKS": ""}
             sources = ["pyproject.toml", f"requirements/{variant}.in", "--extra", "dev", "--extra", "peers"]
             backend = ["--torch-backend", "cpu"] if variant == "cpu" and not on_disk else []
             out = Path(folder) / f"{variant}.txt"
             before = [HERE / "common.txt", HERE / f"{variant}.txt"]
             out.write_text("".join(path.read_text() for path in before if path.exists()))
-            text = compiled(uv, environment, [*sources, *backend], out, "--generate-hashes", *options)
+            text = compiled(uv, local, [*sources, *backend], out, "--generate-hashes", *options)
             locks[variant] = without_scope(entries(text))
             pins = Path(folder) / f"{variant}.pins.txt"
             pins.write_text("".join(entry.split(" \\")[0] + "\n" for entry in entries(text)))
             pylock = Path(folder) / f"pylock.{variant}.toml"
-            found = compiled(uv, environment, [str(pins), *backend], pylock, "--no-deps", "--format", "pylock.toml")
+            found = compiled(uv, local, [str(pins), *backend], pylock, "--no-deps", "--format", "pylock.toml")
             packages |= {f"{p['name']}=={p['version']}": p for p in tomllib.loads(found)["packages"]}
         uv_lock = compiled(uv, environment, ["requirements/uv.in"], HERE / "uv.txt", "--generate-hashes", *options)
     (HERE / "uv.txt").write_text(HEADER + "".join(without_scope(entries(uv_lock))))
