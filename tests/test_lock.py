@@ -110,7 +110,7 @@ def test_every_locked_file_has_a_hash():
 
 
 def test_variants_and_torch():
-    """CPU without CUDA, CUDA 13 and 12, at versions that pyproject.toml takes; otherwise the same versions everywhere."""
+    """CPU without CUDA, CUDA 13 and 12, at versions that pyproject.toml takes; else the same versions everywhere."""
     found = {variant: locked(lock_text(variant), markers("3.11", LINUX)) for variant in VARIANTS}
     assert not any(name.startswith(("nvidia-", "triton")) for name in found["cpu"])
     assert "nvidia-cudnn-cu13" in found["cuda"]
