@@ -99,6 +99,9 @@ class Notes(FilePersistence):  # type: ignore[misc]
         now, before = set(self._input(job)), self.input(file) or []
         return {path for path in before if path in now or path.startswith(MADE) or Path(path).exists()} != now
 
+    def save_iocache(self) -> None:
+        """Not: a dry run writes nothing, and what --trust-io-cache would believe may be old."""
+
     def _clear_cache(self) -> None:
         super()._clear_cache()
         self.hashes, self.problems = {}, {}
