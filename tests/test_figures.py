@@ -25,7 +25,8 @@ def texts(figure):
 
 def drawn(panel, name):
     """(x, y) points of the line with a method's marker and colour."""
-    (line,) = [one for one in panel.get_lines() if one.get_color() == PALETTE[name] and len(one.get_xdata()) == 1]
+    mine = [one for one in panel.get_lines() if one.get_color() == PALETTE[name] and len(one.get_xdata()) == 1]
+    (line,) = [one for one in mine if one.get_linestyle() != "None"]  # the others are ends of the bars
     return float(line.get_xdata()[0]), float(line.get_ydata()[0])
 
 
