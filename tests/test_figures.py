@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -73,6 +74,8 @@ def test_shares_are_in_order(summary):
         assert part["rank"].tolist() == list(range(1, 7))
         assert part.share.is_monotonic_increasing
         assert part.share.max() == pytest.approx(50)  # of %, as tests.report_fixtures has it
+    most_first = ranked(summary, "tokens.parquet", runs[runs.variant == "global"], ascending=False)
+    assert most_first[most_first.seed == SEEDS[0]].sort_values("rank").share.is_monotonic_decreasing
     (panel, _) = draw(summary, "router_choices").axes[:2]
     for line in panel.get_lines()[:-1]:
         assert np.all(np.diff(line.get_ydata()) <= 0)
@@ -99,7 +102,9 @@ def test_one_seed_is_enough(summary):
     values = summary.values[summary.values.seed == 1]
     one = summary._replace(values=values, about={**summary.about, "seeds": [1]})
     for name in FIGURES:
-        assert draw(one, name)
+        figure = draw(one, name)
+        assert figure.axes
+        plt.close(figure)
 
 
 def test_only_figures_pay_for_seaborn():
