@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -25,7 +26,8 @@ def texts(figure):
 
 def drawn(panel, name):
     """(x, y) points of the line with a method's marker and colour."""
-    (line,) = [one for one in panel.get_lines() if one.get_color() == PALETTE[name] and len(one.get_xdata()) == 1]
+    mine = [one for one in panel.get_lines() if one.get_color() == PALETTE[name] and len(one.get_xdata()) == 1]
+    (line,) = [one for one in mine if one.get_linestyle() != "None"]  # the others are ends of the bars
     return float(line.get_xdata()[0]), float(line.get_ydata()[0])
 
 
@@ -72,6 +74,8 @@ def test_shares_are_in_order(summary):
         assert part["rank"].tolist() == list(range(1, 7))
         assert part.share.is_monotonic_increasing
         assert part.share.max() == pytest.approx(50)  # of %, as tests.report_fixtures has it
+    most_first = ranked(summary, "tokens.parquet", runs[runs.variant == "global"], ascending=False)
+    assert most_first[most_first.seed == SEEDS[0]].sort_values("rank").share.is_monotonic_decreasing
     (panel, _) = draw(summary, "router_choices").axes[:2]
     for line in panel.get_lines()[:-1]:
         assert np.all(np.diff(line.get_ydata()) <= 0)
@@ -98,7 +102,9 @@ def test_one_seed_is_enough(summary):
     values = summary.values[summary.values.seed == 1]
     one = summary._replace(values=values, about={**summary.about, "seeds": [1]})
     for name in FIGURES:
-        assert draw(one, name)
+        figure = draw(one, name)
+        assert figure.axes
+        plt.close(figure)
 
 
 def test_only_figures_pay_for_seaborn():

@@ -140,6 +140,6 @@ def selection_agreement(s: Summary) -> Figure:
     )  # fmt: skip
     right.axvline(0, color="0.4")
     right.set(title="accuracy, CR less NN", xlabel="points")
-    right.margins(y=0.2)
+    right.set_ylim(len(runs) - 0.5, -0.5)
     figure.legend(loc="outside lower center", ncol=3, frameon=False)
     return figure

@@ -40,7 +40,7 @@ def rate(s: Summary, measure: str) -> Figure:
     # Methods at the same rate stand side by side instead of on top of each other.
     rows["bpp"] *= 1 + 0.02 * (rows.method_name.map(list(PALETTE).index) - 2)
     if s.paper:
-        rows = pd.concat([rows, published(measure).query("backbone in @rows.backbone")])
+        rows = pd.concat([rows, published(measure).query("backbone in @rows.backbone")], ignore_index=True)
     grid = lines(rows, "backbone", x="bpp", y=measure, **BY_METHOD, **BARS)
     reference, text = REFERENCES[measure]
     if values := s.measured(Run("none", reference, ""), measure):

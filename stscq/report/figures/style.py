@@ -42,9 +42,11 @@ BY_METHOD: dict[str, Any] = {
     "markers": {name: marker for name, (_, marker) in STYLES.items()},
 }  # fmt: skip
 """Options of seaborn's line plots: a colour and a marker a method."""
+CLASSIC = {"avif": (ORANGE, "<"), "heic": (SKY, ">"), "jpeg": (GREEN, "D"), "jpegxl": (GREY, "P"), "webp": (BROWN, "*")}
 BY_CODEC: dict[str, Any] = {
-    "hue": "codec", "style": "codec", "palette": [ORANGE, SKY, GREEN, GREY, BROWN], "dashes": False, "markersize": 9,
-    "markeredgecolor": "none", "markers": ["<", ">", "D", "P", "*"],
+    "hue": "codec", "style": "codec", "palette": {name: colour for name, (colour, _) in CLASSIC.items()},
+    "markers": {name: marker for name, (_, marker) in CLASSIC.items()}, "dashes": False, "markersize": 9,
+    "markeredgecolor": "none",
 }  # fmt: skip
 """The same of classic codecs."""
 HEAT = "mako_r"
