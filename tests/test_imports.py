@@ -15,6 +15,7 @@ HEAVY = {"torch", "pandas", "matplotlib", "onnx", "onnxruntime", "insightface", 
     *("snakemake", "dvc", "huggingface_hub", "torch._dynamo", "torch._inductor", "sympy", "imagecodecs", "pillow_heif"),
 }
 CODEC = {"torch", "cv2", "llvmlite"}
+SEABORN = {"scipy.stats", "scipy.optimize", "scipy.special", "scipy.ndimage", "scipy.cluster"}
 JOB = CODEC | {"pandas"}
 NEEDED = {
     "cli": set(),
@@ -39,7 +40,7 @@ NEEDED = {
     "evaluation.measure_cost": JOB,
     "report.summarise": {"pandas"},
     "report.table": {"pandas"},
-    "report.figure": {"pandas", "matplotlib"},
+    "report.figure": {"pandas", "matplotlib"} | SEABORN,
     "report.metrics": {"pandas"},
     "report.page": {"pandas"},
 }

@@ -262,6 +262,11 @@ def groups_stay_alike(s: Summary) -> list[Part]:
     return parts
 
 
+def token_shared_groups_help(s: Summary) -> list[Part]:
+    """None: it needs switchable token-shared codebooks (M > 1, one for all tokens), which no profile trains yet."""
+    return []
+
+
 TESTS: list[Callable[[Summary], list[Part]]] = [
     token_specific_is_better,
     fewer_bits_and_still_better,
@@ -270,6 +275,7 @@ TESTS: list[Callable[[Summary], list[Part]]] = [
     utilisation_is_evened_out,
     seeds_agree,
     groups_help_then_hurt,
+    token_shared_groups_help,
     groups_stay_alike,
 ]
 """In the order of `claims` in published.yaml."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from stscq.report.render import Table
 from stscq.report.summary import Summary
-from stscq.report.tables import codebooks, costs, identity, people, pictures, rates
+from stscq.report.tables import ablation, codebooks, costs, identity, people, pictures, rates
 
 TABLES: dict[str, Callable[[Summary], Table]] = {
     "headline": identity.headline,
@@ -17,6 +17,8 @@ TABLES: dict[str, Callable[[Summary], Table]] = {
     "seeds": identity.seeds,
     "selection_at_inference": codebooks.selection_at_inference,
     "selection_in_training": codebooks.selection_in_training,
+    "ablation": ablation.ablation,
+    "rate_gain": ablation.rate_gain,
     "groups_sweep": codebooks.groups_sweep,
     "token_utilisation": codebooks.token_utilisation,
     "dataset_utilisation": codebooks.dataset_utilisation,

@@ -1,0 +1,66 @@
+"""The paper's ablation (Table 3), and what token-specific codebooks gain over a global one of as many bits (A.2)."""
+
+import pandas as pd
+
+from stscq.report.collect import IDENTITY
+from stscq.report.published import published_rows
+from stscq.report.render import Table
+from stscq.report.summary import Summary
+from stscq.report.tables.cells import PAIRED_NOTE, SEEDS_NOTE, measured, rows_of, versus
+
+EQUAL_BITS = 0.01
+"""Relative difference below which two codecs cost the same; a switchable one pays log2 M bits for its group."""
+ROW_OF_TRAINING = {"nn": 2, "router": 3}
+"""The paper's numbers of its two rows with token-specific switchable codebooks."""
+
+
+def ablation(s: Summary) -> Table:
+    """Our two token-specific rows per backbone and size that has both, then the paper's four."""
+    faces = s.faces()
+    chosen = faces[(faces.method == "switchable") & (faces.selection == "nn")]
+    both = chosen.groupby(["backbone", "M", "K"]).training.transform("nunique") == 2
+    rows = [
+        {
+            "backbone": run.backbone, "row": ROW_OF_TRAINING[row.training], "codebooks": row.M, "codebook_size": row.K,
+            "token_specific": True, "training": row.training, "bpp": row.bpp,
+            **measured(s, run, IDENTITY), **versus(s, run, "nn_trained"),
+        }
+        for run, row in rows_of(chosen[both])
+    ]  # fmt: skip
+    rows += [
+        {
+            "backbone": "titok_s", "row": row.row, "codebooks": row.codebooks, "codebook_size": 1024,
+            "token_specific": row.token_specific, "training": {"routing": "router"}.get(row.selection_in_training,
+            row.selection_in_training.lower()), "published_mean_acc": row.mean_acc, "published_ids": row.ids,
+            "published_bpp": row.bpp,
+        }
+        for row in published_rows("ablation").itertuples()
+    ]  # fmt: skip
+    notes = [
+        SEEDS_NOTE,
+        "0: one original codebook; 1: switchable token-shared codebooks (no profile trains them yet); 2 and 3: "
+        "switchable token-specific ones, trained with the group of least error (nn) or the router's. NN selection.",
+    ]
+    return Table("ablation", "What each step adds", pd.DataFrame(rows), notes)
+
+
+def rate_gain(s: Summary) -> Table:
+    """Each codec less the compute-matched global baseline, where both cost as many bits; then the paper's rows."""
+    faces = s.faces()
+    bits = faces[faces.method == "global"].groupby("backbone").bits.first()
+    rows = [
+        {
+            "backbone": run.backbone, "method": row.method, "codebooks": row.M, "codebook_size": row.K, "bpp": row.bpp,
+            **versus(s, run, "global"),
+        }
+        for run, row in rows_of(faces[faces.method.isin(["token_specific", "switchable"]) & (faces.selection == "nn")])
+        if run.backbone in bits and abs(row.bits / bits[run.backbone] - 1) < EQUAL_BITS
+    ]  # fmt: skip
+    rows += [
+        {
+            "backbone": "titok_s", "method": "switchable", "published_bpp": row.bpp,
+            "published_mean_acc_gain": row.mean_acc_gain, "published_ids_gain": row.ids_gain,
+        }
+        for row in published_rows("rate_gain").itertuples()
+    ]  # fmt: skip
+    return Table("rate_gain", "Gain over a global codebook of as many bits", pd.DataFrame(rows), [PAIRED_NOTE])
