@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from skimage.metrics import peak_signal_noise_ratio
 
 from stscq.data.pairs import make_pairs
 from stscq.data.store import open_store
@@ -50,6 +51,9 @@ def test_a_fold_is_judged_by_the_others():
 def test_quality_worked_by_hand():
     a = np.full((1, 16, 16, 3), 100, np.uint8)
     assert psnr(a, a + 5)[0] == pytest.approx(10 * np.log10(255**2 / 25))
+    assert psnr(a, a)[0] == np.inf
+    other = np.random.default_rng(1).integers(0, 256, a.shape).astype(np.uint8)
+    assert psnr(a, other)[0] == peak_signal_noise_ratio(a[0], other[0], data_range=255)  # the library's own, to the bit
     assert ssim(a, a)[0] == pytest.approx(1)
     noise = np.random.default_rng(0).integers(0, 255, a.shape).astype(np.uint8)
     assert ssim(a, noise)[0] < 0.2
