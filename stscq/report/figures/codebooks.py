@@ -34,7 +34,7 @@ def switchable(s: Summary) -> pd.DataFrame:
 
 
 def utilisation_groups(s: Summary) -> Figure:
-    """Share of a group's (token, entry) in use, groups in order of that share, a line a seed; NN selection."""
+    """Share of a group's (token, entry) in use, groups in order of that share, a row a seed; NN selection."""
     runs = switchable(s)
     runs = runs[runs.selection == "nn"]
     if runs.empty:
