@@ -34,7 +34,7 @@ def switchable(s: Summary) -> pd.DataFrame:
 
 
 def utilisation_groups(s: Summary) -> Figure:
-    """Share of a group's (token, entry) in use, groups in order of that share, a line a seed; NN selection."""
+    """Share of a group's (token, entry) in use, groups in order of that share, a row a seed; NN selection."""
     runs = switchable(s)
     runs = runs[runs.selection == "nn"]
     if runs.empty:
@@ -50,7 +50,8 @@ def utilisation_groups(s: Summary) -> Figure:
 def seeds_and_ranks(data: pd.DataFrame, **_: Any) -> None:
     """A row a seed; with the numbers themselves where there is room."""
     table = data.pivot(index="seed", columns="rank", values="share")
-    heat(table, annot=table.shape[1] <= 16, fmt=".0f", annot_kws={"size": 9})
+    few = table.shape[1] <= 16
+    heat(table, annot=few, fmt=".0f", annot_kws={"size": 9}, xticklabels=1 if few else table.shape[1] // 8)
 
 
 def heat(table: pd.DataFrame, **options: Any) -> Axes:
