@@ -7,10 +7,12 @@ that belongs to another run, is not. Hashes are remembered (stscq.hashes), where
 input again for every output.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import snakemake.workflow
+from filelock import BaseFileLock, FileLock, Timeout
 from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord
 from snakemake.persistence.file import FilePersistence
 
@@ -34,6 +36,9 @@ class Notes(FilePersistence):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        # warn_only: a dry run, which looks on. A job's own Snakemake must not wait for the one that started it.
+        if not options.get("warn_only") and self.dag.workflow.is_main_process:
+            self.running = self.wait_for_others()  # held until this process ends, however it ends
         folder = self.path / "metadata" / self.folder
         folder.mkdir(parents=True, exist_ok=True)
         self._metadata_path = str(folder)
@@ -41,6 +46,17 @@ class Notes(FilePersistence):  # type: ignore[misc]
         self.hashes: dict[str, str] = {}
         self.problems: dict[str, str | None] = {}
         self.read: dict[str, dict[str, str]] = {}
+
+    def wait_for_others(self) -> BaseFileLock:
+        """Until no other Snakemake works on this profile: a killed DVC leaves its Snakemake behind, which goes on, and
+        after `--unlock` two of them would delete each other's outputs. The lock goes with the process."""
+        lock = FileLock(self.path / f"{self.folder}.running")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            print(f"profile {self.folder}: another Snakemake is running here; waiting for it", file=sys.stderr)
+            lock.acquire()
+        return lock
 
     def metadata(self, target: Any) -> MetadataRecord | None:
         """The note of an output; if it has a problem, that stands in place of its parameters: the job runs again."""

@@ -91,6 +91,8 @@ class Project:
         found = {}
         for top in ("data", "models", "results"):
             for file in sorted((self.folder / top).rglob("*")):
+                if file.is_relative_to(self.folder / "data" / "sources"):
+                    continue  # DVC's digests of data sets outside, which a plain Snakemake does not write
                 if file.is_file() and not file.name.endswith(
                     (".run.json", "log.jsonl", "training_cost.csv", "report.html")
                 ):

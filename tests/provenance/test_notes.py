@@ -6,6 +6,7 @@ The whole workflow stands before the same traps in test_traps.py.
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -376,3 +377,17 @@ def test_a_file_is_read_once_a_change(tmp_path, monkeypatch):
     file.write_bytes(b"other")
     assert sha256_of([file], cache) == sha256_of([file], cache)
     assert len(reads) == 2
+
+
+def test_two_snakemakes_do_not_meet(toy):
+    """A killed DVC leaves one behind: after --unlock the next one waits for it, and a dry run only looks on."""
+    toy.params(two={"lr": 5})
+    slow = "flock .snakemake/demo.running sleep 6"  # in the place of a Snakemake that works
+    with subprocess.Popen(slow, shell=True, cwd=toy.folder) as other:
+        time.sleep(1)
+        assert toy.jobs() == AFTER_TWO
+        assert other.poll() is None
+        said = toy.run("snakemake --cores 2 all")
+        assert other.poll() == 0
+    assert "profile demo: another Snakemake is running here; waiting for it" in said
+    assert toy.jobs() == {}
