@@ -1,8 +1,8 @@
 """Sets up .venv from the locks beside this file: `make environment`. Standard library only: nothing is installed yet.
 
-pip, which is in every new environment, installs uv (uv.txt); uv installs common.txt and the variant's lock, every file checked
-by its SHA-256. uv does not read pip's configuration, so what it says of index, wheels on disk, certificate and proxy is
-handed on: who has configured pip need not do so again.
+pip, which is in every new environment, installs uv (uv.txt); uv installs common.txt and the variant's lock, every file
+checked by its SHA-256. uv does not read pip's configuration, so what it says of index, wheels on disk, certificate and
+proxy is handed on: who has configured pip need not do so again.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def main(word: str) -> int:
         install(variant)
     except subprocess.CalledProcessError as error:
         step = " ".join(str(word) for word in error.cmd[:4])
-        print(f"set-up stopped at `{step} ...`; docs/install.md says what it needs. Try again: make environment")
+        print(f"set-up stopped at `{step} ...` (docs/install.md); try again with make environment", file=sys.stderr)
         return 2
     READY.write_text(wanted(variant))
     return 0
