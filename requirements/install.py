@@ -89,7 +89,8 @@ def install(variant: str) -> None:
     if on_disk and variant != "cpu":  # To uv a 2.13.0+cpu on disk is the newest of all torch==2.13.0.
         environment["UV_FIND_LINKS"] = ""
     on_index = variant == "cpu" and sys.platform == "linux" and not on_disk
-    locks = ["--require-hashes", "-r", str(HERE / "common.txt"), "-r", str(HERE / f"{variant}.txt")]
+    builds = ["--build-constraints", str(HERE / "common.txt")]  # of the two that come as source: the locked setuptools
+    locks = [*builds, "--require-hashes", "-r", str(HERE / "common.txt"), "-r", str(HERE / f"{variant}.txt")]
     backend = ["--torch-backend", "cpu"] if on_index else []
     subprocess.run([*uv, *backend, *locks], check=True, env=environment, cwd=HERE.parent)
     editable = ["--quiet", "--no-deps", "--no-build-isolation", "--editable", "."]
@@ -112,7 +113,7 @@ def main(word: str) -> int:
         install(variant)
     except subprocess.CalledProcessError as error:
         step = " ".join(str(word) for word in error.cmd[:4])
-        print(f"set-up stopped at `{step} ...`; docs/install.md says what it needs. Try again: make environment")
+        print(f"set-up stopped at `{step} ...` (docs/install.md); try again with make environment", file=sys.stderr)
         return 2
     READY.write_text(wanted(variant))
     return 0

@@ -2,7 +2,7 @@
 
 Versions stay as they are while the ranges allow it; `make lock UPGRADE=1` takes the newest. What all variants share is
 in common.txt, what differs (torch and what it brings) in the variant's own file. metadata.json holds what each locked
-package requires, as the index says, for tests/test_lock.py.
+package requires, as its wheel says, for tests/test_lock.py.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def needs(package: dict) -> list[str]:
 
 
 def write_metadata(packages: dict[str, dict]) -> None:
-    """metadata.json for these packages of a pylock; a version's needs never change, so only new ones are asked for."""
+    """metadata.json for these packages of a pylock; what a version needs never changes: only new ones are read."""
     path = HERE / "metadata.json"
     metadata = json.loads(path.read_text()) if path.exists() else {}
     new = [pin for pin in packages if pin not in metadata]
