@@ -33,7 +33,8 @@ def git_state() -> dict[str, Any]:
 def git(*arguments: str) -> str:
     """What git says of the project. Raises NoCommitError."""
     command = ["git", *arguments]
-    environment = {**os.environ, "LC_ALL": "C"}  # its messages are read here
+    # Its messages are read here; without optional locks it does not rewrite its index, which a dry run must not.
+    environment = {**os.environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(
             command,
