@@ -44,7 +44,8 @@ def made(tmp_path_factory):
     project = write_project(folder)
     (folder / "prepare").write_text(STAND_IN)
     (folder / "prepare").chmod(0o755)
-    project.edit("workflow/rules/common.smk", "PYTHON = shlex.quote(sys.executable)", f"PYTHON = {str(folder / 'prepare')!r}")
+    stand_in = f"PYTHON = {str(folder / 'prepare')!r}"
+    project.edit("workflow/rules/common.smk", "PYTHON = shlex.quote(sys.executable)", stand_in)
     project.params(**PARAMS)
     for place, names in FILES.items():
         for name in names:
