@@ -6,11 +6,11 @@ The whole workflow stands before the same traps in test_traps.py.
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from stscq.hashes import sha256_of
 from tests.conftest import ROOT
@@ -80,6 +80,12 @@ class Toy:
             command, shell=True, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
         )
         return done.returncode, done.stdout + done.stderr
+
+    def start(self, command):
+        """The same in the background; its output can be read line by line."""
+        environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, shell=True, cwd=self.folder, env=environment, **streams)
 
     def run(self, *commands):
         said = ""
@@ -382,12 +388,15 @@ def test_a_file_is_read_once_a_change(tmp_path, monkeypatch):
 def test_two_snakemakes_do_not_meet(toy):
     """A killed DVC leaves one behind: after --unlock the next one waits for it, and a dry run only looks on."""
     toy.params(two={"lr": 5})
-    slow = "flock .snakemake/demo.running sleep 6"  # in the place of a Snakemake that works
-    with subprocess.Popen(slow, shell=True, cwd=toy.folder) as other:
-        time.sleep(1)
+    with FileLock(toy.folder / ".snakemake/demo.running"):  # in the place of a Snakemake that works
         assert toy.jobs() == AFTER_TWO
-        assert other.poll() is None
-        said = toy.run("snakemake --cores 2 all")
-        assert other.poll() == 0
-    assert "profile demo: another Snakemake is running here; waiting for it" in said
+        later = toy.start("snakemake --cores 2 all")
+        said = ""
+        while "another Snakemake is running here" not in said:
+            said = later.stdout.readline()
+            assert said, "it ended without waiting"
+        assert said.startswith("profile demo: ")
+        assert later.poll() is None
+    later.communicate()
+    assert later.returncode == 0
     assert toy.jobs() == {}

@@ -3,6 +3,7 @@
 `make provenance`; not among the other tests, because each builds or copies a project that ran.
 """
 
+import base64
 import json
 import os
 
@@ -296,10 +297,19 @@ def test_why(project):
     assert "no record beside it" in project.fails("python -m stscq.cli why README.md")
 
 
+def noted(project, profile):
+    """The outputs that a profile's notes speak of; Snakemake names a note by its output in base64."""
+    notes = project.folder / ".snakemake/metadata" / profile
+    return [base64.b64decode(note.name.split("@")[-1]).decode() for note in notes.rglob("*") if note.is_file()]
+
+
 def test_another_profile_leaves_the_notes_of_this_one_alone(project):
     (project.folder / "config/small.yaml").write_text("seeds: [1]")
     project.run("snakemake --cores 2 data/small/faces/index.parquet --config profile=small")
     assert project.jobs() == {}
+    assert noted(project, "small")
+    assert all("/small/" in output for output in noted(project, "small"))
+    assert noted(project, "demo")
+    assert all("/small/" not in output for output in noted(project, "demo"))
     project.run("git checkout -q . && rm config/small.yaml")
     assert not project.stale()
-    assert "data/demo" not in project.run("ls .snakemake/metadata | base64 -di", check=False)
