@@ -83,10 +83,10 @@ def rows(params: Mapping[str, Any], card: int) -> Iterator[dict[str, Any]]:
         everything, decoder = parameters(model, size)
         with torch.device("meta"):
             T = build(**{**model, "image_size": size}).T
-        for stage, trained in (("stage1", everything), ("stage3", decoder)):
+        for stage, trained in (("stage1_tokenizer", everything), ("stage3", decoder)):
             settings = stage_settings(params, name, stage)
             weights = ImageLossWeights(settings["reconstruction"], settings["perceptual"], settings["identity"])
-            image = activations(model, size, weights, encoder_trains=stage == "stage1")
+            image = activations(model, size, weights, encoder_trains=stage == "stage1_tokenizer")
             fixed = everything + 3 * trained  # weights; gradient and two averages of what trains
             yield row(name, stage, settings, fixed, image, card)
         largest = max(v["M"] * (1 if v["shared"] else T) * v["K"] for v in backbone["variants"].values())

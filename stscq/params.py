@@ -16,6 +16,8 @@ from stscq.errors import ParamsError, StscqError
 
 TEST = "test"
 """Among the sets: the test people of the split."""
+TOKENIZERS = ("pretrained", "fine_tuned")
+"""What is evaluated of a backbone besides its variants: the published tokenizer, and that after stage1_tokenizer."""
 PAIRED = ("pack", "rfw")
 """Kinds of sets that come with verification pairs."""
 
@@ -113,11 +115,14 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
                 yield f"backbones.{name}.pixel_decoder: {source!r} is no maskgit_vqgan among the backbones"
             elif backbone["model"]["patch"] != 2 ** (len(other["multipliers"]) - 1):
                 yield f"backbones.{name}.model.patch: must be 2^(levels - 1) of {source}, whose decoder paints its grid"
-        stage1 = stage_settings(params, name, "stage1")
+        stage1 = stage_settings(params, name, "stage1_tokenizer")
+        key = f"backbones.{name}.stage1_tokenizer"
         if published and stage1["continuous_steps"]:
-            yield f"backbones.{name}.stage1.continuous_steps: must be 0 with published_weights, whose codebook is kept"
+            yield f"{key}.continuous_steps: must be 0 with published_weights, whose codebook is kept"
+        if not published and not stage1["steps"]:
+            yield f"{key}.steps: 0 hands published_weights on, and there are none"
         if stage1["continuous_steps"] > stage1["steps"]:
-            yield f"backbones.{name}: stage1.continuous_steps is more than stage1.steps"
+            yield f"{key}.continuous_steps is more than its steps"
         yield from variant_problems(name, backbone)
 
 
@@ -161,14 +166,23 @@ def variant_problems(name: str, backbone: Mapping[str, Any]) -> Iterator[str]:
             except StscqError as problem:
                 yield f"{key}.{size}: {problem}"
         if v["K"] > largest:
-            yield f"{key}.K: {v['K']} is more than the global codebook has (model.K = {largest})"
-        if v["shared"] and (v["M"] != 1 or v["K"] != largest):
-            yield f"{key}: a shared codebook goes on from stage 1, so M must be 1 and K = model.K = {largest}"
+            yield f"{key}.K: {v['K']} is more than the tokenizer's codebook has (model.K = {largest})"
 
 
 def evaluations(params: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Every (backbone, variant) that is evaluated; `stage1` is the plain baseline, before any further training."""
-    return [(name, variant) for name, b in params["backbones"].items() for variant in ("stage1", *b["variants"])]
+    """Every (backbone, variant) that is evaluated: the tokenizers first, without further training."""
+    return [
+        (name, variant)
+        for name, b in params["backbones"].items()
+        for variant in (*tokenizers(params, name), *b["variants"])
+    ]
+
+
+def tokenizers(params: Mapping[str, Any], backbone: str) -> list[str]:
+    """Those of TOKENIZERS that a backbone has: published weights may be missing, or no step changes them."""
+    published = "published_weights" in params["backbones"][backbone]
+    tuned = stage_settings(params, backbone, "stage1_tokenizer")["steps"] > 0
+    return [name for name, there in zip(TOKENIZERS, (published, tuned), strict=True) if there]
 
 
 def tested_on(params: Mapping[str, Any], backbone: str) -> list[str]:

@@ -46,7 +46,8 @@ TITOK_S = {
     "measure_cost": [],
     "precision": "fp32",
     "recogniser": {"published_weights": "made/r50.onnx"},
-    "stage1": {"steps": 2, "batch": 1, "accumulate": 2},
+    "stage1_tokenizer": {"steps": 2, "batch": 1, "accumulate": 2},
+    "stage1_codebooks": {"steps": 2, "batch": 2},
     "stage2": {"steps": 2, "batch": 2},
     "stage3": {"steps": 2, "batch": 1, "accumulate": 2},
     "backbones": {
@@ -54,7 +55,7 @@ TITOK_S = {
         "titok_s": {
             "published_weights": "made/titok_s128.safetensors",
             "variants": dict.fromkeys(
-                ["token_specific", "switchable_16x1024", "switchable_16x1024_nn"]
+                ["token_specific", "token_shared_16x1024", "switchable_16x1024", "switchable_16x1024_nn"]
                 + [f"groups_{M}x256" for M in (1, 4, 16, 64)]
             ),
         },
@@ -78,7 +79,7 @@ EVERY_KIND = {
     "evaluate_on": ["lfw", "cfp_fp"],
     "fairness_on": ["rfw_african", "rfw_asian"],
     "recogniser": {"published_weights": "made/small.onnx"},
-    "stage1": {"steps": 3, "batch": 2, "accumulate": 2},
+    "stage1_tokenizer": {"steps": 3, "batch": 2, "accumulate": 2},
     "backbones": {
         **dict.fromkeys(["titok_s", "titok_l", "ibq", "titok_s_imagenet"]),
         "maskgit_vqgan": {
@@ -87,6 +88,7 @@ EVERY_KIND = {
             "variants": {
                 **VARIANTS,
                 "switchable_16x1024": None,
+                "token_shared_4x8": {"shared": True, "M": 4, "K": 8, "training": "router", "published": None},
                 "switchable_4x8": {"shared": False, "M": 4, "K": 8, "training": "router", "published": [16, 1024]},
             },
         },
@@ -95,7 +97,7 @@ EVERY_KIND = {
             "published_weights": "made/maskgit.bin",
             "train_on": "imagenet_train",
             "evaluate_on": ["imagenet_val"],
-            "stage1": {"identity": 0.0, "perceptual": 0.0},
+            "stage1_tokenizer": {"identity": 0.0, "perceptual": 0.0},
             "stage3": {"identity": 0.0, "perceptual": 0.0},
             "variants": VARIANTS,
         },

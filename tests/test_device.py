@@ -12,11 +12,11 @@ import torch
 from stscq.backbones import build
 from stscq.data.store import open_store
 from stscq.device import mixed, own_device
-from stscq.training import stage1, stage2, stage3
+from stscq.training import stage1_tokenizer, stage3
 from stscq.training.tokenizer_io import load_codec
 from tests.conftest import ROOT, SMALL_MASKGIT
 from tests.plain_codec import decode, encode
-from tests.test_training import IBQ, STAGE1, STAGE2, STAGE3, TITOK, weights
+from tests.test_training import IBQ, STAGE3, TITOK, TOKENIZER, train_stages_1_and_2, weights
 
 JOB = """
 import sys, time
@@ -74,11 +74,11 @@ def test_all_stages_and_the_evaluation_on_a_gpu(places, split, tmp_path, model, 
     teacher = tmp_path / "teacher"
     pixel_decoder = None
     if model == TITOK:
-        stage1.main(**places, out=teacher, **STAGE1)
+        stage1_tokenizer.main(**places, out=teacher, **TOKENIZER)
         pixel_decoder = teacher
-    one = {**STAGE1, "model": model, "precision": precision, "accumulate": 2, "pixel_decoder": pixel_decoder}
-    stage1.main(**places, out=tmp_path / "one", **one)
-    stage2.main(**places, start=tmp_path / "one", out=tmp_path / "two", precision=precision, **STAGE2)
+    one = {**TOKENIZER, "model": model, "precision": precision, "accumulate": 2, "pixel_decoder": pixel_decoder}
+    stage1_tokenizer.main(**places, out=tmp_path / "tuned", **one)
+    train_stages_1_and_2(places, tmp_path / "tuned", tmp_path, precision)
     stage3.main(**places, start=tmp_path / "two", out=tmp_path / "three", precision=precision, **STAGE3)
     assert own_device().type == "cuda"
     codecs = [load_codec(tmp_path / "three", torch.device(kind))[0] for kind in ("cuda", "cpu")]
@@ -92,8 +92,8 @@ def test_all_stages_and_the_evaluation_on_a_gpu(places, split, tmp_path, model, 
 
 @pytest.mark.gpu
 def test_same_seed_same_weights_on_a_gpu_up_to_rounding(places, tmp_path):
-    stage1.main(**places, out=tmp_path / "a", **STAGE1)
-    stage1.main(**places, out=tmp_path / "b", **STAGE1)
+    stage1_tokenizer.main(**places, out=tmp_path / "a", **TOKENIZER)
+    stage1_tokenizer.main(**places, out=tmp_path / "b", **TOKENIZER)
     a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
     for name, tensor in a.items():
         torch.testing.assert_close(tensor, b[name], atol=1e-3, rtol=1e-2)

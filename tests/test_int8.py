@@ -15,8 +15,8 @@ from stscq.codec.int8 import from_int8, int8_mib, to_int8
 from stscq.evaluation import int8, original
 from stscq.evaluation.int8_frame import int8_frame, int8_means
 from stscq.quantization.search import Assignment
-from stscq.training import stage1, stage2
-from tests.test_training import STAGE1, STAGE2
+from stscq.training import stage1_tokenizer
+from tests.test_training import TOKENIZER, train_stages_1_and_2
 
 BOOKS = arrays(
     np.float32, array_shapes(min_dims=4, max_dims=4, max_side=5), elements=st.floats(-(2.0**99), 2.0**99, width=32)
@@ -67,9 +67,9 @@ def test_an_entry_of_another_group_is_another_entry():
 def routed(places, tmp_path_factory):
     """The bundle of a small routed codec, hardly trained."""
     folder = tmp_path_factory.mktemp("routed")
-    stage1.main(**places, **{**STAGE1, "accumulate": 1}, out=folder / "stage1")
-    stage2.main(**places, **STAGE2, start=folder / "stage1", out=folder / "stage2")
-    export.main(places["store"], places["split"], folder / "stage2", folder / "bundle")
+    stage1_tokenizer.main(**places, **TOKENIZER, out=folder / "tokenizer")
+    train_stages_1_and_2(places, folder / "tokenizer", folder)
+    export.main(places["store"], places["split"], folder / "two", folder / "bundle")
     return folder / "bundle"
 
 

@@ -11,9 +11,8 @@ from stscq.quantization.losses import codebook_loss
 from stscq.training.lazy_adam import LazyAdam
 from stscq.training.loop import Schedule, train
 from stscq.training.optimiser import Optimiser
-from stscq.training.stage1 import main as stage1_main
-from stscq.training.stage2 import main as stage2_main
-from tests.test_training import IBQ, STAGE1, STAGE2, weights
+from stscq.training.stage1_tokenizer import main as tokenizer_main
+from tests.test_training import IBQ, TOKENIZER, train_stages_1_and_2, weights
 
 M, T, K, D = 4, 3, 5, 2
 
@@ -205,9 +204,10 @@ def test_the_log_has_the_mean_of_the_parts(tmp_path):
 def test_stages_train_in_mixed_precision_near_fp32(places, tmp_path, precision):
     ends = {}
     for name in ("fp32", precision):
-        stage1_main(**places, out=tmp_path / name / "one", precision=name, **{**STAGE1, "model": IBQ})
-        stage2_main(**places, start=tmp_path / name / "one", out=tmp_path / name / "two", precision=name, **STAGE2)
-        ends[name] = weights(tmp_path / name / "one")
+        tuned = tmp_path / name / "tuned"
+        tokenizer_main(**places, out=tuned, precision=name, **{**TOKENIZER, "model": IBQ})
+        train_stages_1_and_2(places, tuned, tmp_path / name, precision=name)
+        ends[name] = weights(tuned)
     a, b = (ends[name]["tokenizer.decoder.conv_in.weight"] for name in ("fp32", precision))
     assert a.dtype == b.dtype == torch.float32
     assert not torch.equal(a, b)

@@ -19,7 +19,7 @@ from stscq.evaluation import tokenizer as measure
 from stscq.evaluation.quality import psnr
 from stscq.quantization.codebooks import Codebooks
 from stscq.recognition.dlib_resnet import DlibResNet
-from stscq.training import pretrain, ship, stage1
+from stscq.training import pretrain, ship, stage1_tokenizer, tokenizer_training
 from stscq.training.encode import encode_rows
 from stscq.training.loop import read_log
 from stscq.training.losses import ImageLossWeights
@@ -27,7 +27,7 @@ from stscq.training.tokenizer_io import TrainedCodec, load_codec
 from stscq.weights.download import fetch
 from stscq.weights.manifest import Shipped, WeightsError, manifest
 from tests.conftest import ROOT
-from tests.test_training import IBQ, STAGE1, TITOK, same_tensors, weights
+from tests.test_training import IBQ, TITOK, TOKENIZER, same_tensors, weights
 
 STEM = json.dumps(
     {"family": "maskgit_vqgan", "image_size": 32, "channels": 8, "multipliers": [1, 2], "blocks": 1, "d": 8, "K": 16,
@@ -102,8 +102,8 @@ def test_part_of_a_batch_stays_unquantised(pretrained):
     decode = codec.tokenizer.decode
     codec.tokenizer.decode = lambda z: (seen.append(z.detach()), decode(z))[1]
     faces = torch.rand(4, 3, 32, 32)
-    weights = stage1.Stage1Weights(1.0, 0.25, 0.0, ImageLossWeights(1.0, 0.0, 0.0))
-    terms = stage1.tokenizer_loss(codec, faces, None, weights, continuous_share=0.5)
+    weights = tokenizer_training.TokenizerLossWeights(1.0, 0.25, 0.0, ImageLossWeights(1.0, 0.0, 0.0))
+    terms = tokenizer_training.tokenizer_loss(codec, faces, None, weights, continuous_share=0.5)
     z_e = codec.tokenizer.encode(faces)
     assert torch.equal(seen[0][:2], z_e[:2])
     torch.testing.assert_close(seen[0][2:], codec.codebooks(z_e[2:]).z_q)
@@ -111,7 +111,7 @@ def test_part_of_a_batch_stays_unquantised(pretrained):
     torch.testing.assert_close(terms["loss"], pixels + 1.25 * commit)
     terms["loss"].backward()
     assert codec.codebooks.weight.grad.abs().sum() > 0
-    assert "codebook" not in stage1.tokenizer_loss(codec, faces, None, weights, continuous_share=1.0)
+    assert "codebook" not in tokenizer_training.tokenizer_loss(codec, faces, None, weights, continuous_share=1.0)
 
 
 @pytest.fixture
@@ -155,8 +155,8 @@ def test_what_is_shipped_starts_stage_1(pretrained, places, pairs_store, tmp_pat
     assert card["fp16"]["most"] < 2  # grey levels
     text = stem.with_suffix(".md").read_text()
     assert f"{card['measured']['unquantised']['accuracy']:.2f} %" in text
-    settings = {**STAGE1, "model": STEM, "continuous_steps": 0, "lr": 1e-9, "steps": 1}
-    stage1.main(**places, out=tmp_path / "first", published=stem.with_suffix(".safetensors"), **settings)
+    settings = {**TOKENIZER, "model": STEM, "continuous_steps": 0, "lr": 1e-9, "steps": 1}
+    stage1_tokenizer.main(**places, out=tmp_path / "first", published=stem.with_suffix(".safetensors"), **settings)
     trained, _ = load_codec(pretrained, torch.device("cpu"))
     started, _ = load_codec(tmp_path / "first", torch.device("cpu"))
     images, rows = open_store(places["store"]).images, np.arange(8)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from stscq.quantization.codebooks import Codebooks, straight_through
-from stscq.quantization.initialise import global_from_latents, grow, token_specific
-from stscq.quantization.losses import balance_loss, confidence_loss, expected_error_loss
+from stscq.quantization.initialise import global_from_latents, grow, token_shared, token_specific
+from stscq.quantization.losses import RouterLossWeights, balance_loss, confidence_loss, quality_loss, router_losses
 from stscq.quantization.router import Router
 
 
@@ -94,15 +94,20 @@ def test_router_losses_worked_by_hand():
     h = torch.full((3, 4), 0.25)
     assert confidence_loss(h).item() == pytest.approx(math.log(4))
     # Both images have a mean error of 5.5 over the groups; the chosen ones have 2 and 4.
-    chosen = expected_error_loss(g, torch.tensor([[2.0, 9.0], [7.0, 4.0]]))
-    assert chosen.item() == pytest.approx((2 / 5.5 + 4 / 5.5) / 2)
+    errors = torch.tensor([[2.0, 9.0], [7.0, 4.0]])
+    assert quality_loss(g, errors).item() == pytest.approx((2 - 5.5 + 4 - 5.5) / 2)
+    assert quality_loss(torch.full((2, 2), 0.5), errors).item() == pytest.approx(0.0)  # no better than the average
+    terms = router_losses(g, errors, RouterLossWeights(1.0, 0.5, 2.0))
+    assert terms["loss"].item() == pytest.approx(-math.log(2) + 2.0 * -2.5 / 5.5)
 
 
-def test_expected_error_teaches_the_router_and_not_the_codebooks():
-    g = torch.tensor([[0.5, 0.5]], requires_grad=True)
+def test_quality_teaches_the_router_and_not_the_codebooks():
+    logits = torch.tensor([[0.2, -0.4]], requires_grad=True)
     errors = torch.tensor([[1.0, 3.0]], requires_grad=True)
-    expected_error_loss(g, errors).backward()
-    assert g.grad.tolist() == [[0.5, 1.5]]
+    (gradient,) = torch.autograd.grad(quality_loss(logits.softmax(1), errors), logits)
+    (expected,) = torch.autograd.grad((logits.softmax(1) * errors.detach()).sum(), logits)
+    torch.testing.assert_close(gradient, expected)  # that of the expected error, since the rows of g sum to 1
+    quality_loss(logits.softmax(1), errors).backward()
     assert errors.grad is None
 
 
@@ -113,19 +118,22 @@ def test_published_router_is_as_light_as_the_paper_leaves_room_for():
     assert router(torch.randn(2, 128, 12)).shape == (2, 256)
 
 
-def test_groups_start_from_the_entries_a_token_uses_most():
-    book = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
-    # Token 0 is near entries 1, 1, 3; token 1 near 2, 2, 0.
-    z_e = torch.tensor([[[9.0, 0], [0, 9.0]], [[10.0, 1], [0, 11.0]], [[9.0, 9.0], [1, 1.0]]])
-    weight = token_specific(book, z_e, K=2, M=1, metric="euclidean", jitter=0.0, seed=0)
-    assert torch.equal(weight[0, 0], book[[1, 3]])
-    assert torch.equal(weight[0, 1], book[[0, 2]])
-    groups = token_specific(book, z_e, K=4, M=3, metric="euclidean", jitter=0.01, seed=0)
-    assert groups.shape == (3, 2, 4, 2)
-    assert (groups - book).abs().max() < 1
+def test_groups_start_from_the_tokenizers_entries_or_from_centres():
+    torch.manual_seed(0)
+    published = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
+    z_e = published[torch.randint(0, 2, (30, 2))] + 0.1 * torch.randn(30, 2, 2)  # two clumps
+    assert torch.equal(token_shared(published, z_e, K=4, M=1, metric="euclidean", jitter=0.1, seed=0)[0, 0], published)
+    centres = token_shared(published, z_e, K=2, M=1, metric="euclidean", jitter=0.0, seed=0)[0, 0]
+    assert (torch.cdist(centres, published[:2]).min(0).values < 0.1).all()
+    groups = token_shared(published, z_e, K=4, M=3, metric="euclidean", jitter=0.01, seed=0)
+    assert groups.shape == (3, 1, 4, 2)
+    assert 0 < (groups - published).abs().max() < 1
     assert not torch.equal(groups[0], groups[1])
-    with pytest.raises(ValueError, match="K = 8 is more than the global codebook's 4"):
-        token_specific(book, z_e, K=8, M=1, metric="euclidean", jitter=0.0, seed=0)
+    specific = token_specific(groups, T=5)
+    assert specific.shape == (3, 5, 4, 2)
+    assert torch.equal(specific[:, 3], groups[:, 0])
+    with pytest.raises(ValueError, match="K = 5 is more than the tokenizer's 4 entries"):
+        token_shared(published, z_e, K=5, M=1, metric="euclidean", jitter=0.0, seed=0)
 
 
 def test_a_grown_book_keeps_its_entries_and_adds_badly_served_latents():

@@ -16,9 +16,12 @@ from safetensors.torch import save_file
 from stscq.backbones import build
 from stscq.data.store import open_store
 from stscq.errors import CheckpointError, ParamsError
+from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.losses import RouterLossWeights
+from stscq.quantization.revival import Revival
+from stscq.quantization.search import Assignment, group_errors
 from stscq.recognition.frozen import load_frozen
-from stscq.training import stage1, stage2, stage3
+from stscq.training import codebook_training, stage1_codebooks, stage1_tokenizer, stage2, stage3, tokenizer_training
 from stscq.training.batches import augment, generator, to_float
 from stscq.training.checkpoint import load_checkpoint, load_tensors
 from stscq.training.encode import encode_rows
@@ -30,14 +33,17 @@ from tests.conftest import ROOT, SMALL_MASKGIT
 
 CPU = torch.device("cpu")
 IMAGE = {"reconstruction": 1.0, "perceptual": 0.1, "identity": 0.1}
-STAGE1 = {
+TOKENIZER = {
     "model": SMALL_MASKGIT, "seed": 1, "steps": 6, "continuous_steps": 3, "batch": 4, "lr": 0.002, "weight_decay": 0.01,
     "codebook": 1.0, "commitment": 0.25, "entropy": 0.05, **IMAGE,
 }  # fmt: skip
 STAGE2 = {
-    "shared": False, "groups": 4, "entries": 8, "selection": "router", "seed": 1, "steps": 8, "batch": 8, "lr": 0.005,
-    "weight_decay": 0.0, "codebook": 1.0, "entropy": 0.05, "reconstruction": 0.0, "perceptual": 0.0, "identity": 0.0,
-    "balance": 1.0, "confidence": 0.1, "expected_error": 1.0, "rank": 4, "jitter": 0.05, "revive_every": 3,
+    "shared": False, "seed": 1, "steps": 8, "batch": 8, "lr": 0.005, "weight_decay": 0.0, "codebook": 1.0,
+    "entropy": 0.05, "balance": 1.0, "confidence": 0.1, "quality": 1.0, "revive_every": 3, "copies": 1,
+}  # fmt: skip
+CODEBOOKS = {
+    **{name: value for name, value in STAGE2.items() if name != "shared"},
+    "groups": 4, "entries": 8, "selection": "router", "rank": 4, "jitter": 0.05,
 }  # fmt: skip
 STAGE3 = {"seed": 1, "steps": 4, "batch": 4, "lr": 0.001, "weight_decay": 0.0, **IMAGE}
 TITOK = json.dumps(
@@ -51,19 +57,40 @@ IBQ = SMALL_MASKGIT.replace("maskgit_vqgan", "ibq")
 
 
 @pytest.fixture(scope="session")
-def first(places, tmp_path_factory):
-    """A finished stage 1."""
-    out = tmp_path_factory.mktemp("stage1") / "seed1"
-    stage1.main(**places, out=out, **STAGE1)
+def latent_places(places):
+    """Where the stages that see no image after the encoder find what they need."""
+    return {name: path for name, path in places.items() if name != "recogniser"}
+
+
+@pytest.fixture(scope="session")
+def tuned(places, tmp_path_factory):
+    """A finished tokenizer."""
+    out = tmp_path_factory.mktemp("tokenizer") / "seed1"
+    stage1_tokenizer.main(**places, out=out, **TOKENIZER)
     return out
 
 
 @pytest.fixture(scope="session")
-def second(places, first, tmp_path_factory):
+def first(latent_places, tuned, tmp_path_factory):
+    """A finished stage 1 with a router."""
+    out = tmp_path_factory.mktemp("stage1") / "seed1"
+    stage1_codebooks.main(**latent_places, start=tuned, out=out, **CODEBOOKS)
+    return out
+
+
+@pytest.fixture(scope="session")
+def second(latent_places, first, tmp_path_factory):
     """A finished stage 2 with a router."""
     out = tmp_path_factory.mktemp("stage2") / "seed1"
-    stage2.main(**places, start=first, out=out, **STAGE2)
+    stage2.main(**latent_places, start=first, out=out, **STAGE2)
     return out
+
+
+def train_stages_1_and_2(places, start, out, precision="fp32"):
+    """From a tokenizer in START; writes OUT/one and OUT/two."""
+    faces = {name: path for name, path in places.items() if name != "recogniser"}
+    stage1_codebooks.main(**faces, start=start, out=out / "one", precision=precision, **CODEBOOKS)
+    stage2.main(**faces, start=out / "one", out=out / "two", precision=precision, **STAGE2)
 
 
 def same_tensors(a, b):
@@ -74,22 +101,75 @@ def weights(folder):
     return load_checkpoint(folder)[0]
 
 
-def test_same_seed_same_weights(places, first, second, tmp_path):
-    stage1.main(**places, out=tmp_path / "one", **STAGE1)
+def test_same_seed_same_weights(places, latent_places, tuned, first, second, tmp_path):
+    stage1_tokenizer.main(**places, out=tmp_path / "tuned", **TOKENIZER)
+    assert same_tensors(weights(tuned), weights(tmp_path / "tuned"))
+    stage1_codebooks.main(**latent_places, start=tuned, out=tmp_path / "one", **CODEBOOKS)
     assert same_tensors(weights(first), weights(tmp_path / "one"))
-    stage2.main(**places, start=first, out=tmp_path / "two", **STAGE2)
+    stage2.main(**latent_places, start=first, out=tmp_path / "two", **STAGE2)
     assert same_tensors(weights(second), weights(tmp_path / "two"))
-    stage2.main(**places, start=first, out=tmp_path / "other", **{**STAGE2, "seed": 2})
+    stage2.main(**latent_places, start=first, out=tmp_path / "other", **{**STAGE2, "seed": 2})
     assert not same_tensors(weights(second), weights(tmp_path / "other"))
 
 
-def test_stage2_trains_codebooks_and_router_only(first, second):
-    before, after = weights(first), weights(second)
-    for name, tensor in before.items():
-        if name.startswith("tokenizer."):
-            assert torch.equal(tensor, after[name]), name
-    assert after["codebooks.weight"].shape == (4, 64, 8, 8)
-    assert "router.head.weight" in after
+def test_stages_1_and_2_train_codebooks_and_router_only(tuned, first, second):
+    before = weights(tuned)
+    for after in (weights(first), weights(second)):
+        for name, tensor in before.items():
+            if name.startswith("tokenizer."):
+                assert torch.equal(tensor, after[name]), name
+    assert weights(first)["codebooks.weight"].shape == (4, 1, 8, 8)
+    assert weights(second)["codebooks.weight"].shape == (4, 64, 8, 8)
+    assert not torch.equal(weights(first)["router.head.weight"], weights(second)["router.head.weight"])
+
+
+def test_stage_2_starts_each_token_from_its_group(latent_places, first, tmp_path):
+    """Eq. 12."""
+    stage2.main(**latent_places, start=first, out=tmp_path / "two", **{**STAGE2, "steps": 0})
+    shared, specific = weights(first)["codebooks.weight"], weights(tmp_path / "two")["codebooks.weight"]
+    assert torch.equal(specific, shared.expand(4, 64, 8, 8))
+
+
+def test_no_steps_hand_the_published_tokenizer_on(places, tmp_path):
+    published = tmp_path / "public.safetensors"
+    torch.manual_seed(5)
+    public = build(**json.loads(SMALL_MASKGIT))
+    save_file({name: tensor.contiguous() for name, tensor in public.state_dict().items()}, published)
+    numbers = {**TOKENIZER, "steps": 0, "continuous_steps": 0, "published": published}
+    stage1_tokenizer.main(**places, out=tmp_path / "tuned", **numbers)
+    after = weights(tmp_path / "tuned")
+    assert torch.equal(after["codebooks.weight"][0, 0], public.quantize.embedding.weight)
+    for name, tensor in public.state_dict().items():
+        assert name.startswith("quantize.") or torch.equal(after[f"tokenizer.{name}"], tensor), name
+    assert (tmp_path / "tuned" / "log.jsonl").read_text() == ""
+
+
+def test_idle_entries_move_onto_latents_of_their_group():
+    z = torch.arange(24.0).view(4, 3, 2)  # 4 images of 3 tokens
+    codebooks = Codebooks(torch.full((3, 3, 2, 2), -1.0), "euclidean")
+    revival = Revival(codebooks)
+    group = torch.tensor([2, 0, 2, 0])
+    revival.count(Assignment(group, torch.zeros(4, 3, dtype=torch.int64)))  # entry 1 of every token is idle
+    revival.revive(codebooks, z, group, generator(1, "revive", 0))
+    weight = codebooks.weight.detach()
+    assert (weight[1] == -1).all()  # no image uses group 1
+    assert (weight[[0, 2], :, 0] == -1).all()  # in use
+    for g in (0, 2):
+        for token in range(3):
+            assert any(torch.equal(weight[g, token, 1], z[image, token]) for image in range(4) if group[image] == g)
+    assert revival.uses.sum() == 0
+
+
+def test_kept_latents_are_those_of_augmented_training_faces(places, tuned, faces):
+    codec, _ = load_codec(tuned, CPU)
+    batches = training_batches(places["store"], places["split"], 8, 1, CPU)
+    kept = codebook_training.encode_copies(codec.tokenizer, batches, 2)
+    assert kept.shape == (2 * len(batches.rows), 64, 8)
+    assert not torch.equal(*kept.chunk(2))
+    drawn = codebook_training.latents_of_step(codec.tokenizer, batches, 2)(5)
+    assert all((kept == one).all((1, 2)).any() for one in drawn)
+    direct = codebook_training.latents_of_step(codec.tokenizer, batches, 0)(5)
+    torch.testing.assert_close(direct, codec.tokenizer.encode(batches.draw(5).images))
 
 
 def test_stage3_trains_the_decoder_only(places, second, tmp_path):
@@ -100,36 +180,41 @@ def test_stage3_trains_the_decoder_only(places, second, tmp_path):
     assert load_checkpoint(tmp_path / "three")[1]["groups"] == 4
 
 
-def test_compute_matched_baseline_keeps_one_shared_codebook(places, first, tmp_path):
-    shared = {**STAGE2, "shared": True, "groups": 1, "entries": 16, "selection": "nn"}
-    stage2.main(**places, start=first, out=tmp_path / "global", **shared)
-    before, after = weights(first)["codebooks.weight"], weights(tmp_path / "global")["codebooks.weight"]
-    assert after.shape == before.shape == (1, 1, 16, 8)
+@pytest.mark.parametrize("groups", [1, 4])
+def test_token_shared_codebooks_go_on_in_stage_2(latent_places, tuned, groups, tmp_path):
+    """With one group the compute-matched baseline."""
+    start = {**CODEBOOKS, "groups": groups, "selection": "nn"}
+    stage1_codebooks.main(**latent_places, start=tuned, out=tmp_path / "one", **start)
+    stage2.main(**latent_places, start=tmp_path / "one", out=tmp_path / "two", **{**STAGE2, "shared": True})
+    before, after = (weights(tmp_path / name)["codebooks.weight"] for name in ("one", "two"))
+    assert after.shape == before.shape == (groups, 1, 8, 8)
     assert not torch.equal(before, after)
+    assert load_checkpoint(tmp_path / "two")[1]["shared"] is True
 
 
 @pytest.mark.parametrize("model", [TITOK, IBQ])
-def test_the_other_families_train(places, first, model, tmp_path):
-    pixel_decoder = first if model == TITOK else None
-    stage1.main(**places, out=tmp_path / "one", pixel_decoder=pixel_decoder, **{**STAGE1, "model": model})
-    stage2.main(**places, start=tmp_path / "one", out=tmp_path / "two", **STAGE2)
+def test_the_other_families_train(places, tuned, model, tmp_path):
+    pixel_decoder = tuned if model == TITOK else None
+    numbers = {**TOKENIZER, "model": model}
+    stage1_tokenizer.main(**places, out=tmp_path / "tuned", pixel_decoder=pixel_decoder, **numbers)
+    train_stages_1_and_2(places, tmp_path / "tuned", tmp_path)
     codec, _ = load_codec(tmp_path / "two", CPU)
     assert codec.codebooks.weight.shape[:2] == (4, codec.tokenizer.T)
     assert torch.isfinite(codec.codebooks.weight).all()
 
 
-def test_pixel_decoder_of_another_size_is_refused(places, first, tmp_path):
+def test_pixel_decoder_of_another_size_is_refused(places, tuned, tmp_path):
     coarse = TITOK.replace('"patch": 4', '"patch": 8')
     with pytest.raises(CheckpointError, match="a grid of 8, TiTok's is 4"):
-        stage1.main(**places, out=tmp_path / "one", pixel_decoder=first, **{**STAGE1, "model": coarse})
+        stage1_tokenizer.main(**places, out=tmp_path / "one", pixel_decoder=tuned, **{**TOKENIZER, "model": coarse})
     wide = TITOK.replace('"pixel_channels": 8', '"pixel_channels": 16')
     with pytest.raises(CheckpointError, match="does not fit TiTok's pixel decoder"):
-        stage1.main(**places, out=tmp_path / "one", pixel_decoder=first, **{**STAGE1, "model": wide})
+        stage1_tokenizer.main(**places, out=tmp_path / "one", pixel_decoder=tuned, **{**TOKENIZER, "model": wide})
     with pytest.raises(CheckpointError, match="goes from a MaskGIT-VQGAN to a TiTok"):
-        stage1.main(**places, out=tmp_path / "one", pixel_decoder=first, **STAGE1)
+        stage1_tokenizer.main(**places, out=tmp_path / "one", pixel_decoder=tuned, **TOKENIZER)
 
 
-def test_stage_1_starts_from_published_weights(places, faces, tmp_path):
+def test_a_tokenizer_starts_from_published_weights(places, faces, tmp_path):
     torch.manual_seed(5)
     public = build(**{**json.loads(SMALL_MASKGIT), "K": 4})
     save_file(
@@ -137,18 +222,18 @@ def test_stage_1_starts_from_published_weights(places, faces, tmp_path):
     )
     images = open_store(faces).images[:20]
     model = json.loads(SMALL_MASKGIT)
-    tokenizer, book = stage1.start_tokenizer(model, tmp_path / "public.safetensors", images, 1, CPU)
+    tokenizer, book = tokenizer_training.start_tokenizer(model, tmp_path / "public.safetensors", images, 1, CPU)
     assert torch.equal(tokenizer.encoder.conv_in.weight, public.encoder.conv_in.weight)
     assert torch.equal(book[:4], public.quantize.embedding.weight)
     z_e = encode_rows(tokenizer, images, np.arange(20)).flatten(0, 1)
     assert book.shape == (16, 8)
     assert all((z_e == entry).all(1).any() for entry in book[4:])  # the new entries are latents
     with pytest.raises(ParamsError, match=r"model.K = 2 is less than the 4 entries of .*public\.safetensors"):
-        stage1.start_tokenizer({**model, "K": 2}, tmp_path / "public.safetensors", images, 1, CPU)
+        tokenizer_training.start_tokenizer({**model, "K": 2}, tmp_path / "public.safetensors", images, 1, CPU)
     with pytest.raises(CheckpointError, match=r"public\.safetensors: not the weights of this IBQ"):
-        stage1.start_tokenizer(json.loads(IBQ), tmp_path / "public.safetensors", images, 1, CPU)
-    published = {**STAGE1, "continuous_steps": 0, "published": tmp_path / "public.safetensors"}
-    stage1.main(**places, out=tmp_path / "one", **published)
+        tokenizer_training.start_tokenizer(json.loads(IBQ), tmp_path / "public.safetensors", images, 1, CPU)
+    published = {**TOKENIZER, "continuous_steps": 0, "published": tmp_path / "public.safetensors"}
+    stage1_tokenizer.main(**places, out=tmp_path / "one", **published)
     assert load_codec(tmp_path / "one", CPU)[0].codebooks.K == 16
 
 
@@ -181,21 +266,16 @@ def test_streams_of_one_step_differ():
     assert tuple(again.tolist()) in drawn
 
 
-def test_the_loss_of_stage_2_is_its_weighted_terms(second, faces, recogniser):
+def test_the_loss_of_stages_1_and_2_is_its_weighted_terms(second, faces):
     codec, _ = load_codec(second, CPU)
-    batch = to_float(open_store(faces).images[:8])
-    z_e = codec.tokenizer.encode(batch).detach()
-    router, image = RouterLossWeights(1.0, 0.1, 0.5), ImageLossWeights(0.0, 0.0, 0.0)
-    terms, assignment = stage2.stage2_loss(codec, z_e, batch, None, stage2.Stage2Weights(2.0, 0.0, router, image))
-    expected = 2 * terms["codebook"] + terms["balance"] + 0.1 * terms["confidence"] + 0.5 * terms["expected_error"]
-    torch.testing.assert_close(terms["loss"], expected)
-    assert torch.equal(assignment.group, codec.router(z_e).argmax(1))
-    assert terms["groups"] == len(assignment.group.unique())
-    image = ImageLossWeights(1.0, 0.1, 0.1)
-    frozen = load_frozen(recogniser, CPU)
-    more, _ = stage2.stage2_loss(codec, z_e, batch, frozen, stage2.Stage2Weights(2.0, 0.0, router, image))
-    painted = more["pixels"] + 0.1 * more["perceptual"] + 0.1 * more["identity"]
-    torch.testing.assert_close(more["loss"], expected + painted)
+    z_e = codec.tokenizer.encode(to_float(open_store(faces).images[:8])).detach()
+    weights = codebook_training.CodebookLossWeights(2.0, 0.0, RouterLossWeights(1.0, 0.1, 0.5))
+    terms, quantised = codebook_training.codebook_training_loss(codec, z_e, weights)
+    errors = group_errors(z_e, codec.codebooks.weight.detach(), codec.tokenizer.metric)
+    expected = 2 * terms["codebook"] + terms["balance"] + 0.1 * terms["confidence"]
+    torch.testing.assert_close(terms["loss"], expected + 0.5 * terms["quality"] / errors.mean())
+    assert torch.equal(quantised.assignment.group, codec.router(z_e).argmax(1))
+    assert terms["groups"] == len(quantised.assignment.group.unique())
 
 
 def test_the_loss_of_stage_3_reaches_the_decoder_alone(second, faces, recogniser):
@@ -227,13 +307,13 @@ def command(places, out, save_seconds, steps):
     arguments = {
         **places,
         "out": out,
-        **STAGE1,
+        **TOKENIZER,
         "steps": steps,
         "continuous_steps": steps // 2,
         "save_seconds": save_seconds,
     }
     flags = [word for name, value in arguments.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    return [sys.executable, "-m", "stscq.training.stage1", *flags]
+    return [sys.executable, "-m", "stscq.training.stage1_tokenizer", *flags]
 
 
 @pytest.mark.slow
@@ -267,7 +347,7 @@ def test_killed_run_ends_at_the_weights_of_an_unbroken_one(places, tmp_path, mom
 
 
 def test_state_of_another_recipe_is_not_used(places, tmp_path, capsys):
-    stage1.main(**places, out=tmp_path / "one", **STAGE1)
+    stage1_tokenizer.main(**places, out=tmp_path / "one", **TOKENIZER)
     partial = tmp_path / "two.partial"
     partial.mkdir()
     from stscq.training.checkpoint import save_tensors
@@ -275,7 +355,7 @@ def test_state_of_another_recipe_is_not_used(places, tmp_path, capsys):
     save_tensors(
         {"model.x": torch.zeros(1)}, partial / "state.safetensors", {"step": 5, "recipe_hash": "of another run"}
     )
-    stage1.main(**places, out=tmp_path / "two", **STAGE1)
+    stage1_tokenizer.main(**places, out=tmp_path / "two", **TOKENIZER)
     assert "left by a run with other parameters" in capsys.readouterr().err
     assert same_tensors(weights(tmp_path / "one"), weights(tmp_path / "two"))
 
@@ -298,9 +378,9 @@ def open_images(faces):
     return open_store(faces).images
 
 
-def test_titok_takes_over_the_decoder(first, faces):
-    teacher, _ = load_codec(first, CPU)
+def test_titok_takes_over_the_decoder(tuned, faces):
+    teacher, _ = load_codec(tuned, CPU)
     titok = build(**json.loads(TITOK))
-    stage1.start_titok(titok, teacher, first, np.asarray(open_images(faces)[:20]), seed=0)
+    tokenizer_training.start_titok(titok, teacher, tuned, np.asarray(open_images(faces)[:20]), seed=0)
     assert titok.pixel_quantize.embedding.weight.std() > 0.1 * teacher.codebooks.weight.std()
     assert same_tensors(titok.pixel_decoder.state_dict(), teacher.tokenizer.decoder.state_dict())

@@ -33,7 +33,7 @@ def dry_run(tmp_path, change, *options):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"stage1": {"stepz": 3}}, "stepz"),
+        ({"stage1_tokenizer": {"stepz": 3}}, "stepz"),
         ({"stage2": {"lr": "fast"}}, "lr"),
         ({"backbones": {"ibq": {"model": {"K": 0}}}}, "K"),
         ({"data": {"test_people": 4}}, "data.test_people"),
@@ -64,9 +64,10 @@ def test_the_paper_profile_lists_every_job_without_data_or_weights(tmp_path, pro
     # RFW, ImageNet's two sides. Variants of maskgit_vqgan, titok_s, titok_l, ibq and titok_s on ImageNet.
     assert counts["download_weights"] == counts["verify_weights"] == 9
     assert counts["prepare_set"] == 11
-    assert counts["stage1"] == 3 * 5
-    assert counts["stage2"] == counts["stage3"] == 3 * (3 + 9 + 3 + 2 + 2)
-    faces = 3 * 9 * (4 + 10 + 4 + 3)
+    assert counts["stage1_tokenizer"] == 3 * 5
+    assert counts["stage1_codebooks"] == 3 * (2 + 8 + 2 + 1 + 1)  # variants of the same M, K and selection share one
+    assert counts["stage2"] == counts["stage3"] == 3 * (3 + 10 + 3 + 2 + 2)
+    faces = 3 * 9 * (4 + 11 + 4 + 3)
     assert counts["evaluate"] == faces + 3 * 3
     assert counts["evaluate_original"] == 3 * 9
     assert "train_recogniser" not in counts
@@ -93,7 +94,7 @@ def test_the_dag_is_complete(tmp_path):
     assert code == 0, output
     variants = sum(len(b["variants"]) for b in PARAMS["backbones"].values())
     counts = job_counts(output)
-    assert counts["stage1"] == 3 * 4
+    assert counts["stage1_tokenizer"] == 3 * 4
     assert counts["stage2"] == counts["stage3"] == 3 * variants
     assert counts["evaluate"] == 3 * (4 + variants)
 
@@ -101,10 +102,10 @@ def test_the_dag_is_complete(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"backbones": {"ibq": {"variants": {"token_specific": {"K": 32}}}}}, "more than the global codebook"),
-        ({"backbones": {"ibq": {"variants": {"global": {"M": 2}}}}}, "M must be 1"),
+        ({"backbones": {"ibq": {"variants": {"token_specific": {"K": 32}}}}}, "more than the tokenizer's codebook"),
         ({"backbones": {"titok_s": {"pixel_decoder": "ibq"}}}, "'ibq' is no maskgit_vqgan"),
-        ({"stage1": {"steps": 10}}, "continuous_steps"),
+        ({"stage1_tokenizer": {"steps": 10}}, "continuous_steps is more"),
+        ({"stage1_tokenizer": {"steps": 0, "continuous_steps": 0}}, "maskgit_vqgan.stage1_tokenizer.steps: 0 hands"),
         ({"data": {"folds": 11}}, "data.test_people: 20 people"),
         ({"evaluate_on": ["lfw"]}, "evaluate_on: 'lfw' is no set with verification pairs"),
         ({"evaluate_on": []}, "evaluate_on: name at least one"),
@@ -132,10 +133,10 @@ def test_profiles_are_laid_over_and_what_is_given_wins():
 
 
 def test_a_profile_may_lie_over_another_one(tmp_path):
-    (tmp_path / "low.yaml").write_text("stage1: {steps: 5, batch: 2}\nbackbones: {ibq: null}")
-    (tmp_path / "high.yaml").write_text("extends: low\nstage1: {steps: 7}")
+    (tmp_path / "low.yaml").write_text("stage1_tokenizer: {steps: 5, batch: 2}\nbackbones: {ibq: null}")
+    (tmp_path / "high.yaml").write_text("extends: low\nstage1_tokenizer: {steps: 7}")
     merged = with_profile(PARAMS, tmp_path, {"profile": "high"})
-    assert (merged["stage1"]["steps"], merged["stage1"]["batch"]) == (7, 2)
+    assert (merged["stage1_tokenizer"]["steps"], merged["stage1_tokenizer"]["batch"]) == (7, 2)
     assert "ibq" not in merged["backbones"]
     assert merged["profile"] == "high"
     (tmp_path / "low.yaml").write_text("extends: high")
@@ -148,7 +149,7 @@ def test_both_paper_profiles_see_the_same_images_a_step():
     for params in profiles:
         check(params)
     for backbone in profiles[0]["backbones"]:
-        for stage in ("stage1", "stage2", "stage3"):
+        for stage in ("stage1_tokenizer", "stage1_codebooks", "stage2", "stage3"):
             a, b = (stage_settings(params, backbone, stage) for params in profiles)
             assert a["batch"] * a.get("accumulate", 1) == b["batch"] * b.get("accumulate", 1)
             assert {**a, "batch": 0, "accumulate": 0} == {**b, "batch": 0, "accumulate": 0}

@@ -1,6 +1,6 @@
-"""How codebooks start: the global one from latents, stage 2's from the global one (Eq. 12).
+"""How codebooks start: the tokenizer's from latents, stage 1's from the tokenizer's, stage 2's from stage 1's (Eq. 12).
 
-Axes: N latents, M groups, T tokens, K entries, d channels; K_0 entries in the global book.
+Axes: N latents, M groups, T tokens, K entries, d channels; K_0 entries in the tokenizer's codebook.
 """
 
 import torch
@@ -42,24 +42,25 @@ def grow(book: Tensor, z_e: Tensor, K: int, metric: Metric, seed: int) -> Tensor
     return torch.cat([book, latents.flatten(0, 1)[chosen.to(latents.device)]])
 
 
-def token_specific(
-    global_book: Tensor, z_e: Tensor, K: int, M: int, metric: Metric, jitter: float, seed: int
-) -> Tensor:
-    """M x T x K x d: every token starts from the global book (K_0 x d), or, with K < K_0, from its K most used entries.
+def token_shared(published: Tensor, z_e: Tensor, K: int, M: int, metric: Metric, jitter: float, seed: int) -> Tensor:
+    """M x 1 x K x d: stage 1's start, the published codebook (K_0 x d) or, with K < K_0, k-means centres of z_e.
 
     z_e: N x T x d latents of the training set. All groups start alike but for `jitter`: Gaussian noise whose standard
-    deviation is that share of the book's own (ours, not the paper's: without it NN selection can never leave group 0).
-    Raises ValueError when K > K_0.
+    deviation is that share of the codebook's own (ours, not the paper's: without it NN selection can never leave
+    group 0). Raises ValueError when K > K_0.
     """
-    K_0, d = global_book.shape
+    K_0, d = published.shape
     if K > K_0:
-        raise ValueError(f"K = {K} is more than the global codebook's {K_0} entries; lower K or enlarge the global one")
-    T = z_e.shape[1]
-    index, _ = search_group(z_e, global_book[None], metric)
-    counts = z_e.new_zeros(T, K_0).scatter_add_(1, index.T, z_e.new_ones(T, len(z_e)))
-    most_used = counts.sort(dim=1, descending=True, stable=True).indices[:, :K].sort(1).values
-    weight = global_book[most_used].expand(M, T, K, d)
+        raise ValueError(f"K = {K} is more than the tokenizer's {K_0} entries; lower K or enlarge the tokenizer's")
+    start = published if K == K_0 else global_from_latents(z_e, K, metric, seed)
+    weight = start.expand(M, 1, K, d)
     if M == 1:
         return weight.clone()
     noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
-    return weight + jitter * global_book.std() * noise.to(weight.device)
+    return on_surface(weight + jitter * start.std() * noise.to(weight.device), metric)
+
+
+def token_specific(shared: Tensor, T: int) -> Tensor:
+    """M x T x K x d: stage 2's start (Eq. 12), every C_i^j a copy of its group's token-shared C_i (M x 1 x K x d)."""
+    M, _, K, d = shared.shape
+    return shared.expand(M, T, K, d).clone()

@@ -25,34 +25,43 @@ def balance_loss(g: Tensor) -> Tensor:
 
 
 def confidence_loss(g: Tensor) -> Tensor:
-    """L_conf (Eq. 9): the mean entropy of the rows of g (B x M). Minimised: 0 when every image is decided."""
+    """L_dec (Eq. 9): the mean entropy of the rows of g (B x M). Minimised: 0 when every image is decided."""
     return torch.special.entr(g).sum(1).mean()
 
 
-def expected_error_loss(g: Tensor, errors: Tensor) -> Tensor:
-    """sum_i g_i sg[e_i / |mean_i e_i|], batch mean; e (B x M) is each group's mean nearest-neighbour distance a token.
+def quality_loss(g: Tensor, errors: Tensor) -> Tensor:
+    """L_qua (Eq. 10): sum_i g_i (e_i - ē), batch mean, with ē the mean of an image's errors over the groups.
 
-    Our own decision: Eq. 10 is not printed in our sources. It ties the router to the error that NN selection picks by.
-    As a share of the image's mean over groups, so that one weight serves the scales of all three metrics.
+    g, errors: B x M, the errors detached. Negative where the router prefers groups with less error than the average.
+    The formula is rebuilt from its description (it is lost in the text that we could read). Since the rows of g sum to
+    1, its gradient is that of the expected error sum_i g_i e_i.
     """
-    relative = errors / errors.mean(1, keepdim=True).abs()
-    return (g * relative.detach()).sum(1).mean()
+    errors = errors.detach()
+    return (g * (errors - errors.mean(1, keepdim=True))).sum(1).mean()
 
 
 class RouterLossWeights(NamedTuple):
     balance: float
     confidence: float
-    expected_error: float
+    quality: float
 
 
 def router_losses(g: Tensor, errors: Tensor, weights: RouterLossWeights) -> dict[str, Tensor]:
-    """The three terms and their weighted sum `loss`. g, errors: B x M."""
+    """The three terms as published and their weighted sum `loss`. g, errors: B x M.
+
+    In that sum L_qua counts as a share of the batch's mean error, so that one weight serves the scales of all metrics.
+    """
     terms = {
         "balance": balance_loss(g),
         "confidence": confidence_loss(g),
-        "expected_error": expected_error_loss(g, errors),
+        "quality": quality_loss(g, errors),
     }
-    total = sum((w * term for w, term in zip(weights, terms.values(), strict=True)), start=g.new_zeros(()))
+    scale = errors.detach().mean().abs().clamp(min=1e-12)
+    total = (
+        weights.balance * terms["balance"]
+        + weights.confidence * terms["confidence"]
+        + weights.quality * terms["quality"] / scale
+    )
     return {"loss": total, **terms}
 
 

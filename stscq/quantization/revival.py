@@ -1,4 +1,4 @@
-"""A second chance for entries that no latent chooses: gradients never reach them, so they would stay unused for ever.
+"""A second chance for entries that no latent chooses: nothing ever moves them, so they would stay unused for ever.
 
 Common practice since Jukebox (Dhariwal et al., 2020); not in the paper. Axes as in `codebooks`.
 """
@@ -22,19 +22,25 @@ class Revival(nn.Module):
         group, index = assignment
         S = self.uses.shape[1]
         token = torch.arange(index.shape[1], device=index.device) % S
-        places = torch.broadcast_tensors(group[:, None], token, index)
-        self.uses.index_put_(places, torch.ones_like(index), accumulate=True)
+        where = torch.broadcast_tensors(group[:, None], token, index)
+        self.uses.index_put_(where, torch.ones_like(index), accumulate=True)
 
     @torch.no_grad()
-    def revive(self, codebooks: Codebooks, z_e: Tensor, random: torch.Generator) -> None:
-        """Move every idle entry of a group that is in use onto a random latent of its token (z_e: N x T x d).
+    def revive(self, codebooks: Codebooks, z: Tensor, group: Tensor, random: torch.Generator) -> None:
+        """Move the idle entries of each image's group onto latents of a batch (z: B x T x d; group: B).
 
-        Groups that no image chose stay as they are: choosing groups is the router's business, or NN's failure.
+        An entry goes to its own token of a random image among those that use its group now; entries of groups that no
+        image uses stay where they are: choosing groups is the router's business.
         """
-        group_in_use = self.uses.sum((1, 2), keepdim=True) > 0
-        m, s, k = ((self.uses == 0) & group_in_use).nonzero(as_tuple=True)
-        N, T, _ = z_e.shape
-        image = torch.randint(0, N, m.shape, generator=random).to(z_e.device)
-        token = s if self.uses.shape[1] > 1 else torch.randint(0, T, m.shape, generator=random).to(z_e.device)
-        codebooks.weight[m, s, k] = normalise(z_e[image, token], codebooks.metric)
+        m, s, k = (self.uses == 0).nonzero(as_tuple=True)
+        here = torch.isin(m, group)
+        m, s, k = m[here], s[here], k[here]
+        B, T, _ = z.shape
+        # The images of a group lie together in `order`; a random place between its first and its last.
+        order = group.argsort()
+        first, last = torch.searchsorted(group[order], torch.stack([m, m + 1]))
+        share = torch.rand(len(m), generator=random).to(z.device)
+        image = order[(first + (share * (last - first)).long()).clamp(max=B - 1)]
+        token = s if self.uses.shape[1] > 1 else torch.randint(0, T, m.shape, generator=random).to(z.device)
+        codebooks.weight[m, s, k] = normalise(z[image, token], codebooks.metric)
         self.uses.zero_()

@@ -27,13 +27,15 @@ class Run(NamedTuple):
 class Evaluations(NamedTuple):
     """Where the evaluations are, of which seeds, on which sets, and what each variant is (`variants` of params.yaml).
 
-    A measure of a run is its mean over `sets`. `on` gives the same evaluations on other sets or of other backbones.
+    tokenizers: of each backbone those that are evaluated without further training, and their K. A measure of a run is
+    its mean over `sets`. `on` gives the same evaluations on other sets or of other backbones.
     """
 
     folder: Path
     seeds: Sequence[int]
     sets: Sequence[str]
     variants: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    tokenizers: Mapping[str, Mapping[str, int]]
 
     def on(self, sets: Sequence[str]) -> "Evaluations":
         return self._replace(sets=sets)
@@ -42,10 +44,10 @@ class Evaluations(NamedTuple):
         return self.folder / run.backbone / run.variant / image_set / f"seed{seed}" / name
 
     def runs(self) -> list[Run]:
-        """In the order of params.yaml; the plain baseline of a backbone first, NN before CR."""
+        """In the order of params.yaml; the tokenizers of a backbone first, NN before CR."""
         found = []
         for backbone, variants in self.variants.items():
-            found.append(Run(backbone, "stage1", "nn"))
+            found += [Run(backbone, tokenizer, "nn") for tokenizer in self.tokenizers[backbone]]
             for variant, v in variants.items():
                 found += [Run(backbone, variant, s) for s in (("nn", "cr") if v["training"] == "router" else ("nn",))]
         return found

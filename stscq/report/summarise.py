@@ -40,6 +40,7 @@ def main(
     seeds: str,
     sets: str,
     variants: str,
+    tokenizers: str,
     compared: str,
     out: Path,
     peers: Path | None = None,
@@ -48,13 +49,13 @@ def main(
 ) -> None:
     """Writes the files named above, and about.json: profile, seeds, sets, and why measures are missing.
 
-    SEEDS, SETS and VARIANTS are JSON, from params.yaml; SETS: `faces` (evaluate_on), `fairness`, and the own sets of
-    backbones by name. STORE: the images of the first set of faces. COST, MEASURED: the folders of
+    SEEDS, SETS, VARIANTS and TOKENIZERS are JSON, from params.yaml; SETS: `faces` (evaluate_on), `fairness`, and the
+    own sets of backbones by name. STORE: the images of the first set of faces. COST, MEASURED: the folders of
     stscq.evaluation.count_cost and .measure_cost. PEERS, INT8, SYMBOLS: the folders of what
     docs/comparison.md describes, and COMPARED (JSON) which codecs and variants are in them.
     """
     of = json.loads(sets)
-    everybody = Evaluations(evaluation, json.loads(seeds), of["faces"], json.loads(variants))
+    everybody = Evaluations(evaluation, json.loads(seeds), of["faces"], json.loads(variants), json.loads(tokenizers))
     faces = everybody._replace(variants={b: v for b, v in everybody.variants.items() if b not in of})
     pictures = [
         everybody._replace(sets=of[b], variants={b: everybody.variants[b]}) for b in everybody.variants if b in of
@@ -105,12 +106,12 @@ def describe(e: Evaluations) -> pd.DataFrame:
     for run in e.runs():
         first = e.metrics(run, e.seeds[0], e.sets[0])
         v = e.variants[run.backbone].get(run.variant)
-        row: dict[str, Any] = {**run._asdict(), "method": "global_plain", "M": 1, "training": "nn"}
+        row: dict[str, Any] = {**run._asdict(), "method": run.variant, "M": 1, "training": "nn"}
         if v is not None:
             row |= {"method": method(v), "M": v["M"], "K": v["K"], "training": v["training"]}
             row |= dict(zip(("published_M", "published_K"), v["published"] or (None, None), strict=True))
         else:
-            row["K"] = next(v["K"] for v in e.variants[run.backbone].values() if v["shared"])
+            row["K"] = e.tokenizers[run.backbone][run.variant]
         tokens = len(first["utilisation_per_token"])
         rows.append({**row, "tokens": tokens, "bits": first["bits"], "bpp": first["bpp"]})
     return pd.DataFrame(rows).astype({"published_M": "Int64", "published_K": "Int64"})
@@ -118,7 +119,7 @@ def describe(e: Evaluations) -> pd.DataFrame:
 
 def method(variant: Mapping[str, Any]) -> str:
     if variant["shared"]:
-        return "global"
+        return "global" if variant["M"] == 1 else "token_shared"
     return "token_specific" if variant["M"] == 1 else "switchable"
 
 
@@ -165,7 +166,7 @@ def references(e: Evaluations, run: Run) -> dict[str, Run]:
     and with the largest M, of the same K.
     """
     variants = e.variants[run.backbone]
-    baseline = Run(run.backbone, next(name for name, v in variants.items() if v["shared"]), "nn")
+    baseline = Run(run.backbone, next(name for name, v in variants.items() if method(v) == "global"), "nn")
     found = {"global": baseline} if run != baseline else {}
     if run.selection == "cr":
         found["nn"] = run._replace(selection="nn")
@@ -198,8 +199,8 @@ def listed(e: Evaluations, column: str, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-TERMS = {"stage1": "loss", "stage2": "codebook", "stage3": "loss"}
-"""What the curve of a stage shows: its loss, but in stage 2, where the router's terms change with M, the codebooks'."""
+TERMS = {"stage1_codebooks": "codebook", "stage2": "codebook", "stage3": "loss"}
+"""What the curve of a stage shows: its loss, but where the router's terms change with M, the codebooks'."""
 
 
 def curves(e: Evaluations, models: Path) -> list[dict[str, Any]]:
@@ -207,9 +208,10 @@ def curves(e: Evaluations, models: Path) -> list[dict[str, Any]]:
     rows = []
     for backbone, variants in e.variants.items():
         for stage, term in TERMS.items():
-            for variant in ["stage1"] if stage == "stage1" else variants:
+            for variant, v in variants.items():
                 for seed in e.seeds:
-                    folder = models / backbone / stage / ("" if stage == "stage1" else variant) / f"seed{seed}"
+                    name = f"{v['M']}x{v['K']}_{v['training']}" if stage == "stage1_codebooks" else variant
+                    folder = models / backbone / stage / name / f"seed{seed}"
                     where = {"backbone": backbone, "stage": stage, "variant": variant, "seed": seed}
                     rows += [
                         {**where, "step": line["step"], "value": line[term]} for line in read_log(folder / "log.jsonl")

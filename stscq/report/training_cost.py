@@ -12,14 +12,15 @@ from stscq.report.published import published_rows
 
 STAGES = {
     "stscq.recognition.train": "recogniser",
-    "stscq.training.stage1": "stage1",
+    "stscq.training.stage1_tokenizer": "stage1_tokenizer",
+    "stscq.training.stage1_codebooks": "stage1_codebooks",
     "stscq.training.stage2": "stage2",
     "stscq.training.stage3": "stage3",
 }
 """Module -> what it trains, in the order of training."""
-ON_TOP = ("stage2", "stage3")
+ON_TOP = ("stage1_codebooks", "stage2", "stage3")
 """What the method adds to a tokenizer tuned on faces."""
-METHOD = "method on top of stage 1"
+METHOD = "method on top of the tokenizer"
 GOING_ON = 0.9
 """A run whose record covers less than this share of its training went on where a killed one had stopped."""
 COLUMNS = (
@@ -55,7 +56,7 @@ def read_training(record: Path) -> Training:
     try:
         found = json.loads(record.read_text(encoding="utf-8"))
         lines = (record.parent / "log.jsonl").read_text(encoding="utf-8").splitlines()
-        rate = float(json.loads(lines[-1])["images_per_second"])
+        rate = float(json.loads(lines[-1])["images_per_second"]) if lines else 0.0  # 0 steps: handed on
         given = found["arguments"]
         images = int(given["steps"] * given["batch"] * given.get("accumulate", 1))
         stage, seconds, machine = STAGES[found["module"]], float(found["seconds"]), found["machine"]

@@ -22,8 +22,14 @@ from stscq.training.encode import sample_rows
 from stscq.training.faces import recipe_of
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights
-from stscq.training.stage1 import Stage1Weights, start_codebook, start_titok, tokenizer_loss, warm_up_loss
 from stscq.training.tokenizer_io import TrainedCodec, fast_layout, load_codec, on_device, tensors_of
+from stscq.training.tokenizer_training import (
+    TokenizerLossWeights,
+    start_codebook,
+    start_titok,
+    tokenizer_loss,
+    warm_up_loss,
+)
 
 VALIDATE_EVERY = 500
 """Steps between two points of the learning curve on the validation faces (a multiple of the log's 20)."""
@@ -58,7 +64,7 @@ def main(
     WARM_UP_STEPS.
     """
     recipe = recipe_of(locals())
-    weights = Stage1Weights(codebook, commitment, entropy, ImageLossWeights(1.0, 0.0, 0.0))
+    weights = TokenizerLossWeights(codebook, commitment, entropy, ImageLossWeights(1.0, 0.0, 0.0))
     device = own_device()
     images = open_store(store).images
     held_out, rows = hold_out(len(images), validation, seed)

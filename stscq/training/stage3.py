@@ -76,7 +76,7 @@ def stage3_loss(codec: TrainedCodec, faces: Tensor, frozen: Frozen, weights: Ima
 
 
 INHERITED = ("model", "shared", "groups", "entries", "selection")
-"""What stage 2 decided and every later step needs to know."""
+"""What stages 1 and 2 decided and every later step needs to know."""
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ def package(tmp_path, monkeypatch):
 
 MODULES = [
     "data.prepare",
-    "training.stage1",
+    "training.stage1_tokenizer",
+    "training.stage1_codebooks",
     "training.stage2",
     "training.stage3",
     "evaluation.evaluate",
@@ -54,9 +55,9 @@ def changed(before):
     ("path", "old", "new", "expected"),
     [
         ("data/orl.py", "ENLARGED = 300", "ENLARGED = 301", {"data.prepare"}),
-        ("quantization/losses.py", ".mean()", ".sum()", {"training.stage1", "training.stage2"}),
+        ("quantization/losses.py", ".mean()", ".sum()", set(MODULES[1:4])),
         ("quantization/search/tiles.py", "1 << 20", "1 << 19",
-         {"training.stage1", "training.stage2", "training.stage3", "evaluation.evaluate"}),
+         {*MODULES[1:5], "evaluation.evaluate"}),
         ("report/render.py", '"bpp": 4', '"bpp": 5', {"report.tables"}),
         ("report/published.yaml", "90.70", "90.71", {"report.tables"}),
         ("errors.py", "class DataError", "class Other(StscqError): ...\n\n\nclass DataError", set(MODULES)),
@@ -91,7 +92,7 @@ def test_comments_docstrings_and_layout_change_nothing(package, path, old, new):
 
 def test_imports_inside_functions_count(package):
     assert "stscq.recognition.dlib_resnet" in code.closure("stscq.evaluation.evaluate")
-    assert "stscq.recognition.dlib_resnet" not in code.closure("stscq.training.stage1")
+    assert "stscq.recognition.dlib_resnet" not in code.closure("stscq.training.stage1_tokenizer")
 
 
 def test_what_cannot_be_read_is_named(package):

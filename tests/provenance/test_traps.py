@@ -13,7 +13,8 @@ pytestmark = pytest.mark.provenance
 REPORT = {"summarise": 1, "metrics": 1, "table": 2, "figure": 2, "page": 1}
 FROM_STAGE3 = {"export_bundle": 4, "evaluate": 4, **REPORT}
 STAGE2 = {"stage2": 4, "stage3": 4, **FROM_STAGE3}
-EVERY = {**STAGE2, "export_bundle": 6, "evaluate": 6}
+EVERY = {**STAGE2, "stage1_codebooks": 4, "export_bundle": 6, "evaluate": 6}
+ALL_STAGES = {"stage1_tokenizer": 2, **EVERY}
 SWITCHABLE = {"stage2": 2, "stage3": 2, "export_bundle": 2, "evaluate": 2, **REPORT}
 
 
@@ -34,7 +35,7 @@ def test_1_two_equal_numbers_that_change_places_are_seen(project):
     [
         ("stscq/data/orl.py", "ENLARGED = 300", "ENLARGED = 302", "prepare_faces"),
         ("stscq/recognition/arcface.py", "* 0.01)", "* 0.02)", "train_recogniser"),
-        ("stscq/training/stage2.py", "REVIVE_UNTIL = 0.6", "REVIVE_UNTIL = 0.5", "stage2"),
+        ("stscq/training/codebook_training.py", "REVIVE_UNTIL = 0.6", "REVIVE_UNTIL = 0.5", "stage2"),
         ("stscq/training/stage3.py", "with torch.no_grad():", "with torch.inference_mode():", "stage3"),
         ("stscq/evaluation/verification.py", "1e-3", "2e-3", "evaluate"),
         ("stscq/report/render.py", '"psnr": 2', '"psnr": 3', "table"),
@@ -59,13 +60,13 @@ def test_3_a_fresh_clone_has_nothing_to_do_after_a_pull_and_sees_later_edits(clo
     ("change", "jobs"),
     [
         ({"data": {"size": 48}},
-         {"prepare_faces": 1, "prepare_split": 2, "evaluate_original": 2, "train_recogniser": 2, "stage1": 2, **EVERY}),
-        ({"recogniser": {"lr": 0.003}}, {"train_recogniser": 2, "stage1": 2, **EVERY}),
-        ({"stage1": {"lr": 0.002}}, {"stage1": 2, **EVERY}),
+         {"prepare_faces": 1, "prepare_split": 2, "evaluate_original": 2, "train_recogniser": 2, **ALL_STAGES}),
+        ({"recogniser": {"lr": 0.003}}, {"train_recogniser": 2, **ALL_STAGES}),
+        ({"stage1_tokenizer": {"lr": 0.002}}, ALL_STAGES),
         ({"backbones": {"maskgit_vqgan": {"variants": {"switchable_16x4": {"stage2": {"lr": 0.01}}}}}}, SWITCHABLE),
         ({"stage3": {"lr": 0.001}}, {"stage3": 4, **FROM_STAGE3}),
     ],
-    ids=["data", "recogniser", "stage1", "stage2 of one variant", "stage3"],
+    ids=["data", "recogniser", "stage1_tokenizer", "stage2 of one variant", "stage3"],
 )  # fmt: skip
 def test_3_an_edit_of_a_clone_runs_what_it_concerns_and_no_more(clone, change, jobs):
     clone.params(**change)
@@ -93,7 +94,7 @@ def test_a_dry_run_changes_nothing(project):
 
 
 def test_an_output_moved_away_and_put_back_costs_nothing(project, tmp_path):
-    for top in ("data/demo/faces/images.npy", "models/demo/maskgit_vqgan/stage1/seed1"):
+    for top in ("data/demo/faces/images.npy", "models/demo/maskgit_vqgan/stage1_tokenizer/fine_tuned/seed1"):
         project.run(f"mv {top} {tmp_path}/aside")
         assert project.jobs()
         project.run(f"mv {tmp_path}/aside {top}")
@@ -112,7 +113,7 @@ def test_4_an_edit_before_anything_else_really_runs_in_dvc(clone):
     weights = {f"models/demo/maskgit_vqgan/stage3/{v}/seed{s}/weights.safetensors"
                for v in ("global", "switchable_16x4") for s in (1, 2)}  # fmt: skip
     assert weights <= changed
-    assert not any("stage1/" in name or "stage2/" in name for name in changed if name.startswith("models"))
+    assert not any("stage1_" in name or "stage2/" in name for name in changed if name.startswith("models"))
     assert clone.jobs() == {}
     assert not clone.stale()
 

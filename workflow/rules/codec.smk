@@ -12,9 +12,9 @@ def bundle(folder):
 
 
 def trained(wc):
-    """The checkpoint of a variant; `stage1` is the plain baseline, without further training."""
-    folder = f"stage1/seed{wc.seed}" if wc.variant == "stage1" else f"stage3/{wc.variant}/seed{wc.seed}"
-    return checkpoint(f"{MODELS}/{wc.backbone}/{folder}")
+    """The checkpoint of a variant, or of the tokenizer without further training."""
+    stage = "stage1_tokenizer" if wc.variant in stscq_params.TOKENIZERS else "stage3"
+    return checkpoint(f"{MODELS}/{wc.backbone}/{stage}/{wc.variant}/seed{wc.seed}")
 
 
 rule export_bundle:

@@ -31,6 +31,10 @@ keep_notes(PROFILE)
 
 wildcard_constraints:
     seed=r"\d+",
+    M=r"\d+",
+    K=r"\d+",
+    selection="nn|router",
+    tokenizer="pretrained|fine_tuned",
     backbone="|".join(BACKBONES),
     variant=r"[A-Za-z0-9_]+",
     name="|".join(re.escape(weight.name) for weight in manifest().values()),

@@ -60,7 +60,7 @@ rule evaluate:
 PUBLISHED_SIZES = {
     "models": {name: backbone["model"] for name, backbone in PUBLISHED["backbones"].items()},
     "image_size": PUBLISHED["data"]["size"],
-    "rank": PUBLISHED["stage2"]["rank"],
+    "rank": PUBLISHED["stage1_codebooks"]["rank"],
 }
 
 

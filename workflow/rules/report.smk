@@ -40,15 +40,24 @@ def originals():
 
 
 def training_logs():
-    folders = [f"{name}/{'stage1' if v == 'stage1' else f'{stage}/{v}'}"
-               for name, v in EVALUATIONS
-               for stage in ("stage2", "stage3")]
-    return sorted({f"{MODELS}/{folder}/seed{seed}/log.jsonl" for folder in folders for seed in SEEDS})
+    return sorted(path for path in trained_files() if path.endswith("/log.jsonl"))
+
+
+def trained_files():
+    """What the three stages write, for every backbone, variant and seed."""
+    found = []
+    for name, b in BACKBONES.items():
+        runs = dict(backbone=name, seed=SEEDS)
+        found += expand(rules.stage1_tokenizer.output, tokenizer=stscq_params.tokenizers(config, name), **runs)
+        found += expand([*rules.stage2.output, *rules.stage3.output], variant=b["variants"], **runs)
+        for M, K, selection in sorted({(v["M"], v["K"], v["training"]) for v in b["variants"].values()}):
+            found += expand(rules.stage1_codebooks.output, M=M, K=K, selection=selection, **runs)
+    return found
 
 
 def training_records():
     """Of all stages: what they took."""
-    return [f"{Path(log).parent}/{Path(log).parts[3]}.run.json" for log in training_logs()]
+    return sorted(path for path in trained_files() if path.endswith(".run.json"))
 
 
 def further_folders():
@@ -84,6 +93,10 @@ rule summarise:
                 "seeds": SEEDS,
                 "sets": {"faces": config["evaluate_on"], "fairness": config["fairness_on"], **OWN_SETS},
                 "variants": {name: b["variants"] for name, b in BACKBONES.items()},
+                "tokenizers": {
+                    name: dict.fromkeys(stscq_params.tokenizers(config, name), b["model"]["K"])
+                    for name, b in BACKBONES.items()
+                },
                 "compared": {"peers": PEERS, "int8": INT8, "symbols": SYMBOLS if symbol_outputs() else []},
             }
         ),
@@ -190,12 +203,7 @@ def every_output():
         *rules.prepare_faces.output,
         *expand(rules.prepare_set.output, set=SETS),
         *expand([*rules.prepare_split.output, *recogniser], seed=SEEDS),
-        *expand(rules.stage1.output, backbone=list(BACKBONES), seed=SEEDS),
-        *(
-            path
-            for name, b in BACKBONES.items()
-            for path in expand([*rules.stage2.output, *rules.stage3.output], variant=b["variants"], **runs[name])
-        ),
+        *trained_files(),
         *expand(rules.evaluate_original.output, set=FACE_SETS, seed=SEEDS),
         *(
             path

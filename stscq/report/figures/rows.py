@@ -7,9 +7,11 @@ from stscq.report.summary import Summary
 from stscq.report.tables.cells import rows_of
 
 METHODS = {
-    "global_plain": "global, stage 1 only",
+    "pretrained": "tokenizer, pretrained",
+    "fine_tuned": "tokenizer, fine-tuned",
     "global": "global, compute-matched",
     "token_specific": "token-specific",
+    "token_shared": "switchable, token-shared",
     "switchable": "switchable",
     "switchable_nn": "switchable, NN-trained",
 }

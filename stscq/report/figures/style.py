@@ -28,9 +28,11 @@ sns.set_theme(
 # Told apart by colour-blind readers too; markers say the same in black and white.
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, _, GREY, _, SKY = sns.color_palette("colorblind").as_hex()
 STYLES = {
-    "global, stage 1 only": (GREY, "v"),
+    "tokenizer, pretrained": (GREY, "<"),
+    "tokenizer, fine-tuned": (GREY, "v"),
     "global, compute-matched": ("black", "o"),
     "token-specific": (RED, "s"),
+    "switchable, token-shared": (GREEN, "P"),
     "switchable": (BLUE, "^"),
     "switchable, NN-trained": (PURPLE, "X"),
     "published": (SKY, "D"),

@@ -8,7 +8,7 @@ from stscq.report.figures.rows import named
 from stscq.report.figures.style import PALETTE, legend_below
 from stscq.report.summary import Summary
 
-STAGES = {"stage1": "stage 1: loss", "stage2": "stage 2: codebook loss", "stage3": "stage 3: loss"}
+STAGES = {"stage1_codebooks": "stage 1: codebook loss", "stage2": "stage 2: codebook loss", "stage3": "stage 3: loss"}
 
 
 def training_curves(s: Summary) -> Figure:

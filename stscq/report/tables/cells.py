@@ -21,8 +21,8 @@ PAIRED_NOTE = (
     "[95 % bootstrap interval over people], p two-sided."
 )
 BASELINE_NOTE = (
-    "global_plain is the model after stage 1. global had the same further training as the rows below it: stage 2 on "
-    "its one codebook, stage 3 on its decoder."
+    "pretrained is the published tokenizer, fine_tuned the same after stage1_tokenizer. global had the same further "
+    "training as the rows below it: stages 1 and 2 on its one codebook, stage 3 on its decoder."
 )
 
 

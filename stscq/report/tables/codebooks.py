@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from stscq.params import TOKENIZERS
 from stscq.report.collect import IDENTITY
 from stscq.report.published import beside
 from stscq.report.render import Table, summary_columns
@@ -133,7 +134,7 @@ def token_utilisation(s: Summary) -> Table:
 def dataset_utilisation(s: Summary) -> Table:
     rows = []
     for run, row in rows_of(s.faces()):
-        if row.method in ("global", "global_plain") or run.selection == "cr" or pd.isna(row.published_M):
+        if row.method in ("global", *TOKENIZERS) or run.selection == "cr" or pd.isna(row.published_M):
             continue
         cells: dict[str, Any] = {}
         for one in s.sets:

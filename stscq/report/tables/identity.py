@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from stscq.params import TOKENIZERS
 from stscq.report.collect import IDENTITY, MEASURES, Run
 from stscq.report.published import beside, errata, published_rows
 from stscq.report.render import Table, summary_columns
@@ -111,7 +112,7 @@ def variants(s: Summary) -> Table:
 def seeds(s: Summary) -> Table:
     rows = []
     for run, row in rows_of(s.faces()):
-        if row.method in ("global", "global_plain") or run.selection == "cr":
+        if row.method in ("global", *TOKENIZERS) or run.selection == "cr":
             continue
         ours = measured(s, run, IDENTITY)
         theirs = beside(
@@ -194,7 +195,7 @@ def other_face_codecs(s: Summary) -> Table:
         if "ours" not in printed["method"]:
             rows.append({"method": printed["method"], "published_bpp": printed["bpp"], "published_ids": printed["ids"]})
     for run, row in rows_of(s.faces()):
-        if row.method == "global_plain" or pd.isna(row.published_M) or (row.M > 1 and run.selection == "nn"):
+        if row.method in TOKENIZERS or pd.isna(row.published_M) or (row.M > 1 and run.selection == "nn"):
             continue
         bpp = {1: 0.0234, 256: 0.0157}.get(row.published_M)
         ours = measured(s, run, ["ids"])

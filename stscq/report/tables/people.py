@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from stscq.params import TOKENIZERS
 from stscq.report.fairness import RATES
 from stscq.report.published import beside, errata
 from stscq.report.render import Table, summary_columns
@@ -26,7 +27,7 @@ def fairness(s: Summary) -> Table:
     rows = [fairness_row(s, found, "none", "original", "", groups, {"method": "original"})]
     for run, row in rows_of(s.faces()):
         if (
-            row.method == "global_plain"
+            row.method in TOKENIZERS
             or pd.isna(row.published_M)
             or (row.method == "switchable" and row.selection == "nn")
         ):

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from stscq.params import TOKENIZERS
 from stscq.report.published import beside, errata
 from stscq.report.render import Table
 from stscq.report.summary import Summary
@@ -12,7 +13,7 @@ def image_quality(s: Summary) -> Table:
     measures = ("ssim", "psnr", "lpips")
     rows = []
     for run, row in rows_of(s.faces()):
-        if row.M > 1 or row.method == "global_plain" or run.variant.startswith("groups_"):
+        if row.M > 1 or row.method in TOKENIZERS or run.variant.startswith("groups_"):
             continue
         ours = measured(s, run, measures)
         theirs = beside(ours, "image_quality", measures, s.paper, backbone=run.backbone, method=row.method)
@@ -35,7 +36,7 @@ def imagenet(s: Summary) -> Table:
     measures = ("fid", "lpips", "psnr", "ssim")
     runs = s.pictures()
     rows = []
-    for run, row in rows_of(runs[runs.method != "global_plain"]):
+    for run, row in rows_of(runs[~runs.method.isin(TOKENIZERS)]):
         family = run.backbone.removesuffix("_imagenet")
         ours = measured(s, run, measures)
         theirs = beside(ours, "imagenet", measures, s.paper, backbone=family, method=row.method)

@@ -7,6 +7,7 @@ import pandas as pd
 from stscq.evaluation.int8_frame import int8_means
 from stscq.evaluation.peers.frames import against_classic_by_seed, peer_means
 from stscq.evaluation.symbols_frame import symbols_means
+from stscq.params import TOKENIZERS
 from stscq.report.collect import Run
 from stscq.report.render import Table, summary_columns
 from stscq.report.summary import Summary
@@ -62,7 +63,7 @@ def by_seed(s: Summary, run: Run) -> pd.DataFrame:
 
 def as_people_use_it(row: Any) -> bool:
     """Of a row of `Summary.runs`: a codec that stands for a published one, its groups chosen by its router."""
-    return row.method != "global_plain" and not pd.isna(row.published_M) and routed_or_single(row)
+    return row.method not in TOKENIZERS and not pd.isna(row.published_M) and routed_or_single(row)
 
 
 def peers(s: Summary) -> Table:

@@ -1,13 +1,19 @@
-# Stage 1: each backbone with one global codebook, (fine-)tuned on the training people.
+# Stage 1, first half: each backbone with one codebook, fine-tuned on the training people; or handed on as published.
 
 
 def pixel_decoder(wc):
-    """The MaskGIT-VQGAN of the same seed that a TiTok starts its pixel decoder from."""
+    """The MaskGIT-VQGAN of the same seed that a TiTok without published weights starts its pixel decoder from."""
     source = BACKBONES[wc.backbone].get("pixel_decoder")
-    return checkpoint(f"{MODELS}/{source}/stage1/seed{wc.seed}") if source else []
+    return checkpoint(f"{MODELS}/{source}/stage1_tokenizer/fine_tuned/seed{wc.seed}") if source else []
 
 
-rule stage1:
+def tokenizer_settings(wc):
+    """`pretrained` is the same without a step."""
+    settings = stscq_params.stage_settings(config, wc.backbone, "stage1_tokenizer")
+    return {**settings, "steps": 0} if wc.tokenizer == "pretrained" else settings
+
+
+rule stage1_tokenizer:
     input:
         store=training_store,
         split=training_index,
@@ -15,9 +21,9 @@ rule stage1:
         pixel_decoder=pixel_decoder,
         published=lambda wc: verified(BACKBONES[wc.backbone].get("published_weights")),
     output:
-        stage_output(f"{MODELS}/{{backbone}}/stage1/seed{{seed}}", "stage1"),
+        stage_output(f"{MODELS}/{{backbone}}/stage1_tokenizer/{{tokenizer}}/seed{{seed}}", "stage1_tokenizer"),
     params:
-        code=code("training.stage1"),
+        code=code("training.stage1_tokenizer"),
         store=folder_of("store"),
         recogniser=recogniser,
         out=subpath(output[0], parent=True),
@@ -29,12 +35,12 @@ rule stage1:
             {
                 "seed": int(wc.seed), "precision": config["precision"],
                 "model": {**BACKBONES[wc.backbone]["model"], "image_size": config["data"]["size"]},
-                **stscq_params.stage_settings(config, wc.backbone, "stage1"),
+                **tokenizer_settings(wc),
             }
         ),
     log:
-        f"logs/{PROFILE}/stage1/{{backbone}}/seed{{seed}}.log",
+        f"logs/{PROFILE}/stage1_tokenizer/{{backbone}}/{{tokenizer}}/seed{{seed}}.log",
     shell:
-        "{PYTHON} -m stscq.training.stage1 --store {params.store} --split {input.split}"
+        "{PYTHON} -m stscq.training.stage1_tokenizer --store {params.store} --split {input.split}"
         " --recogniser {params.recogniser:q} {params.pixel_decoder} {params.published} {params.flags}"
         " --out {params.out} &> {log}"

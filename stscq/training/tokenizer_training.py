@@ -1,103 +1,25 @@
-"""Stage 1: (fine-)tune a tokenizer on faces with one global codebook.
+"""How a tokenizer (encoder, decoder and one codebook) starts, and its loss: for pretraining and fine-tuning."""
 
-python -m stscq.training.stage1 --store data/demo/faces --model '{"family": "titok", ...}' ...
-"""
-
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stscq.backbones import MaskGITVQGAN, TiTok, Tokenizer, build
 from stscq.backbones.pretrained import load_exactly, read_weights
-from stscq.cli_tools import run
-from stscq.device import Precision, own_device
 from stscq.errors import CheckpointError, ParamsError
-from stscq.quantization.codebooks import Codebooks, straight_through
+from stscq.quantization.codebooks import straight_through
 from stscq.quantization.initialise import global_from_latents, grow
 from stscq.quantization.losses import codebook_loss, commitment_loss, entry_entropy_loss
-from stscq.recognition.frozen import Frozen, load_frozen, weights_file
-from stscq.training.encode import encode_rows, sample_rows
-from stscq.training.faces import recipe_of, training_batches
-from stscq.training.loop import Schedule, train_and_save
+from stscq.recognition.frozen import Frozen
+from stscq.training.encode import encode_rows
 from stscq.training.losses import ImageLossWeights, image_losses
-from stscq.training.tokenizer_io import TrainedCodec, fast_layout, load_codec, on_device, tensors_of
+from stscq.training.tokenizer_io import TrainedCodec, fast_layout
 
 
-def main(
-    store: Path,
-    split: Path,
-    recogniser: Path,
-    out: Path,
-    model: str,
-    seed: int,
-    steps: int,
-    continuous_steps: int,
-    batch: int,
-    lr: float,
-    weight_decay: float,
-    reconstruction: float,
-    perceptual: float,
-    identity: float,
-    codebook: float,
-    commitment: float,
-    entropy: float,
-    accumulate: int = 1,
-    precision: Precision = "fp32",
-    pixel_decoder: Path | None = None,
-    published: Path | None = None,
-    save_seconds: float = 30.0,
-) -> None:
-    """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
-
-    The first CONTINUOUS_STEPS leave the latents unquantised (for a tokenizer trained from nothing); then the codebook
-    starts from their k-means centres. A step takes ACCUMULATE batches. PIXEL_DECODER is a finished stage 1 of
-    MaskGIT-VQGAN: a TiTok paints with its decoder, and matches its latents in the first CONTINUOUS_STEPS. PUBLISHED is
-    a file of a public model's weights to start from instead of from nothing; the codebook then grows from its entries
-    to the K of MODEL.
-    """
-    recipe = recipe_of(locals())
-    device = own_device()
-    batches = training_batches(store, split, batch, seed, device)
-    frozen = load_frozen(recogniser, device)
-    weights = Stage1Weights(codebook, commitment, entropy, ImageLossWeights(reconstruction, perceptual, identity))
-    torch.manual_seed(seed)
-    sample = batches.images[sample_rows(batches.rows, seed, most=128)]
-    tokenizer, book = start_tokenizer(json.loads(model), published, sample, seed, device)
-    tokenizer.precision = precision
-    inputs = [store / "images.npy", split, weights_file(recogniser), *([published] if published else [])]
-    teacher = None
-    if pixel_decoder is not None:
-        teacher, _ = load_codec(pixel_decoder, device)
-        start_titok(tokenizer, teacher, pixel_decoder, sample, seed)
-        inputs.append(pixel_decoder / "weights.safetensors")
-    codec = on_device(TrainedCodec(tokenizer, Codebooks(book[None, None].clone(), tokenizer.metric), None), device)
-
-    def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
-        faces = batches.draw(step, part).images
-        if step < continuous_steps:
-            if teacher is not None:
-                return warm_up_loss(tokenizer, codec.codebooks.continuous(tokenizer.encode(faces)), teacher, faces)
-            return tokenizer_loss(codec, faces, frozen, weights, continuous_share=1.0)
-        if step == continuous_steps > 0 and part == 0:
-            start_codebook(codec, sample, seed)
-        return tokenizer_loss(codec, faces, frozen, weights, continuous_share=0.0)
-
-    train_and_save(
-        nn.ModuleDict({"tokenizer": tokenizer, "codebooks": codec.codebooks}),
-        loss_of_step,
-        Schedule(steps, batch, lr, weight_decay, accumulate, precision, save_seconds),
-        tensors=lambda: tensors_of(codec),
-        recipe=recipe,
-        inputs=inputs,
-        out=out,
-    )
-
-
-class Stage1Weights(NamedTuple):
+class TokenizerLossWeights(NamedTuple):
     """Of the terms of a tokenizer's loss; entropy is IBQ's alone."""
 
     codebook: float
@@ -107,7 +29,7 @@ class Stage1Weights(NamedTuple):
 
 
 def tokenizer_loss(
-    codec: TrainedCodec, faces: Tensor, frozen: Frozen | None, weights: Stage1Weights, continuous_share: float
+    codec: TrainedCodec, faces: Tensor, frozen: Frozen | None, weights: TokenizerLossWeights, continuous_share: float
 ) -> dict[str, Tensor]:
     """Named terms and their weighted sum `loss`, with one global codebook. faces: B x 3 x S x S in [0, 1].
 
@@ -203,7 +125,3 @@ def start_codebook(codec: TrainedCodec, faces: np.ndarray, seed: int) -> None:
     """Set the global codebook to k-means centres of the latents of some faces (N x S x S x 3 uint8)."""
     z_e = encode_rows(codec.tokenizer, faces, np.arange(len(faces)))
     codec.codebooks.weight[0, 0] = global_from_latents(z_e, codec.codebooks.K, codec.tokenizer.metric, seed)
-
-
-if __name__ == "__main__":
-    run(main)

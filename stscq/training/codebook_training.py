@@ -1,0 +1,114 @@
+"""What stage 1's token-shared and stage 2's token-specific codebooks have in common: how they and the router learn.
+
+Encoder and decoder are frozen, so latents are all that matters. Axes: B images, M groups, T tokens, d channels.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from stscq.backbones import Tokenizer
+from stscq.quantization.codebooks import Quantised
+from stscq.quantization.losses import RouterLossWeights, codebook_loss, entry_entropy_loss, router_losses
+from stscq.quantization.revival import Revival
+from stscq.quantization.search import group_errors, normalise
+from stscq.training.batches import Batches, augment, generator, to_float
+from stscq.training.tokenizer_io import TrainedCodec, tensors_of
+
+REVIVE_UNTIL = 0.6
+"""Share of the steps in which idle entries are revived; the rest lets them settle."""
+
+
+class CodebookLossWeights(NamedTuple):
+    """Of the terms of the loss; entropy is IBQ's alone."""
+
+    codebook: float
+    entropy: float
+    router: RouterLossWeights
+
+
+def codebook_training_loss(
+    codec: TrainedCodec, z_e: Tensor, weights: CodebookLossWeights
+) -> tuple[dict[str, Tensor], Quantised]:
+    """Named terms, their weighted sum `loss`, the number of `groups` in use; and what was chosen. z_e: B x T x d."""
+    group, terms = route(codec, z_e, weights.router)
+    quantised = codec.codebooks(z_e, group)
+    terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
+    terms["groups"] = torch.tensor(float(len(quantised.assignment.group.unique())))
+    terms["loss"] = terms["loss"] + weights.codebook * terms["codebook"]
+    if quantised.soft is not None:
+        terms["loss"] = terms["loss"] + weights.entropy * entry_entropy_loss(quantised.soft)
+    return terms, quantised
+
+
+def route(codec: TrainedCodec, z_e: Tensor, weights: RouterLossWeights) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """The router's group for each image (B) and its losses; None and a loss of 0 where there is no router."""
+    if codec.router is None:
+        return None, {"loss": z_e.new_zeros(())}
+    g = codec.router(z_e).softmax(1)
+    errors = group_errors(z_e, codec.codebooks.books(), codec.tokenizer.metric)
+    return g.argmax(1), router_losses(g, errors, weights)
+
+
+class CodebookTraining(nn.Module):
+    """What is trained, and the uses that revival counts; its state is that of an unfinished run."""
+
+    def __init__(self, codec: TrainedCodec, weights: CodebookLossWeights, revive_every: int, steps: int, seed: int):
+        super().__init__()
+        self.codec, self.weights, self.revive_every = codec, weights, revive_every
+        self.revive_until, self.seed = REVIVE_UNTIL * steps, seed
+        self.codebooks = codec.codebooks
+        self.router = codec.router
+        self.revival = Revival(codec.codebooks)
+
+    def loss_of_step(self, step: int, z_e: Tensor) -> dict[str, Tensor]:
+        """The loss on the latents of a batch (B x T x d)."""
+        terms, quantised = codebook_training_loss(self.codec, z_e, self.weights)
+        self.revival.count(quantised.assignment)
+        if self.revive_every and 0 < step < self.revive_until and step % self.revive_every == 0:
+            random = generator(self.seed, "revive", step)
+            self.revival.revive(self.codebooks, self.codebooks.continuous(z_e), quantised.assignment.group, random)
+        return terms
+
+    def finished(self) -> dict[str, Tensor]:
+        """What is saved: entries as the decoder gets them, so for cosine l2-normalised, which searches then skip."""
+        with torch.no_grad():
+            self.codebooks.weight.copy_(normalise(self.codebooks.weight, self.codebooks.metric))
+        return tensors_of(self.codec)
+
+
+def latents_of_step(tokenizer: Tokenizer, batches: Batches, copies: int) -> Callable[[int], Tensor]:
+    """Step -> z_e of a batch of augmented training faces, B x T x d.
+
+    With COPIES every face is encoded so many times beforehand, each time augmented anew, and a batch is drawn among
+    these latents: the encoder is frozen, and small pictures fit into memory (copies x faces x T x d floats). With 0 a
+    step draws and encodes its own.
+    """
+    if not copies:
+
+        @torch.no_grad()
+        def encode(step: int) -> Tensor:
+            return tokenizer.encode(batches.draw(step).images)
+
+        return encode
+    kept = encode_copies(tokenizer, batches, copies)
+
+    def draw(step: int) -> Tensor:
+        random = generator(batches.seed, "batch", step)
+        return kept[torch.randint(0, len(kept), (batches.size,), generator=random).to(kept.device)]
+
+    return draw
+
+
+@torch.no_grad()
+def encode_copies(tokenizer: Tokenizer, batches: Batches, copies: int, batch: int = 50) -> Tensor:
+    """z_e of all training faces, augmented COPIES times: copies N x T x d, on the tokenizer's device."""
+    parts = []
+    for copy in range(copies):
+        for start in range(0, len(batches.rows), batch):
+            images = to_float(batches.images[batches.rows[start : start + batch]], batches.device)
+            random = generator(batches.seed, "copy", copy, start)
+            parts.append(tokenizer.encode(augment(images, random)))
+    return torch.cat(parts)

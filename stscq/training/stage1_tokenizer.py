@@ -1,0 +1,106 @@
+"""Stage 1, first half: fine-tune a tokenizer (encoder, decoder and its one codebook) on the training faces.
+
+The paper leaves this out: 0 steps hand the published tokenizer on as it is.
+
+python -m stscq.training.stage1_tokenizer --store data/demo/faces --model '{"family": "titok", ...}' ...
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from stscq.cli_tools import run
+from stscq.device import Precision, own_device
+from stscq.quantization.codebooks import Codebooks
+from stscq.recognition.frozen import load_frozen, weights_file
+from stscq.training.encode import sample_rows
+from stscq.training.faces import recipe_of, training_batches
+from stscq.training.loop import Schedule, train_and_save
+from stscq.training.losses import ImageLossWeights
+from stscq.training.tokenizer_io import TrainedCodec, load_codec, on_device, tensors_of
+from stscq.training.tokenizer_training import (
+    TokenizerLossWeights,
+    start_codebook,
+    start_titok,
+    start_tokenizer,
+    tokenizer_loss,
+    warm_up_loss,
+)
+
+
+def main(
+    store: Path,
+    split: Path,
+    recogniser: Path,
+    out: Path,
+    model: str,
+    seed: int,
+    steps: int,
+    continuous_steps: int,
+    batch: int,
+    lr: float,
+    weight_decay: float,
+    reconstruction: float,
+    perceptual: float,
+    identity: float,
+    codebook: float,
+    commitment: float,
+    entropy: float,
+    accumulate: int = 1,
+    precision: Precision = "fp32",
+    pixel_decoder: Path | None = None,
+    published: Path | None = None,
+    save_seconds: float = 30.0,
+) -> None:
+    """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
+
+    The first CONTINUOUS_STEPS leave the latents unquantised (for a tokenizer trained from nothing); then the codebook
+    starts from their k-means centres. A step takes ACCUMULATE batches. PIXEL_DECODER is a finished run of this for
+    MaskGIT-VQGAN: a TiTok paints with its decoder, and matches its latents in the first CONTINUOUS_STEPS. PUBLISHED is
+    a file of a public model's weights to start from instead of from nothing; the codebook then grows from its entries
+    to the K of MODEL.
+    """
+    recipe = recipe_of(locals())
+    device = own_device()
+    batches = training_batches(store, split, batch, seed, device)
+    frozen = load_frozen(recogniser, device)
+    weights = TokenizerLossWeights(
+        codebook, commitment, entropy, ImageLossWeights(reconstruction, perceptual, identity)
+    )
+    torch.manual_seed(seed)
+    sample = batches.images[sample_rows(batches.rows, seed, most=128)]
+    tokenizer, entries = start_tokenizer(json.loads(model), published, sample, seed, device)
+    tokenizer.precision = precision
+    inputs = [store / "images.npy", split, weights_file(recogniser), *([published] if published else [])]
+    teacher = None
+    if pixel_decoder is not None:
+        teacher, _ = load_codec(pixel_decoder, device)
+        start_titok(tokenizer, teacher, pixel_decoder, sample, seed)
+        inputs.append(pixel_decoder / "weights.safetensors")
+    codec = on_device(TrainedCodec(tokenizer, Codebooks(entries[None, None].clone(), tokenizer.metric), None), device)
+
+    def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
+        faces = batches.draw(step, part).images
+        if step < continuous_steps:
+            if teacher is not None:
+                return warm_up_loss(tokenizer, codec.codebooks.continuous(tokenizer.encode(faces)), teacher, faces)
+            return tokenizer_loss(codec, faces, frozen, weights, continuous_share=1.0)
+        if step == continuous_steps > 0 and part == 0:
+            start_codebook(codec, sample, seed)
+        return tokenizer_loss(codec, faces, frozen, weights, continuous_share=0.0)
+
+    train_and_save(
+        nn.ModuleDict({"tokenizer": tokenizer, "codebooks": codec.codebooks}),
+        loss_of_step,
+        Schedule(steps, batch, lr, weight_decay, accumulate, precision, save_seconds),
+        tensors=lambda: tensors_of(codec),
+        recipe=recipe,
+        inputs=inputs,
+        out=out,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

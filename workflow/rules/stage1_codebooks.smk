@@ -1,0 +1,35 @@
+# Stage 1: switchable token-shared codebooks and the router, encoder and decoder frozen. Variants of the same M, K and
+# selection share it.
+
+
+def sizes_of(v):
+    """Of a variant: the name of its stage 1, such as 16x8_router."""
+    return f"{v['M']}x{v['K']}_{v['training']}"
+
+
+rule stage1_codebooks:
+    input:
+        store=training_store,
+        split=training_index,
+        start=lambda wc: checkpoint(
+            f"{MODELS}/{wc.backbone}/stage1_tokenizer/{stscq_params.tokenizers(config, wc.backbone)[-1]}/seed{wc.seed}"
+        ),
+    output:
+        stage_output(f"{MODELS}/{{backbone}}/stage1_codebooks/{{M}}x{{K}}_{{selection}}/seed{{seed}}", "stage1_codebooks"),
+    params:
+        code=code("training.stage1_codebooks"),
+        store=folder_of("store"),
+        start=folder_of("start"),
+        out=subpath(output[0], parent=True),
+        flags=lambda wc: flags(
+            {
+                "seed": int(wc.seed), "precision": config["precision"],
+                "groups": int(wc.M), "entries": int(wc.K), "selection": wc.selection,
+                **stscq_params.stage_settings(config, wc.backbone, "stage1_codebooks"),
+            }
+        ),
+    log:
+        f"logs/{PROFILE}/stage1_codebooks/{{backbone}}/{{M}}x{{K}}_{{selection}}/seed{{seed}}.log",
+    shell:
+        "{PYTHON} -m stscq.training.stage1_codebooks --store {params.store} --split {input.split}"
+        " --start {params.start} {params.flags} --out {params.out} &> {log}"
