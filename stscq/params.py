@@ -113,8 +113,8 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
             other = params["backbones"].get(source, {}).get("model", {})
             if other.get("family") != "maskgit_vqgan":
                 yield f"backbones.{name}.pixel_decoder: {source!r} is no maskgit_vqgan among the backbones"
-            elif backbone["model"]["patch"] != 2 ** (len(other["multipliers"]) - 1):
-                yield f"backbones.{name}.model.patch: must be 2^(levels - 1) of {source}, whose decoder paints its grid"
+            elif backbone["model"]["patch"] != other.get("stem", 1) * 2 ** (len(other["multipliers"]) - 1):
+                yield f"backbones.{name}.model.patch: must be stem x 2^(levels - 1) of {source}, which paints its grid"
         stage1 = stage_settings(params, name, "stage1_tokenizer")
         key = f"backbones.{name}.stage1_tokenizer"
         if published and stage1["continuous_steps"]:
@@ -128,8 +128,13 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
 
 def set_problems(params: Mapping[str, Any]) -> Iterator[str]:
     data, sets = params["data"], params["sets"]
-    people = data["test_people"] if data["side"] == "test" else len(data["val_people"])
-    if TEST in params["evaluate_on"] and people < 2 * data["folds"]:
+    official = data["test_people"] == "official"
+    if official == isinstance(data["val_people"], list):
+        yield "data.val_people: a number with test_people: official, else a list of names"
+        return
+    kept = data["val_people"] if official else len(data["val_people"])
+    people = kept if data["side"] == "val" else None if official else data["test_people"]
+    if TEST in params["evaluate_on"] and people is not None and people < 2 * data["folds"]:
         yield (
             f"data.{data['side']}_people: {people} people leave no impostor pairs in some of {data['folds']} folds; "
             f"take {2 * data['folds']} or lower data.folds"

@@ -40,7 +40,7 @@ def test_round_trip(codec, colour):
 
 
 SIGNATURES = {"jpeg": (0, b"\xff\xd8"), "webp": (0, b"RIFF"), "avif": (4, b"ftypavif"), "heic": (4, b"ftypheic"),
-              "jpegxl": (0, b"\xff\x0a")}  # fmt: skip
+              "jpegxl": (0, b"\xff\x0a"), "jpeg2000": (0, b"\xff\x4f\xff\x51")}  # fmt: skip
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -87,7 +87,7 @@ def test_webp_stops_at_16383_pixels():
 def test_files_of_another_codec_are_refused():
     with pytest.raises(PeerError, match="jpeg cannot decode"):
         decode("jpeg", encode("webp", PHOTO, 10))
-    with pytest.raises(PeerError, match="'gif' is none of jpeg, webp"):
+    with pytest.raises(PeerError, match="'gif' is none of jpeg, jpeg2000, webp"):
         encode("gif", PHOTO, 10)
 
 

@@ -43,7 +43,8 @@ def main(
 
     By KIND, SOURCE is a folder with train.rec and train.idx (recordio), a verification pack (pack), the folder of RFW,
     of which GROUP is read (rfw), a folder of pictures of anything, by class or not (images), UTKFace's (utkface) or
-    LFW's (lfw). auto tells a train.rec, a file .bin, the word `orl` and a folder of people, whose faces are detected.
+    LFW's (lfw). auto tells a train.rec, a file .bin, LFW, the word `orl` and a folder of people, whose
+    faces are detected.
 
     WORKERS processes read all kinds but ORL and people. Up to MOST_CORRUPT images that are damaged (recordio, images)
     or show no face to align (utkface) are left out, and named; pack, rfw and lfw must be whole. Their pairs, in ten
@@ -89,6 +90,8 @@ def sniff(source: str) -> str:
         return "orl"
     if (Path(source) / "train.rec").is_file():
         return "recordio"
+    if (Path(source) / "lfw_funneled").is_dir():
+        return "lfw"
     return "pack" if source.endswith(".bin") else "people"
 
 

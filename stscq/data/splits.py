@@ -8,6 +8,8 @@ import pandas as pd
 
 from stscq.errors import DataError
 
+TESTED_FOLDS = {1: (5, 6, 7, 8, 9), 2: (0, 1, 2, 3, 4), 3: (0, 2, 4, 6, 8)}
+"""Seed -> the folds of a set's own pairs whose people it tests; seeds 1 and 2 between them test every pair."""
 Side = Literal["test", "val"]
 """Who is evaluated: the test people, or, while tuning, the validation people."""
 
@@ -37,3 +39,38 @@ def split_people(
         )
     sides = dict.fromkeys(test, "test") | (dict.fromkeys(val_people, "val") if side == "val" else {})
     return index.assign(split=index.identity.map(sides).fillna("train"))
+
+
+def split_by_pairs(
+    index: pd.DataFrame, pairs: pd.DataFrame, val_people: int, seed: int, side: Side
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The same for a set that brings pairs in folds without common people (LFW), and the pairs that this seed tests.
+
+    Half of the folds are tested (`folds_of_seed`), and whoever is in none of their pairs trains. Of the people tested,
+    pictures that are in no pair are `unused`. Validation people, the same for every seed, are in no pair of any fold:
+    those with most pictures first, then by name. Raises DataError when they are too few.
+    """
+    tested = pairs[pairs.fold.isin(folds_of_seed(seed, pairs.fold.nunique()))].reset_index(drop=True)
+    in_pairs = set(index.identity[np.unique(tested[["a", "b"]])])
+    split = index.identity.isin(in_pairs).map({True: "unused", False: "train"})
+    split[np.unique(tested[["a", "b"]])] = "test"
+    if side == "val":
+        split[index.identity.isin(people_in_no_pair(index, pairs, val_people))] = "val"
+    return index.assign(split=split), tested
+
+
+def folds_of_seed(seed: int, folds: int) -> tuple[int, ...]:
+    """Half of the folds: fixed for the first three seeds of ten folds, drawn for others."""
+    if folds == 10 and seed in TESTED_FOLDS:
+        return TESTED_FOLDS[seed]
+    return tuple(sorted(np.random.default_rng(seed).permutation(folds)[: folds // 2].tolist()))
+
+
+def people_in_no_pair(index: pd.DataFrame, pairs: pd.DataFrame, most: int) -> list[str]:
+    """Up to `most` people, those with most pictures first, then by name. Raises DataError when there are fewer."""
+    paired = set(index.identity[np.unique(pairs[["a", "b"]])])
+    images = index.identity[~index.identity.isin(paired)].value_counts().rename_axis("identity").reset_index()
+    people = images.sort_values(["count", "identity"], ascending=[False, True]).identity[:most]
+    if len(people) < most:
+        raise DataError(f"data.val_people: {len(people)} people are in no pair, {most} wanted; lower it in params.yaml")
+    return people.tolist()

@@ -2,6 +2,7 @@
 
 SETS = stscq_params.sets_in_use(config)
 STORE = ["images.npy", "index.parquet"]
+OFFICIAL_PAIRS = ["pairs.parquet"] if config["data"]["test_people"] == "official" else []
 
 
 def source(place):
@@ -17,7 +18,7 @@ rule prepare_faces:
     input:
         source(config["data"]["source"]),
     output:
-        files(FACES, [*STORE, "prepare.run.json"]),
+        files(FACES, [*STORE, *OFFICIAL_PAIRS, "prepare.run.json"]),
     params:
         code=code("data.prepare"),
         out=subpath(output[0], parent=True),
@@ -47,7 +48,7 @@ rule prepare_set:
 
 rule prepare_split:
     input:
-        store=files(FACES, STORE),
+        store=files(FACES, [*STORE, *OFFICIAL_PAIRS]),
     output:
         index=f"{DATA}/splits/seed{{seed}}/index.parquet",
         pairs=f"{DATA}/splits/seed{{seed}}/pairs.parquet",

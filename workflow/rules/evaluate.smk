@@ -21,7 +21,7 @@ rule evaluate_original:
         faces=FACES,
         out=subpath(output[0], parent=True),
         judge=config["judge"],
-        own=lambda wc: flags({"own": wc.set == "test"}),
+        own=lambda wc: flags({"own": wc.set == "test" and not OFFICIAL_PAIRS}),  # no further pairs beside a set's own
     log:
         f"logs/{PROFILE}/evaluate_original/{{set}}/seed{{seed}}.log",
     shell:

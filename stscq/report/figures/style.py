@@ -44,7 +44,10 @@ BY_METHOD: dict[str, Any] = {
     "markers": {name: marker for name, (_, marker) in STYLES.items()},
 }  # fmt: skip
 """Options of seaborn's line plots: a colour and a marker a method."""
-CLASSIC = {"avif": (ORANGE, "<"), "heic": (SKY, ">"), "jpeg": (GREEN, "D"), "jpegxl": (GREY, "P"), "webp": (BROWN, "*")}
+CLASSIC = {
+    "avif": (ORANGE, "<"), "heic": (SKY, ">"), "jpeg": (GREEN, "D"), "jpeg2000": (PURPLE, "h"), "jpegxl": (GREY, "P"),
+    "webp": (BROWN, "*"),
+}  # fmt: skip
 BY_CODEC: dict[str, Any] = {
     "hue": "codec", "style": "codec", "palette": {name: colour for name, (colour, _) in CLASSIC.items()},
     "markers": {name: marker for name, (_, marker) in CLASSIC.items()}, "dashes": False, "markersize": 9,
