@@ -1,6 +1,6 @@
 """How codebooks start: the global one from latents, stage 2's from the global one (Eq. 12).
 
-Axes: N latents, M groups, T tokens, K entries, d channels; K_0 entries in the global book.
+Axes: N latents, M groups, T tokens, K entries, d channels; K_0 entries in the global codebook.
 """
 
 import torch
@@ -24,42 +24,42 @@ def global_from_latents(z_e: Tensor, K: int, metric: Metric, seed: int) -> Tenso
     return on_surface(torch.from_numpy(centres).to(z_e), metric)
 
 
-def grow(book: Tensor, z_e: Tensor, K: int, metric: Metric, seed: int) -> Tensor:
+def grow(codebook: Tensor, z_e: Tensor, K: int, metric: Metric, seed: int) -> Tensor:
     """K x d: the given K_0 x d entries, and further ones drawn among latents (N x T x d) in proportion to their error.
 
     That is the step by which k-means++ chooses centres, for all new entries at once.
-    Raises ValueError when there are too few latents that the book does not hold already.
+    Raises ValueError when there are too few latents that the codebook does not hold already.
     """
-    new = K - len(book)
+    new = K - len(codebook)
     if new <= 0:
-        return book
+        return codebook
     latents = on_surface(z_e, metric)
-    index, _ = search_group(latents, book[None], metric)
-    error = (latents - on_surface(book, metric)[index]).square().sum(-1).flatten()
+    index, _ = search_group(latents, codebook[None], metric)
+    error = (latents - on_surface(codebook, metric)[index]).square().sum(-1).flatten()
     if int((error > 0).sum()) < new:
         raise ValueError(f"{len(error)} latents cannot give {new} new entries; take more images")
     chosen = torch.multinomial(error.cpu(), new, generator=torch.Generator().manual_seed(seed))
-    return torch.cat([book, latents.flatten(0, 1)[chosen.to(latents.device)]])
+    return torch.cat([codebook, latents.flatten(0, 1)[chosen.to(latents.device)]])
 
 
 def token_specific(
-    global_book: Tensor, z_e: Tensor, K: int, M: int, metric: Metric, jitter: float, seed: int
+    global_codebook: Tensor, z_e: Tensor, K: int, M: int, metric: Metric, jitter: float, seed: int
 ) -> Tensor:
-    """M x T x K x d: every token starts from the global book (K_0 x d), or, with K < K_0, from its K most used entries.
+    """M x T x K x d: every token starts from the global codebook (K_0 x d) or, with K < K_0, its K most used entries.
 
     z_e: N x T x d latents of the training set. All groups start alike but for `jitter`: Gaussian noise whose standard
-    deviation is that share of the book's own (ours, not the paper's: without it NN selection can never leave group 0).
+    deviation is that share of the codebook's own (ours, not the paper's: without it NN can never leave group 0).
     Raises ValueError when K > K_0.
     """
-    K_0, d = global_book.shape
+    K_0, d = global_codebook.shape
     if K > K_0:
         raise ValueError(f"K = {K} is more than the global codebook's {K_0} entries; lower K or enlarge the global one")
     T = z_e.shape[1]
-    index, _ = search_group(z_e, global_book[None], metric)
+    index, _ = search_group(z_e, global_codebook[None], metric)
     counts = z_e.new_zeros(T, K_0).scatter_add_(1, index.T, z_e.new_ones(T, len(z_e)))
     most_used = counts.sort(dim=1, descending=True, stable=True).indices[:, :K].sort(1).values
-    weight = global_book[most_used].expand(M, T, K, d)
+    weight = global_codebook[most_used].expand(M, T, K, d)
     if M == 1:
         return weight.clone()
     noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
-    return weight + jitter * global_book.std() * noise.to(weight.device)
+    return weight + jitter * global_codebook.std() * noise.to(weight.device)

@@ -47,7 +47,7 @@ def this_machine() -> Machine | None:
 
 
 @cache
-def compiled(machine: Machine, vectors: int, metric: str, places: bool) -> Callable[..., None]:
+def compiled(machine: Machine, vectors: int, metric: str, with_entry: bool) -> Callable[..., None]:
     """The kernel as machine code, in some 30 ms. metric: inner where nothing corrects the scores.
 
     Arguments as in `Kernel`: seven addresses and four numbers.
@@ -56,7 +56,7 @@ def compiled(machine: Machine, vectors: int, metric: str, places: bool) -> Calla
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     target_machine = target.create_target_machine(cpu=machine.cpu, features=machine.features, opt=3)
-    module = llvm.parse_assembly(str(Kernel(machine, vectors, metric, places).module))
+    module = llvm.parse_assembly(str(Kernel(machine, vectors, metric, with_entry).module))
     module.verify()
     tuning = llvm.create_pipeline_tuning_options(speed_level=2)
     tuning.loop_unrolling = tuning.loop_vectorization = tuning.slp_vectorization = False  # it is written in vectors
@@ -77,21 +77,21 @@ class Kernel:
     a lane for each lane.
     """
 
-    def __init__(self, machine: Machine, vectors: int, metric: str, places: bool):
-        self.width, self.rows, self.metric, self.places = machine.width, range(vectors), metric, places
+    def __init__(self, machine: Machine, vectors: int, metric: str, with_entry: bool):
+        self.width, self.rows, self.metric, self.with_entry = machine.width, range(vectors), metric, with_entry
         self.lanes = vectors * machine.width
         self.vector, self.whole = ir.VectorType(FLOAT, self.width), ir.VectorType(INT, self.width)
         self.module = ir.Module()
         types = [FLOATS, LONGS, LONGS, LONGS, FLOATS, INTS, FLOATS, LONG, LONG, LONG, LONG]
         self.function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), types), "largest")
-        self.z, self.latents, self.entries, self.corrections, *self.found, first, last, self.K, self.d = (
+        self.z, self.latents, self.entries, self.corrections, *self.outputs, first, last, self.K, self.d = (
             self.function.args
         )
         self.fma = self._function(f"llvm.fma.v{self.width}f32", self.vector, [self.vector] * 3)
         self.prefetch = self._function("llvm.prefetch.p0", ir.VoidType(), [FLOATS, INT, INT, INT])
         self.ir = ir.IRBuilder(self.function.append_basic_block())
         self.top, self.second = (self._variables(self.vector, vectors) for _ in range(2))
-        self.place = self._variables(self.whole, vectors)
+        self.entry = self._variables(self.whole, vectors)
         self.sums = [self._variables(self.vector, vectors) for _ in range(machine.entries)]
         with self._loop(first, last, 1) as block:
             self._block(block, machine.entries)
@@ -109,7 +109,7 @@ class Kernel:
         for v in self.rows:
             b.store(self.vector([float("-inf")] * self.width), self.top[v])
             b.store(self.vector([float("-inf")] * self.width), self.second[v])
-            b.store(self.whole([0] * self.width), self.place[v])
+            b.store(self.whole([0] * self.width), self.entry[v])
         whole = b.sub(self.K, b.urem(self.K, LONG(together)))
         for first, last, step in ((LONG(0), whole, together), (whole, self.K, 1)):
             with self._loop(first, last, step) as start:
@@ -156,16 +156,16 @@ class Kernel:
                 score = (b.fmul if self.metric == "cosine" else b.fsub)(score, correction)
             more = b.fcmp_ordered(">", score, top)
             b.store(b.select(more, score, top), self.top[v])
-            if self.places:
+            if self.with_entry:
                 second = b.load(self.second[v])
                 lower = b.select(b.fcmp_ordered("<", score, top), score, top)
                 b.store(b.select(b.fcmp_ordered(">", lower, second), lower, second), self.second[v])
                 place = self._splat(b.trunc(k, INT), self.whole)
-                b.store(b.select(more, place, b.load(self.place[v])), self.place[v])
+                b.store(b.select(more, place, b.load(self.entry[v])), self.entry[v])
 
     def _write(self, at: ir.Value) -> None:
-        for variables, room in zip((self.top, self.place, self.second), self.found, strict=True):
-            for v in self.rows if self.places or variables is self.top else ():
+        for variables, room in zip((self.top, self.entry, self.second), self.outputs, strict=True):
+            for v in self.rows if self.with_entry or variables is self.top else ():
                 self.ir.store(self.ir.load(variables[v]), self._vector_at(room, at, v), align=4)
 
     def _smaller(self, a: ir.Value, b: ir.Value) -> ir.Value:
