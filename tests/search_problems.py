@@ -6,12 +6,12 @@ from stscq.quantization.initialise import token_specific
 from stscq.quantization.search import cpu_backend
 
 METRICS = ["cosine", "euclidean", "inner"]
-WAYS = ["kernel", "torch"]
+BACKENDS = ["kernel", "torch"]
 
 
-def only(way, patch):
-    """The search takes this way on this machine."""
-    if way == "torch":
+def only(backend_name, patch):
+    """The search takes this backend on this machine."""
+    if backend_name == "torch":
         patch.setattr(cpu_backend, "usable", lambda z, codebooks: False)
 
 

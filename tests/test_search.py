@@ -26,7 +26,7 @@ from stscq.quantization.search import (
 )
 from stscq.quantization.search.reference import Assignment, exact_distance, reference
 from stscq.training.batches import to_float
-from tests.search_problems import METRICS, WAYS, assert_same, only, problem, trained
+from tests.search_problems import BACKENDS, METRICS, assert_same, only, problem, trained
 from tests.test_int8 import routed  # noqa: F401  the fixture
 
 sizes = st.tuples(*[st.integers(1, n) for n in (5, 4, 6, 9, 5)])
@@ -35,9 +35,9 @@ sizes = st.tuples(*[st.integers(1, n) for n in (5, 4, 6, 9, 5)])
 @settings(max_examples=100, deadline=None)
 @given(
     st.integers(0, 10**6), sizes, st.booleans(), st.sampled_from(METRICS), st.sampled_from([1 << 20, 64, 5]),
-    st.sampled_from(WAYS),
+    st.sampled_from(BACKENDS),
 )  # fmt: skip
-def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget, way):
+def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget, backend_name):
     B, M, T, K, d = sizes
     z, weight = problem(seed, B, M, T, 1 if shared else T, K, d)
     wanted, every = reference(z, weight, metric)
@@ -45,7 +45,7 @@ def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget, wa
         patch.setattr(scores, "BUDGET", budget)
         for module, name in ((scores, "HELD"), (cpu_backend, "ROOM"), (prepared, "KEPT")):
             patch.setattr(module, name, min(budget, getattr(module, name)))
-        only(way, patch)
+        only(backend_name, patch)
         assert_same(search_nn(z, weight, metric), wanted)
         assert_same(search_nn(z, list(weight), metric), wanted)
         errors = group_errors(z, weight, metric)
@@ -74,7 +74,7 @@ def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget, wa
     ],
 )
 @pytest.mark.parametrize("kind", ["random", "trained"])
-def test_every_path_gives_the_indices_of_float64(metric, B, M, T, K, d, kind, way):
+def test_every_path_gives_the_indices_of_float64(metric, B, M, T, K, d, kind, backend_name):
     z, weight = problem(1, B, M, T, T, K, d) if kind == "random" else trained(1, B, M, T, K, d, metric)
     assert_same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
 
@@ -94,7 +94,7 @@ def test_a_trained_codec_gives_the_indices_of_float64(routed, faces):  # noqa: F
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_low_precision_codecodebooksare_searched_in_float32(metric, dtype, way):
+def test_low_precision_codecodebooksare_searched_in_float32(metric, dtype, backend_name):
     for d in (12, 80):
         z, weight = problem(2, 6, 3, 4, 4, 20, d)
         assert_same(search_nn(z, weight.to(dtype), metric), reference(z, weight.to(dtype), metric)[0])
@@ -113,7 +113,7 @@ def less_than_float32(request):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("N", [1, 6, 40])
 @pytest.mark.parametrize("half", [False, True])
-def test_products_are_float32_whatever_the_process_allows(metric, N, half, less_than_float32, way):
+def test_products_are_float32_whatever_the_process_allows(metric, N, half, less_than_float32, backend_name):
     backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
     before = [backend.fp32_precision for backend in backends]
     z, weight = trained(2, N, 4, 5, 256, 96, metric)
@@ -126,14 +126,14 @@ def test_products_are_float32_whatever_the_process_allows(metric, N, half, less_
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_totals_that_overflow_are_compared_in_float64(metric, way):
+def test_totals_that_overflow_are_compared_in_float64(metric, backend_name):
     z, weight = problem(3, 20, 6, 40, 40, 8, 12)
     for scale, long in ((2e18, 2e18), (1e15, 1e18), (1e18, 1e13)):
         assert_same(search_nn(z * scale, weight * long, metric), reference(z * scale, weight * long, metric)[0])
 
 
 @pytest.mark.parametrize("d", [12, 80])
-def test_ties_take_the_first_entry_and_the_first_group(d, way):
+def test_ties_take_the_first_entry_and_the_first_group(d, backend_name):
     """Scores of equal entries may differ in rounding, by where the product's kernel has them."""
     z, weight = problem(4, 9, 5, 3, 3, 7, d)
     weight = weight[:1].repeat(5, 1, 5, 1) * 1.37  # 35 entries: each of 7 five times; 5 equal groups
@@ -145,7 +145,7 @@ def test_ties_take_the_first_entry_and_the_first_group(d, way):
 
 @pytest.mark.parametrize("d", [12, 80])
 @pytest.mark.parametrize("among_others", [False, True])
-def test_what_float32_cannot_tell_apart_float64_decides(d, among_others, monkeypatch, way):
+def test_what_float32_cannot_tell_apart_float64_decides(d, among_others, monkeypatch, backend_name):
     """Entries 1e-9 apart (float32 scores are equal or in the wrong order); how often that happens is counted."""
     z = torch.randn(50, 20, d, generator=torch.Generator().manual_seed(0))
     entry = torch.randn(d, generator=torch.Generator().manual_seed(1)).double()
@@ -166,10 +166,10 @@ def added(values, times):
 
 
 @pytest.mark.parametrize("d", [64, 256, 1024, 2048])
-def test_rounding_that_always_goes_the_same_way_is_within_the_bound(d, way):
+def test_rounding_that_always_goes_the_same_way_is_within_the_bound(d, backend_name):
     """Sums of equal products: every step rounds alike, up for one entry and down for the other."""
     constants = torch.linspace(1.5, 1.501, 600)
-    block = min(d, cpu_kernel.BLOCK if way == "kernel" else d)
+    block = min(d, cpu_kernel.BLOCK if backend_name == "kernel" else d)
     sums = added(added(constants, block), d // block)
     error = sums.double() - d * constants.double()
     up, down = constants[error.argmax()], constants[error.argmin()]
@@ -181,7 +181,7 @@ def test_rounding_that_always_goes_the_same_way_is_within_the_bound(d, way):
             codebooks = PreparedCodebooks(entries[None, None], "inner")
             assert_same(search_nn(z, codebooks, "inner"), reference(z, entries[None, None], "inner")[0])
             backend = nearest.backend_for(z, codebooks, False)
-            found = backend.top_scores(scores.Tile(slice(0, 1), slice(0, 1), slice(0, 1)))
+            found = backend.top_scores(range(1))
             exact = entries.double().sum(1).max()
             bound = scores.error_bound(
                 d**0.5 * codebooks.reach[0], codebooks.reach[0] ** 2, backend.roundings, d, "inner"
@@ -191,14 +191,14 @@ def test_rounding_that_always_goes_the_same_way_is_within_the_bound(d, way):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("d", [12, 80])
-def test_short_latents_among_entries_of_one_length(metric, d, way):
+def test_short_latents_among_entries_of_one_length(metric, d, backend_name):
     """Rounded norms outweigh the products."""
     z, weight = problem(11, 30, 3, 8, 8, 64, d)
     z, weight = z * 1e-7, torch.nn.functional.normalize(weight, dim=-1)
     assert_same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
 
 
-def test_long_and_short_groups_have_their_own_bounds(way):
+def test_long_and_short_groups_have_their_own_bounds(backend_name):
     z = torch.randn(60, 2, 12, generator=torch.Generator().manual_seed(0))
     entry = torch.randn(12, generator=torch.Generator().manual_seed(1)).double()
     near = torch.stack([(entry * (1 + step * 1e-7)).float() for step in range(8)])
@@ -210,7 +210,7 @@ def test_long_and_short_groups_have_their_own_bounds(way):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_of_equal_distances_the_first_wins_wherever_entries_lie(metric, way):
+def test_of_equal_distances_the_first_wins_wherever_entries_lie(metric, backend_name):
     random = torch.Generator().manual_seed(0)
     z = torch.randint(-2, 3, (30, 5, 4), generator=random).float()
     weight = torch.randint(-2, 3, (4, 5, 4, 20), generator=random).float().mT  # transposed in memory
@@ -221,12 +221,12 @@ def test_of_equal_distances_the_first_wins_wherever_entries_lie(metric, way):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("d", [12, 80])
 @pytest.mark.parametrize("with_entry", [True, False])
-def test_scores_are_within_their_bound(metric, d, with_entry, way):
+def test_scores_are_within_their_bound(metric, d, with_entry, backend_name):
     z, weight = problem(6, 40, 2, 4, 4, 50, d)
     z, weight = scores.by_codebook(z * 100, 4), weight + 3
     codebooks = PreparedCodebooks(weight, metric)
     backend = nearest.backend_for(z, codebooks, with_entry)
-    found = backend.top_scores(scores.Tile(slice(0, 2), slice(0, 4), slice(0, 40)))
+    found = scores.TopScores(*(None if t is None else t.flatten(0, 1) for t in backend.top_scores(range(2))))
     z = z.repeat(2, 1, 1)
     distance = exact_distance(z[:, :, None], weight.flatten(0, 1)[:, None], metric)
     length = z.double().norm(dim=-1)[..., None]
@@ -244,7 +244,7 @@ def test_scores_are_within_their_bound(metric, d, with_entry, way):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("d", [12, 80])
-def test_totals_are_within_their_doubt(metric, shared, d, way):
+def test_totals_are_within_their_doubt(metric, shared, d, backend_name):
     z, weight = problem(6, 40, 3, 30, 1 if shared else 30, 50, d)
     z, weight = z * torch.logspace(-2, 2, 30)[:, None], weight + 3
     every = reference(z, weight, metric)[1].amin(-1)  # B x M x T
@@ -268,7 +268,7 @@ def test_two_largest(K):
     assert (second == top).any() or K < 7
 
 
-def test_few_cases_are_in_doubt(monkeypatch, way):
+def test_few_cases_are_in_doubt(monkeypatch, backend_name):
     resolved = []
     plain = torch_backend.nearest_in_float64
     monkeypatch.setattr(torch_backend, "nearest_in_float64", lambda *a: resolved.append(len(a[0])) or plain(*a))
@@ -327,7 +327,7 @@ def test_the_kernel_for_cuda_finds_the_largest_scores(metric, N, K, d):
     pytest.importorskip("triton")
     z, weight = torch.randn(4, N, d, device="cuda"), torch.randn(2, 2, K, d, device="cuda")
     codebooks = PreparedCodebooks(weight, metric)
-    both = slice(0, 2), slice(0, 2)
+    both = range(2), slice(0, 2)
     entries, norms = codebooks.entries(*both), codebooks.norms(*both)
     plain = torch_backend.score(z, entries, norms, metric, torch.empty(4, N, K, device="cuda")).amax(-1)
     torch.testing.assert_close(cuda_backend.top_scores(z, entries, norms, metric), plain)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stscq.quantization.search import cpu_kernel
 from stscq.quantization.search.prepared import Norms, PreparedCodebooks
-from stscq.quantization.search.scores import Tile, TopScores, error_bound, largest_tile, length_of, unambiguous
+from stscq.quantization.search.scores import Backend, Tile, TopScores, error_bound, largest_tile, unambiguous
 from stscq.quantization.search.threads import in_threads
 
 ROOM = 1 << 21
@@ -27,11 +27,12 @@ def usable(z: Tensor, codebooks: PreparedCodebooks) -> bool:
     return z.device.type == codebooks.device.type == "cpu" and cpu_kernel.this_machine() is not None
 
 
-class CpuBackend:
+class CpuBackend(Backend):
     """All groups: latents stand in blocks of lanes, the last one of a codebook filled up with zeros."""
 
     def __init__(self, z: Tensor, codebooks: PreparedCodebooks, with_entry: bool):
-        self.codebooks, self.with_entry, (S, N, d) = codebooks, with_entry, z.shape
+        S, N, d = z.shape
+        self.codebooks, self.N, self.with_entry = codebooks, N, with_entry
         lanes, self.roundings = lanes_for(N), roundings(d)
         self.blocks = -(N // -lanes)
         self.tile_size = largest_tile(codebooks, self.blocks * lanes * (3 if with_entry else 1), N, N)
@@ -41,14 +42,11 @@ class CpuBackend:
         rows[:, :whole] = z[:, : whole * lanes].unflatten(1, (whole, lanes))
         rows[:, whole:, : N % lanes] = z[:, None, whole * lanes :]
 
-    def top_scores(self, tile: Tile) -> TopScores:
-        codebooks = self.codebooks
-        entries = codebooks.entries(tile.groups, tile.codebooks)
-        norms = codebooks.norms(tile.groups, tile.codebooks)
+    def tile_scores(self, tile: Tile, entries: Tensor, norms: Norms) -> TopScores:
         first, last = tile.codebooks.start * self.blocks, tile.codebooks.stop * self.blocks
-        latents = torch.arange(first, last, device="cpu").repeat(length_of(tile.groups))
+        latents = torch.arange(first, last, device="cpu").repeat(len(tile.groups))
         met = addresses(entries, norms).repeat(self.blocks)
-        found = top_scores(self.z, latents, met, codebooks.metric, self.with_entry)
+        found = top_scores(self.z, latents, met, self.codebooks.metric, self.with_entry)
         top, entry, second = (None if t is None else t.view(len(entries), -1)[:, tile.rows] for t in found)
         assert top is not None
         return TopScores(top, entry, second)
@@ -129,7 +127,7 @@ def addresses_of_groups(owners: Tensor, codebooks: PreparedCodebooks) -> tuple[A
     """Where all codebooks of each of these groups lie (b S), and their reach (b x S)."""
     groups, number = owners.unique(return_inverse=True)
     every = slice(0, codebooks.S)
-    norms = [codebooks.norms(slice(g, g + 1), every) for g in groups.tolist()]
+    norms = [codebooks.norms(range(g, g + 1), every) for g in groups.tolist()]
     if any(each.correction is not None for each in norms):  # a correction by 1 is none
         ones = codebooks.reach.new_ones((codebooks.S, 1, codebooks.K))
         norms = [each._replace(correction=ones) if each.correction is None else each for each in norms]

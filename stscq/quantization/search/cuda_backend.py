@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stscq.quantization.search.prepared import Norms, PreparedCodebooks
-from stscq.quantization.search.scores import Tile, TopScores, largest_tile
+from stscq.quantization.search.scores import Backend, Tile, TopScores, largest_tile
 from stscq.quantization.search.torch_backend import latents_of
 
 try:
@@ -24,19 +24,19 @@ def usable(z: Tensor) -> bool:
     return triton is not None and z.is_cuda and z.shape[-1] <= MOST_CHANNELS
 
 
-class CudaBackend:
+class CudaBackend(Backend):
     """Latents stand as they are, once for each group of a tile. Finds no entries."""
 
     def __init__(self, z: Tensor, codebooks: PreparedCodebooks):
-        self.codebooks, N = codebooks, z.shape[1]
+        self.codebooks, self.N, self.with_entry = codebooks, z.shape[1], False
         self.roundings = codebooks.d
-        self.tile_size = largest_tile(codebooks, N * codebooks.d, N, N)
+        self.tile_size = largest_tile(codebooks, self.N * codebooks.d, self.N, self.N)
         self.z = z.repeat(self.tile_size.groups, 1, 1)
 
-    def top_scores(self, tile: Tile) -> TopScores:
-        entries = self.codebooks.entries(tile.groups, tile.codebooks)
-        norms = self.codebooks.norms(tile.groups, tile.codebooks)
-        return TopScores(top_scores(latents_of(tile, self.z), entries, norms, self.codebooks.metric), None, None)
+    def tile_scores(self, tile: Tile, entries: Tensor, norms: Norms) -> TopScores:
+        return TopScores(
+            top_scores(latents_of(tile, self.z, len(entries)), entries, norms, self.codebooks.metric), None, None
+        )
 
 
 def top_scores(z: Tensor, entries: Tensor, norms: Norms, metric: str) -> Tensor:

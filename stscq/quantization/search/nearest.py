@@ -27,8 +27,6 @@ from stscq.quantization.search.scores import (
     by_image,
     error_bound,
     in_float32,
-    slabs,
-    tiles,
     unambiguous,
 )
 from stscq.quantization.search.torch_backend import TorchBackend
@@ -169,25 +167,17 @@ def sweep(z_e: Tensor, codebooks: PreparedCodebooks, with_entry: bool) -> Iterat
     """The top scores of every latent in all groups, a slab of groups at a time. z_e: B x T x d."""
     (B, T, d), metric = z_e.shape, codebooks.metric
     z = by_codebook(z_e, codebooks.S)
-    (_, N, _), length = z.shape, torch.linalg.vector_norm(z, dim=-1)
+    length = torch.linalg.vector_norm(z, dim=-1)
     shrink = length.clamp(min=TINY).reciprocal() if metric == "cosine" else None
     backend = backend_for(z, codebooks, with_entry)
-    for groups in slabs(codebooks, N, backend.tile_size):
-        top = torch.empty((len(groups), *length.shape), device=z.device, dtype=torch.float32)
-        index, lead = (torch.empty_like(top, dtype=torch.int64), torch.empty_like(top)) if with_entry else (None, None)
-        for tile in tiles(groups, codebooks, N, backend.tile_size):
-            at, found = tile.within(groups.start), backend.top_scores(tile)
-            top[at] = found.top.view(top[at].shape)
-            if index is not None and lead is not None:
-                reach = codebooks.reach[tile.groups, tile.codebooks, None]
-                bound = error_bound(length[at[1:]] * reach, reach.square(), backend.roundings, d, metric)
-                entry, ahead = unambiguous(found, bound.flatten(0, 1))
-                index[at], lead[at] = entry.view(top[at].shape), ahead.view(top[at].shape)
-        if shrink is not None:
-            top.mul_(shrink)
-        bound = totals_bound(length, codebooks.reach[groups.start : groups.stop], backend.roundings, T, codebooks)
-        by_token = (None if each is None else by_image(each, B, T) for each in (index, lead))
-        yield Slab(groups, summed(top, T), bound, *by_token)
+    for groups, found in backend.sweep():
+        reach = codebooks.reach[groups.start : groups.stop]
+        index, lead = None, None
+        if with_entry:
+            bound = error_bound(length * reach[..., None], reach.square()[..., None], backend.roundings, d, metric)
+            index, lead = (by_image(each, B, T) for each in unambiguous(found, bound))
+        top = found.top if shrink is None else found.top.mul_(shrink)
+        yield Slab(groups, summed(top, T), totals_bound(length, reach, backend.roundings, T, codebooks), index, lead)
 
 
 def backend_for(z: Tensor, codebooks: PreparedCodebooks, with_entry: bool) -> Backend:

@@ -57,10 +57,10 @@ class PreparedCodebooks:
         self.uncorrected = [metric == "inner"] * self.M
         self.latest: tuple[int, Tensor] | None = None
 
-    def entries(self, groups: slice, codebooks: slice) -> Tensor:
+    def entries(self, groups: range, codebooks: slice) -> Tensor:
         """R x K x d in float32: some codebooks of one group, or all codebooks of several."""
-        if groups.stop - groups.start > 1:
-            return self.groups[groups].flatten(0, 1).float()  # type: ignore[union-attr]
+        if len(groups) > 1:
+            return self.groups[groups.start : groups.stop].flatten(0, 1).float()  # type: ignore[union-attr]
         return self.groups[groups.start][codebooks].float()
 
     def gather(self, group: Tensor, codebook: Tensor, index: Tensor) -> Tensor:
@@ -74,18 +74,17 @@ class PreparedCodebooks:
             entries[here] = self.groups[g][codebook[here], index[here]]
         return entries
 
-    def norms(self, groups: slice, codebooks: slice) -> Norms:
+    def norms(self, groups: range, codebooks: slice) -> Norms:
         """The norms of the same codebooks. Raises ValueError for groups of another size, or no finite numbers."""
-        every = range(groups.start, groups.stop)
-        for g in every:
+        for g in groups:
             if not self.measured[g]:
                 self._measure(g)
-        reach = self.reach[groups, codebooks].flatten()
-        if all(self.uncorrected[g] for g in every):
+        reach = self.reach[groups.start : groups.stop, codebooks].flatten()
+        if all(self.uncorrected[g] for g in groups):
             return Norms(None, reach)
-        if every.stop <= len(self.kept):
-            return Norms(self.kept[groups, codebooks].reshape(-1, 1, self.K), reach)
-        return Norms(torch.cat([self._correction(g, codebooks) for g in every])[:, None], reach)
+        if groups.stop <= len(self.kept):
+            return Norms(self.kept[groups.start : groups.stop, codebooks].reshape(-1, 1, self.K), reach)
+        return Norms(torch.cat([self._correction(g, codebooks) for g in groups])[:, None], reach)
 
     def _correction(self, group: int, codebooks: slice) -> Tensor:
         """R x K, for some codebooks of one group: kept, the latest, or computed anew."""

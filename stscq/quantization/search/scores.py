@@ -5,16 +5,17 @@ A tile is some latents against some codebooks. Latents stand as S x N x d, N for
 token (S = T, N = B), or all together where one codebook serves all tokens (S = 1, N = B T).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from stscq.backbones.base import Metric
-from stscq.quantization.search.prepared import PreparedCodebooks
+from stscq.quantization.search.prepared import Norms, PreparedCodebooks
 
 BUDGET = 1 << 20
 """Scores, or converted channels of entries (floats), held at once: 4 MiB, which stay in a CPU's cache."""
@@ -39,7 +40,7 @@ class TopScores(NamedTuple):
 class Tile(NamedTuple):
     """Some groups, some of the S codebooks of each, and some of the N latents (rows) of each codebook."""
 
-    groups: slice
+    groups: range
     codebooks: slice
     rows: slice
 
@@ -54,24 +55,6 @@ class TileSize(NamedTuple):
     groups: int
     codebooks: int
     rows: int
-
-
-class Backend(Protocol):
-    """Computes top scores of the latents (S x N x d) that it was made for.
-
-    tile_size: of the largest tile that it takes; roundings: the most that meet in a sum of d products.
-    """
-
-    tile_size: TileSize
-    roundings: int
-
-    def top_scores(self, tile: Tile) -> TopScores:
-        """R x n each, for the R codebooks (groups x codebooks) and n rows of the tile."""
-        ...
-
-
-def length_of(part: slice) -> int:
-    return int(part.stop - part.start)
 
 
 def rows_per_tile(K: int) -> int:
@@ -91,23 +74,56 @@ def largest_tile(codebooks: PreparedCodebooks, floats: int, rows: int, N: int) -
     return TileSize(max(1, min(codebooks.M, BUDGET // (codebooks.S * floats))), wide, rows)
 
 
-def slabs(codebooks: PreparedCodebooks, N: int, size: TileSize) -> Iterator[range]:
-    """All groups, as many at a time as HELD allows, in whole tiles."""
-    step = size.groups * max(1, HELD // max(1, size.groups * codebooks.S * N))
-    for group in range(0, codebooks.M, step):
-        yield range(group, min(group + step, codebooks.M))
-
-
-def tiles(slab: range, codebooks: PreparedCodebooks, N: int, size: TileSize) -> Iterator[Tile]:
+def tiles(groups: range, codebooks: PreparedCodebooks, N: int, size: TileSize) -> Iterator[Tile]:
     """All codebooks of some groups, and all their latents."""
-    for group in range(slab.start, slab.stop, size.groups):
+    for group in range(groups.start, groups.stop, size.groups):
         for codebook in range(0, codebooks.S, size.codebooks):
             for row in range(0, N, size.rows):
                 yield Tile(
-                    slice(group, min(group + size.groups, slab.stop)),
+                    range(group, min(group + size.groups, groups.stop)),
                     slice(codebook, min(codebook + size.codebooks, codebooks.S)),
                     slice(row, min(row + size.rows, N)),
                 )
+
+
+class Backend(ABC):
+    """Computes the top scores of the latents (S x N x d) that it was made for, a tile at a time.
+
+    N: latents of a codebook; with_entry: whether their entries are asked for; tile_size: of the largest tile that it
+    takes; roundings: the most that meet in a sum of d products.
+    """
+
+    codebooks: PreparedCodebooks
+    N: int
+    with_entry: bool
+    tile_size: TileSize
+    roundings: int
+
+    @abstractmethod
+    def tile_scores(self, tile: Tile, entries: Tensor, norms: Norms) -> TopScores:
+        """R x n each, for the R codebooks (groups x codebooks; entries: R x K x d) and the n rows of a tile."""
+
+    def top_scores(self, groups: range) -> TopScores:
+        """G x S x N each, for all codebooks and latents of some groups."""
+        top = torch.empty((len(groups), self.codebooks.S, self.N), dtype=torch.float32, device=self.codebooks.device)
+        entry = torch.empty_like(top, dtype=torch.int64) if self.with_entry else None
+        second = torch.empty_like(top) if self.with_entry else None
+        for tile in tiles(groups, self.codebooks, self.N, self.tile_size):
+            entries = self.codebooks.entries(tile.groups, tile.codebooks)
+            norms = self.codebooks.norms(tile.groups, tile.codebooks)
+            at = tile.within(groups.start)
+            for values, found in zip((top, entry, second), self.tile_scores(tile, entries, norms), strict=True):
+                if values is not None and found is not None:
+                    values[at] = found.view(values[at].shape)
+        return TopScores(top, entry, second)
+
+    def sweep(self) -> Iterator[tuple[range, TopScores]]:
+        """All groups, as many at a time as HELD allows, in whole tiles."""
+        at_once = self.tile_size.groups
+        step = at_once * max(1, HELD // max(1, at_once * self.codebooks.S * self.N))
+        for group in range(0, self.codebooks.M, step):
+            groups = range(group, min(group + step, self.codebooks.M))
+            yield groups, self.top_scores(groups)
 
 
 def by_codebook(z_e: Tensor, S: int) -> Tensor:

@@ -14,6 +14,7 @@ from stscq.backbones.base import Metric
 from stscq.quantization.search.prepared import Norms, PreparedCodebooks
 from stscq.quantization.search.reference import exact_distance
 from stscq.quantization.search.scores import (
+    Backend,
     Tile,
     TopScores,
     by_codebook,
@@ -21,7 +22,6 @@ from stscq.quantization.search.scores import (
     clearly_larger,
     error_bound,
     largest_tile,
-    length_of,
     rows_per_tile,
 )
 
@@ -34,22 +34,20 @@ PIECE = 1 << 17
 """Channels (or scores) that are compared in float64 together: 1 MiB."""
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """Scores are written to the same small memory again and again, and read again."""
 
     def __init__(self, z: Tensor, codebooks: PreparedCodebooks, with_entry: bool):
-        self.codebooks, self.with_entry = codebooks, with_entry
+        self.codebooks, self.N, self.with_entry = codebooks, z.shape[1], with_entry
         self.roundings = codebooks.d  # in whatever order products are summed
-        K, N = codebooks.K, z.shape[1]
+        K, N = codebooks.K, self.N
         rows = max(1, min(N, rows_per_tile(K)))
         self.tile_size = size = largest_tile(codebooks, max(rows * K, N * codebooks.d), rows, N)
         self.room = torch.empty(size.groups * size.codebooks * rows * K, device=z.device, dtype=torch.float32)
         self.z = z.repeat(size.groups, 1, 1)
 
-    def top_scores(self, tile: Tile) -> TopScores:
-        z, K = latents_of(tile, self.z), self.codebooks.K
-        entries = self.codebooks.entries(tile.groups, tile.codebooks)
-        norms = self.codebooks.norms(tile.groups, tile.codebooks)
+    def tile_scores(self, tile: Tile, entries: Tensor, norms: Norms) -> TopScores:
+        z, K = latents_of(tile, self.z, len(entries)), self.codebooks.K
         out = self.room[: len(z) * z.shape[1] * K].view(len(z), z.shape[1], K)
         scores = score(z, entries, norms, self.codebooks.metric, out)
         if not self.with_entry:
@@ -57,9 +55,8 @@ class TorchBackend:
         return TopScores(*(each.view(scores.shape[:2]) for each in two_largest(scores.reshape(-1, K))))
 
 
-def latents_of(tile: Tile, z: Tensor) -> Tensor:
-    """R x n x d for a tile, from latents that stand once for each of its groups."""
-    R = length_of(tile.codebooks) * length_of(tile.groups)
+def latents_of(tile: Tile, z: Tensor, R: int) -> Tensor:
+    """R x n x d for a tile of R codebooks, from latents that stand once for each of its groups."""
     return z[tile.codebooks.start : tile.codebooks.start + R, tile.rows]
 
 
@@ -116,22 +113,22 @@ def nearest_in_groups(z_e: Tensor, codebooks: PreparedCodebooks, group: Tensor) 
 
     z_e: B x T x d. Images of many groups share a tile of scores: a group of few images costs little more.
     """
-    B, T, _ = z_e.shape
-    index = torch.empty((B, T), dtype=torch.int64, device=z_e.device)
-    lead = torch.empty((B, T), dtype=torch.float32, device=z_e.device)
-    parts = list(parts_by_group(T, codebooks.K, group))
+    index = torch.empty(z_e.shape[:2], dtype=torch.int64, device=z_e.device)
+    lead = torch.empty(z_e.shape[:2], dtype=torch.float32, device=z_e.device)
+    parts = list(parts_by_group(z_e.shape[1], codebooks.K, group))
     blocks = (
-        Block(g, 0 if codebooks.S == 1 else tokens.start, by_codebook(z_e[images, tokens], codebooks.S))
-        for g, images, tokens in parts
+        Block(g, 0 if codebooks.S == 1 else first, by_codebook(z_e[images, first:last], codebooks.S))
+        for g, images, first, last in parts
     )
-    for (_, images, tokens), found in zip(parts, search_blocks(blocks, codebooks), strict=True):
-        shape = len(images), length_of(tokens)
-        index[images, tokens], lead[images, tokens] = (by_image(each, *shape) for each in found)
+    for (_, images, first, last), found in zip(parts, search_blocks(blocks, codebooks), strict=True):
+        B, T = len(images), last - first
+        R = 1 if codebooks.S == 1 else T
+        index[images, first:last], lead[images, first:last] = (by_image(each.view(R, -1), B, T) for each in found)
     return index, lead
 
 
-def parts_by_group(T: int, K: int, group: Tensor) -> Iterator[tuple[int, Tensor, slice]]:
-    """A group, numbers of images that use it, and some of their tokens, until all images are done.
+def parts_by_group(T: int, K: int, group: Tensor) -> Iterator[tuple[int, Tensor, int, int]]:
+    """A group, numbers of images that use it, and the first and last of some tokens, until all images are done.
 
     No part has more scores than a tile may, if it has more than one token.
     """
@@ -142,7 +139,7 @@ def parts_by_group(T: int, K: int, group: Tensor) -> Iterator[tuple[int, Tensor,
     for g, run in zip(groups.tolist(), order.split(counts.tolist()), strict=True):
         for some in run.split(images):
             for first in range(0, T, tokens):
-                yield g, some, slice(first, min(first + tokens, T))
+                yield g, some, first, min(first + tokens, T)
 
 
 def nearest_of_tokens(z: Tensor, codebooks: PreparedCodebooks, group: Tensor, codebook: Tensor) -> Tensor:
@@ -151,12 +148,12 @@ def nearest_of_tokens(z: Tensor, codebooks: PreparedCodebooks, group: Tensor, co
     numbers = zip(order.tolist(), group[order].tolist(), codebook[order].tolist(), strict=True)
     blocks = (Block(g, s, z[p, None, None]) for p, g, s in numbers)
     index = torch.empty_like(group)
-    index[order] = torch.cat([index.flatten() for index, _ in search_blocks(blocks, codebooks)])
+    index[order] = torch.cat([found for found, _ in search_blocks(blocks, codebooks)])
     return index
 
 
 def search_blocks(blocks: Iterable[Block], codebooks: PreparedCodebooks) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each block the nearest entries, and by how much their scores lead: R x N each."""
+    """For each block the nearest entries, and by how much their scores lead: R N each, codebook by codebook."""
     K, metric = codebooks.K, codebooks.metric
     room = torch.empty(0, device=codebooks.device, dtype=torch.float32)
     for some in together(blocks, rows_per_tile(K)):
@@ -164,21 +161,25 @@ def search_blocks(blocks: Iterable[Block], codebooks: PreparedCodebooks) -> Iter
         if len(room) < sum(sizes) * K:
             room = torch.empty(sum(sizes) * K, device=codebooks.device, dtype=torch.float32)
         scores = room[: sum(sizes) * K].view(-1, K)
-        reaches = []
         for (g, first, latents), out in zip(some, scores.split(sizes), strict=True):
-            place = slice(g, g + 1), slice(first, first + len(latents))
+            place = range(g, g + 1), slice(first, first + len(latents))
             norms = codebooks.norms(*place)
             score(latents, codebooks.entries(*place), norms, metric, out.view(*latents.shape[:2], K))
-            reaches.append(norms.reach)
         z = torch.cat([block.z.flatten(0, 1) for block in some])
-        numbers = [(g, first + r, latents.shape[1]) for g, first, latents in some for r in range(len(latents))]
-        group, codebook, N = torch.tensor(numbers, device=z.device).T
-        group, codebook, reach = (each.repeat_interleave(N) for each in (group, codebook, torch.cat(reaches)))
-        length = torch.linalg.vector_norm(z, dim=-1)
+        group, codebook = numbers_of(some, z.device)
+        reach, length = codebooks.reach[group, codebook], torch.linalg.vector_norm(z, dim=-1)
         bound = error_bound(length * reach, reach.square(), codebooks.d, codebooks.d, metric)
         index, lead = first_nearest(scores, bound, z, codebooks, group, codebook)
-        for block, i, by in zip(some, index.split(sizes), lead.split(sizes), strict=True):
-            yield i.view(block.z.shape[:2]), by.view(block.z.shape[:2])
+        yield from zip(index.split(sizes), lead.split(sizes), strict=True)
+
+
+def numbers_of(blocks: list[Block], device: torch.device) -> tuple[Tensor, Tensor]:
+    """The group and the codebook of each latent of the blocks."""
+    numbers = [(group, first, z.shape[0] * z.shape[1], z.shape[1]) for group, first, z in blocks]
+    group, first, size, N = torch.tensor(numbers, device=device).T
+    start = size.cumsum(0) - size
+    group, first, start, N = (each.repeat_interleave(size) for each in (group, first, start, N))
+    return group, first + (torch.arange(len(group), device=device) - start) // N
 
 
 def together(blocks: Iterable[Block], latents: int) -> Iterator[list[Block]]:
