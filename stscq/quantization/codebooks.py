@@ -1,4 +1,4 @@
-"""The codebooks C_i^j as one tensor, from the shared global book to switchable token-specific groups.
+"""The codebooks C_i^j as one tensor, from the shared global codebook to switchable token-specific groups.
 
 Axes: B images, M groups, T tokens, S codebooks a group (T, or 1 shared by all tokens), K entries, d channels.
 """

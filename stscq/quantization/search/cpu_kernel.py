@@ -2,7 +2,7 @@
 
 Each latent is a lane of a vector, so its top score is found without a step across lanes, and entries are read as they
 lie: for a few latents, when most lanes are idle, still nearly as fast as they come from memory. `Kernel` says in C what
-it writes; a C compiler is no faster, and none need be on a user's machine (docs/search.md has the numbers).
+it writes: compiled from C it is no faster, and needs a compiler on every machine (docs/search.md has the numbers).
 """
 
 from collections.abc import Callable, Iterator

@@ -31,7 +31,7 @@ from stscq.quantization.search.scores import (
 )
 from stscq.quantization.search.torch_backend import TorchBackend
 
-Groups = Tensor | Sequence[Tensor] | PreparedCodebooks
+AnyCodebooks = Tensor | Sequence[Tensor] | PreparedCodebooks
 """M x S x K x d; or M tensors of S x K x d; or either prepared, which keeps norms from one search to the next. Numbers,
 as those of latents, are taken as float32."""
 MANY_CHANNELS = 64
@@ -56,12 +56,12 @@ class Measured(NamedTuple):
     errors: Tensor | None
 
 
-def search_nn(z_e: Tensor, codebooks: Groups, metric: Metric) -> Assignment:
+def search_nn(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> Assignment:
     """NN: the group with the least total distance (the first of equals), and its nearest entries. z_e: B x T x d."""
     return measured_nn(z_e, codebooks, metric).assignment
 
 
-def search_cr(z_e: Tensor, codebooks: Groups, group: Tensor, metric: Metric) -> Assignment:
+def search_cr(z_e: Tensor, codebooks: AnyCodebooks, group: Tensor, metric: Metric) -> Assignment:
     """CR: nearest entries inside the group that the router chose for each image (group: B). Reads only those groups."""
     return measured_cr(z_e, codebooks, group, metric).assignment
 
@@ -79,7 +79,7 @@ def search_group(z_e: Tensor, codebook: Tensor, metric: Metric) -> tuple[Tensor,
 
 
 @in_float32()
-def measured_nn(z_e: Tensor, codebooks: Groups, metric: Metric) -> Measured:
+def measured_nn(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> Measured:
     """`search_nn`, the gaps and the errors, in one search."""
     prepared = prepare(z_e, codebooks, metric)
     if prepared.M == 1:
@@ -94,7 +94,7 @@ def measured_nn(z_e: Tensor, codebooks: Groups, metric: Metric) -> Measured:
 
 
 @in_float32()
-def measured_cr(z_e: Tensor, codebooks: Groups, group: Tensor, metric: Metric) -> Measured:
+def measured_cr(z_e: Tensor, codebooks: AnyCodebooks, group: Tensor, metric: Metric) -> Measured:
     """`search_cr`, and the gaps."""
     prepared = prepare(z_e, codebooks, metric)
     check_group(group, len(z_e), prepared.M)
@@ -108,7 +108,7 @@ def measured_cr(z_e: Tensor, codebooks: Groups, group: Tensor, metric: Metric) -
 
 
 @in_float32()
-def group_errors(z_e: Tensor, codebooks: Groups, metric: Metric) -> Tensor:
+def group_errors(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> Tensor:
     """Mean distance a token to the nearest entry, for every group: B x M, float32."""
     prepared = prepare(z_e, codebooks, metric)
     parts = z_e.split(images_together(z_e, prepared))
@@ -298,7 +298,7 @@ def gaps_of(lead: Tensor, z_e: Tensor, metric: Metric) -> Tensor:
     return 2 * lead
 
 
-def prepare(z_e: Tensor, codebooks: Groups, metric: Metric) -> PreparedCodebooks:
+def prepare(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> PreparedCodebooks:
     """Raises ValueError when codebooks, distance and latents do not fit each other, or latents are no numbers."""
     prepared = codebooks if isinstance(codebooks, PreparedCodebooks) else PreparedCodebooks(codebooks, metric)
     S, K, d = prepared.S, prepared.K, prepared.d
