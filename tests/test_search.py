@@ -43,7 +43,7 @@ def test_nn_is_the_definition_in_float64(seed, sizes, shared, metric, budget, ba
     wanted, every = reference(z, weight, metric)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scores, "BUDGET", budget)
-        for module, name in ((scores, "HELD"), (cpu_backend, "ROOM"), (prepared, "KEPT")):
+        for module, name in ((scores, "HELD"), (cpu_backend, "LAID_OUT"), (prepared, "KEPT")):
             patch.setattr(module, name, min(budget, getattr(module, name)))
         only(backend_name, patch)
         assert_same(search_nn(z, weight, metric), wanted)
@@ -303,7 +303,7 @@ def test_search_around_the_kernel_for_cuda(metric, shared, monkeypatch):
 
     only("torch", monkeypatch)
     monkeypatch.setattr(cuda_backend, "usable", lambda z: True)
-    monkeypatch.setattr(cuda_backend, "top_scores", stand_in)
+    monkeypatch.setattr(cuda_backend, "run_kernel", stand_in)
     z, weight = problem(10, 6, 5, 4, 1 if shared else 4, 20, 12)
     assert_same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
     assert_same(search_nn(z, list(weight), metric), reference(z, weight, metric)[0])
@@ -330,4 +330,4 @@ def test_the_kernel_for_cuda_finds_the_largest_scores(metric, N, K, d):
     both = range(2), slice(0, 2)
     entries, norms = codebooks.entries(*both), codebooks.norms(*both)
     plain = torch_backend.score(z, entries, norms, metric, torch.empty(4, N, K, device="cuda")).amax(-1)
-    torch.testing.assert_close(cuda_backend.top_scores(z, entries, norms, metric), plain)
+    torch.testing.assert_close(cuda_backend.run_kernel(z, entries, norms, metric), plain)

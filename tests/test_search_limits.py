@@ -129,7 +129,7 @@ def test_never_converts_more_than_the_budget(monkeypatch, metric, backend_name):
     monkeypatch.setattr(PreparedCodebooks, "entries", lambda *a: seen.append(out := plain(*a)) or out)
     z, weight = problem(1, 9, 4, 6, 6, 16, 80)
     backend = nearest.backend_for(scores.by_codebook(z, 6), PreparedCodebooks(weight.half(), metric), True)
-    for _ in backend.sweep():
+    for _ in backend.all_top_scores():
         pass
     assert max(entries.numel() for entries in seen) <= scores.BUDGET
     assert sum(entries.numel() for entries in seen) == weight.numel()
@@ -141,7 +141,7 @@ def test_never_converts_more_than_the_budget(monkeypatch, metric, backend_name):
 def test_norms_take_no_more_memory_for_more_groups(metric, search, S, K, d, monkeypatch):
     monkeypatch.setattr(prepared, "KEPT", 0)
     monkeypatch.setattr(scores, "BUDGET", 1 << 17)
-    monkeypatch.setattr(cpu_backend, "ROOM", 1 << 17)
+    monkeypatch.setattr(cpu_backend, "LAID_OUT", 1 << 17)
     alive, peaks = WeakSet(), []
     plain = PreparedCodebooks.norms
 

@@ -18,7 +18,7 @@ from stscq.quantization.search.prepared import Norms, PreparedCodebooks
 from stscq.quantization.search.scores import Backend, Tile, TopScores, error_bound, largest_tile, unambiguous
 from stscq.quantization.search.threads import in_threads
 
-ROOM = 1 << 21
+LAID_OUT = 1 << 21
 """Channels of latents, or norms (floats, 8 MiB), that are laid out at once."""
 
 
@@ -45,8 +45,8 @@ class CpuBackend(Backend):
     def tile_scores(self, tile: Tile, entries: Tensor, norms: Norms) -> TopScores:
         first, last = tile.codebooks.start * self.blocks, tile.codebooks.stop * self.blocks
         latents = torch.arange(first, last, device="cpu").repeat(len(tile.groups))
-        met = addresses(entries, norms).repeat(self.blocks)
-        found = top_scores(self.z, latents, met, self.codebooks.metric, self.with_entry)
+        located = addresses(entries, norms).repeat(self.blocks)
+        found = run_kernel(self.z, latents, located, self.codebooks.metric, self.with_entry)
         top, entry, second = (None if t is None else t.view(len(entries), -1)[:, tile.rows] for t in found)
         assert top is not None
         return TopScores(top, entry, second)
@@ -60,35 +60,35 @@ def nearest_in_groups(z_e: Tensor, codebooks: PreparedCodebooks, group: Tensor) 
     (S = T) or a token of one (S = 1). Rows of a group fill whole blocks of lanes, the last of them with zeros.
     """
     (B, T, d), S = z_e.shape, codebooks.S
-    z, owner = z_e.float().resolve_neg().reshape(-1, S, d), group.repeat_interleave(T // S)
-    order = owner.argsort(stable=True)
-    groups, counts = owner[order].unique_consecutive(return_counts=True)
+    z, row_group = z_e.float().resolve_neg().reshape(-1, S, d), group.repeat_interleave(T // S)
+    order = row_group.argsort(stable=True)
+    groups, counts = row_group[order].unique_consecutive(return_counts=True)
     lanes = lanes_for(int(counts.max()))
     blocks = -(counts // -lanes)
     idle = blocks * lanes - counts
     lane = torch.arange(len(order), device="cpu") + (idle.cumsum(0) - idle).repeat_interleave(counts)
-    owner_of_block = groups.repeat_interleave(blocks)
+    block_group = groups.repeat_interleave(blocks)
     index, lead = torch.empty_like(z[..., 0], dtype=torch.int64), torch.empty_like(z[..., 0])
-    step = max(1, ROOM // (S * max(lanes * d, codebooks.scratch)))
-    for first, owners in zip(range(0, len(owner_of_block), step), owner_of_block.split(step), strict=True):
+    step = max(1, LAID_OUT // (S * max(lanes * d, codebooks.scratch)))
+    for first, some in zip(range(0, len(block_group), step), block_group.split(step), strict=True):
         here = slice(*torch.searchsorted(lane, lane.new_tensor([first, first + step]) * lanes).tolist())
         rows = order[here]
-        index[rows], lead[rows] = nearest_in_blocks(z[rows], lane[here] - first * lanes, lanes, owners, codebooks)
+        index[rows], lead[rows] = nearest_in_blocks(z[rows], lane[here] - first * lanes, lanes, some, codebooks)
     return index.view(B, T), lead.view(B, T)
 
 
 def nearest_in_blocks(
-    z: Tensor, lane: Tensor, lanes: int, owners: Tensor, codebooks: PreparedCodebooks
+    z: Tensor, lane: Tensor, lanes: int, groups: Tensor, codebooks: PreparedCodebooks
 ) -> tuple[Tensor, Tensor]:
-    """Entries and leads of rows x S x d latents, each in its lane (rows) of the blocks whose groups are `owners`."""
-    padded = z.new_zeros((len(owners) * lanes, *z.shape[1:]))
+    """Entries and leads of rows x S x d latents, each in its lane (rows) of the blocks that meet `groups`."""
+    padded = z.new_zeros((len(groups) * lanes, *z.shape[1:]))
     padded[lane] = z
     laid_out = rearrange(padded, "(b lanes) S d -> (b S) d lanes", lanes=lanes)
-    met, reach = addresses_of_groups(owners, codebooks)
+    located = addresses_of_groups(groups, codebooks)
     latents = torch.arange(len(laid_out), device="cpu")
-    found = top_scores(laid_out, latents, met, codebooks.metric, with_entry=True)
+    found = run_kernel(laid_out, latents, located, codebooks.metric, with_entry=True)
     by_row = (rearrange(t, "(b S) lanes -> (b lanes) S", S=codebooks.S)[lane] for t in found if t is not None)
-    length, reach = torch.linalg.vector_norm(z, dim=-1), reach[lane // lanes]
+    length, reach = torch.linalg.vector_norm(z, dim=-1), codebooks.reach[groups[lane // lanes]]
     bound = error_bound(length * reach, reach.square(), roundings(codebooks.d), codebooks.d, codebooks.metric)
     return unambiguous(TopScores(*by_row), bound)
 
@@ -123,22 +123,21 @@ def addresses(entries: Tensor, norms: Norms) -> Addresses:
     return Addresses(at, number * K + correction.data_ptr(), K, d, [entries, correction])
 
 
-def addresses_of_groups(owners: Tensor, codebooks: PreparedCodebooks) -> tuple[Addresses, Tensor]:
-    """Where all codebooks of each of these groups lie (b S), and their reach (b x S)."""
-    groups, number = owners.unique(return_inverse=True)
+def addresses_of_groups(groups: Tensor, codebooks: PreparedCodebooks) -> Addresses:
+    """Where all codebooks of each of these groups (b) lie: b S."""
+    distinct, number = groups.unique(return_inverse=True)
     every = slice(0, codebooks.S)
-    norms = [codebooks.norms(range(g, g + 1), every) for g in groups.tolist()]
+    norms = [codebooks.norms(range(g, g + 1), every) for g in distinct.tolist()]
     if any(each.correction is not None for each in norms):  # a correction by 1 is none
         ones = codebooks.reach.new_ones((codebooks.S, 1, codebooks.K))
         norms = [each._replace(correction=ones) if each.correction is None else each for each in norms]
-    parts = [addresses(codebooks.groups[g], each) for g, each in zip(groups.tolist(), norms, strict=True)]
+    parts = [addresses(codebooks.groups[g], each) for g, each in zip(distinct.tolist(), norms, strict=True)]
     corrections = [part.corrections for part in parts if part.corrections is not None]
-    met = parts[0]._replace(
+    return parts[0]._replace(
         entries=torch.stack([part.entries for part in parts])[number].flatten(),
         corrections=torch.stack(corrections)[number].flatten() if corrections else None,
         held=[tensor for part in parts for tensor in part.held],
     )
-    return met, torch.stack([each.reach for each in norms])[number]
 
 
 def in_memory(tensor: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -161,7 +160,7 @@ def lanes_for(rows: int) -> int:
     return next((lanes for lanes in (machine.width // 2, machine.width) if rows <= lanes), 2 * machine.width)
 
 
-def top_scores(z: Tensor, latents: Tensor, codebooks: Addresses, metric: str, with_entry: bool) -> TopScores:
+def run_kernel(z: Tensor, latents: Tensor, codebooks: Addresses, metric: str, with_entry: bool) -> TopScores:
     """For each latent of n blocks (n x lanes) the top score among the K entries of the block's codebook.
 
     z: blocks of latents, b x d x lanes (see `lanes_for`), float32; latents: which of them meets each of the n codebooks

@@ -34,12 +34,11 @@ class CudaBackend(Backend):
         self.z = z.repeat(self.tile_size.groups, 1, 1)
 
     def tile_scores(self, tile: Tile, entries: Tensor, norms: Norms) -> TopScores:
-        return TopScores(
-            top_scores(latents_of(tile, self.z, len(entries)), entries, norms, self.codebooks.metric), None, None
-        )
+        z = latents_of(tile, self.z, len(entries))
+        return TopScores(run_kernel(z, entries, norms, self.codebooks.metric), None, None)
 
 
-def top_scores(z: Tensor, entries: Tensor, norms: Norms, metric: str) -> Tensor:
+def run_kernel(z: Tensor, entries: Tensor, norms: Norms, metric: str) -> Tensor:
     """R x N: for each of R x N x d latents the largest score among R x K x d entries, all float32."""
     (R, N, d), K = z.shape, entries.shape[1]
     z, entries = z.contiguous(), entries.contiguous()

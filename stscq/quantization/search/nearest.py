@@ -22,6 +22,7 @@ from stscq.quantization.search.cuda_backend import CudaBackend
 from stscq.quantization.search.prepared import TINY, PreparedCodebooks
 from stscq.quantization.search.reference import Assignment, exact_distance
 from stscq.quantization.search.scores import (
+    IN_FLOAT64,
     Backend,
     by_codebook,
     by_image,
@@ -34,14 +35,12 @@ from stscq.quantization.search.torch_backend import TorchBackend
 AnyCodebooks = Tensor | Sequence[Tensor] | PreparedCodebooks
 """M x S x K x d; or M tensors of S x K x d; or either prepared, which keeps norms from one search to the next. Numbers,
 as those of latents, are taken as float32."""
-MANY_CHANNELS = 64
-"""From so many on, entries are found along with the top scores of all groups."""
-TOGETHER = 16
+FUSED_FROM = 64
+"""From so many channels on, entries are found along with the top scores of all groups."""
+SUMMED_AT_ONCE = 16
 """Tokens whose scores are summed, in whatever order; then the sums are."""
 LATENTS = 1 << 21
 """Channels of latents (floats, 8 MiB) that are searched together; further images come after."""
-PIECE = 1 << 17
-"""Channels that are compared in float64 together: 1 MiB."""
 
 
 class Measured(NamedTuple):
@@ -84,9 +83,9 @@ def measured_nn(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> Measure
     prepared = prepare(z_e, codebooks, metric)
     if prepared.M == 1:
         return measured_cr(z_e, prepared, torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device), metric)
-    search = entries_with_totals if prepared.d >= MANY_CHANNELS else entries_after_totals
+    search = entries_with_totals if prepared.d >= FUSED_FROM else entries_after_totals
     parts = []
-    for z in z_e.split(images_together(z_e, prepared)):
+    for z in z_e.split(images_at_once(z_e, prepared)):
         group, index, lead, totals = search(z, prepared)
         parts.append((group, index, gaps_of(lead, z, metric), errors_of(totals, z, metric)))
     group, index, gaps, errors = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -98,7 +97,7 @@ def measured_cr(z_e: Tensor, codebooks: AnyCodebooks, group: Tensor, metric: Met
     """`search_cr`, and the gaps."""
     prepared = prepare(z_e, codebooks, metric)
     check_group(group, len(z_e), prepared.M)
-    step = images_together(z_e, prepared)
+    step = images_at_once(z_e, prepared)
     parts = []
     for z, g in zip(z_e.split(step), group.split(step), strict=True):
         index, lead = nearest_in_groups(z, prepared, g)
@@ -111,7 +110,7 @@ def measured_cr(z_e: Tensor, codebooks: AnyCodebooks, group: Tensor, metric: Met
 def group_errors(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> Tensor:
     """Mean distance a token to the nearest entry, for every group: B x M, float32."""
     prepared = prepare(z_e, codebooks, metric)
-    parts = z_e.split(images_together(z_e, prepared))
+    parts = z_e.split(images_at_once(z_e, prepared))
     return torch.cat([errors_of(totals_of(sweep(z, prepared, False))[0].T, z, metric) for z in parts])
 
 
@@ -132,14 +131,14 @@ def entries_with_totals(z_e: Tensor, codebooks: PreparedCodebooks) -> tuple[Tens
     best = torch.full_like(lead[:, 0], -torch.inf)
     kept = torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device)  # the group whose entries are kept
     parts = []
-    for slab in sweep(z_e, codebooks, with_entry=True):
-        assert slab.index is not None
-        assert slab.lead is not None
-        for g, total, entries, leads in zip(slab.groups, slab.totals, slab.index, slab.lead, strict=True):
+    for part in sweep(z_e, codebooks, with_entry=True):
+        assert part.index is not None
+        assert part.lead is not None
+        for g, total, entries, leads in zip(part.groups, part.totals, part.index, part.lead, strict=True):
             better = total > best
             best, kept = torch.where(better, total, best), torch.where(better, g, kept)
             index, lead = torch.where(better[:, None], entries, index), torch.where(better[:, None], leads, lead)
-        parts.append(slab._replace(index=None, lead=None))
+        parts.append(part._replace(index=None, lead=None))
     totals, bound = totals_of(parts)
     group = best_group(totals, bound, z_e, codebooks)
     moved = group != kept
@@ -148,7 +147,7 @@ def entries_with_totals(z_e: Tensor, codebooks: PreparedCodebooks) -> tuple[Tens
     return group, *resolve(index, lead, z_e, codebooks, group), totals.T
 
 
-class Slab(NamedTuple):
+class GroupScores(NamedTuple):
     """The top scores of G groups. totals: summed over an image's tokens (cosines for cosine), G x B; bound: how far
     rounding can have moved the totals, G x B.
 
@@ -163,21 +162,22 @@ class Slab(NamedTuple):
     lead: Tensor | None
 
 
-def sweep(z_e: Tensor, codebooks: PreparedCodebooks, with_entry: bool) -> Iterator[Slab]:
-    """The top scores of every latent in all groups, a slab of groups at a time. z_e: B x T x d."""
+def sweep(z_e: Tensor, codebooks: PreparedCodebooks, with_entry: bool) -> Iterator[GroupScores]:
+    """The top scores of every latent in all groups, some groups at a time. z_e: B x T x d."""
     (B, T, d), metric = z_e.shape, codebooks.metric
     z = by_codebook(z_e, codebooks.S)
     length = torch.linalg.vector_norm(z, dim=-1)
     shrink = length.clamp(min=TINY).reciprocal() if metric == "cosine" else None
     backend = backend_for(z, codebooks, with_entry)
-    for groups, found in backend.sweep():
+    for groups, found in backend.all_top_scores():
         reach = codebooks.reach[groups.start : groups.stop]
         index, lead = None, None
         if with_entry:
             bound = error_bound(length * reach[..., None], reach.square()[..., None], backend.roundings, d, metric)
             index, lead = (by_image(each, B, T) for each in unambiguous(found, bound))
         top = found.top if shrink is None else found.top.mul_(shrink)
-        yield Slab(groups, summed(top, T), totals_bound(length, reach, backend.roundings, T, codebooks), index, lead)
+        bound = totals_bound(length, reach, backend.roundings, T, codebooks)
+        yield GroupScores(groups, sum_over_tokens(top, T), bound, index, lead)
 
 
 def backend_for(z: Tensor, codebooks: PreparedCodebooks, with_entry: bool) -> Backend:
@@ -189,15 +189,15 @@ def backend_for(z: Tensor, codebooks: PreparedCodebooks, with_entry: bool) -> Ba
     return TorchBackend(z, codebooks, with_entry)
 
 
-def summed(top: Tensor, T: int) -> Tensor:
+def sum_over_tokens(top: Tensor, T: int) -> Tensor:
     """G x S x N -> G x B: over tokens, a few of them at a time."""
     tokens = top.unflatten(2, (-1, T)).squeeze(1).mT if top.shape[1] == 1 else top
-    return torch.stack([some.sum(1) for some in tokens.split(TOGETHER, 1)]).sum(0)
+    return torch.stack([some.sum(1) for some in tokens.split(SUMMED_AT_ONCE, 1)]).sum(0)
 
 
 def totals_bound(length: Tensor, reach: Tensor, roundings: float, T: int, codebooks: PreparedCodebooks) -> Tensor:
     """G x B: how far rounding can have moved sums of scores over T tokens. length: S x N, of latents; reach: G x S."""
-    roundings += TOGETHER + T / TOGETHER
+    roundings += SUMMED_AT_ONCE + T / SUMMED_AT_ONCE
     if codebooks.metric == "cosine":  # scores over lengths, whose squares are sums of d as well
         length, roundings = torch.ones_like(length), roundings + codebooks.d / 2
     if codebooks.S == 1:
@@ -206,9 +206,9 @@ def totals_bound(length: Tensor, reach: Tensor, roundings: float, T: int, codebo
     return error_bound(reach @ length, squares, roundings, codebooks.d, codebooks.metric)
 
 
-def totals_of(parts: Iterable[Slab]) -> tuple[Tensor, Tensor]:
+def totals_of(parts: Iterable[GroupScores]) -> tuple[Tensor, Tensor]:
     """Totals of all groups and their bounds: M x B each."""
-    totals, bound = zip(*((slab.totals, slab.bound) for slab in parts), strict=True)
+    totals, bound = zip(*((part.totals, part.bound) for part in parts), strict=True)
     return torch.cat(totals), torch.cat(bound)
 
 
@@ -219,7 +219,7 @@ def best_group(totals: Tensor, bound: Tensor, z_e: Tensor, codebooks: PreparedCo
     if not len(g):
         return group
     exact = torch.full_like(totals, torch.inf, dtype=torch.float64)
-    step = images_together(z_e, codebooks)
+    step = images_at_once(z_e, codebooks)
     for some, images in zip(g.split(step), b.split(step), strict=True):
         index, _ = nearest_in_groups(z_e[images], codebooks, some)
         exact[some, images] = distances_to(z_e[images], codebooks, some, index).sum(1)
@@ -242,11 +242,11 @@ def nearest_in_groups(z_e: Tensor, codebooks: PreparedCodebooks, group: Tensor) 
     lead = torch.empty(z_e.shape[:2], device=z_e.device, dtype=torch.float32)
     by_kernel = cpu_backend.usable(z_e, codebooks) and codebooks.in_place and len(z_e) > 0
     for here in [slice(None)] if codebooks.one_tensor else [group == g for g in group.unique()]:
-        z, owner = z_e[here], group[here]
+        z, groups = z_e[here], group[here]
         if by_kernel:
-            found = resolve(*cpu_backend.nearest_in_groups(z, codebooks, owner), z, codebooks, owner)
+            found = resolve(*cpu_backend.nearest_in_groups(z, codebooks, groups), z, codebooks, groups)
         else:
-            found = torch_backend.nearest_in_groups(z, codebooks, owner)
+            found = torch_backend.nearest_in_groups(z, codebooks, groups)
         index[here], lead[here] = found
     return index, lead
 
@@ -271,7 +271,7 @@ def resolve(
 def distances_to(z_e: Tensor, codebooks: PreparedCodebooks, group: Tensor, index: Tensor) -> Tensor:
     """B x T, float64: from B x T latents to the given entries (B x T) of their groups (B)."""
     codebook = torch.arange(index.shape[1], device=index.device) % codebooks.S
-    step = max(1, PIECE // (index.shape[1] * codebooks.d))
+    step = max(1, IN_FLOAT64 // (index.shape[1] * codebooks.d))
     parts = zip(z_e.split(step), group.split(step), index.split(step), strict=True)
     metric = codebooks.metric
     return torch.cat([exact_distance(z, codebooks.gather(g[:, None], codebook, i), metric) for z, g, i in parts])
@@ -316,6 +316,6 @@ def check_group(group: Tensor, B: int, M: int) -> None:
         raise ValueError(f"group must hold a number from 0 to {M - 1} for each of {B} images")
 
 
-def images_together(z_e: Tensor, codebooks: PreparedCodebooks) -> int:
+def images_at_once(z_e: Tensor, codebooks: PreparedCodebooks) -> int:
     """So many that latents and sums have a bounded size."""
     return max(1, LATENTS // max(z_e.shape[1] * codebooks.d, 4 * codebooks.M))

@@ -11,7 +11,7 @@ from stscq.backbones.base import Metric
 
 KEPT = 1 << 23
 """Norms that are kept between searches (floats, 32 MiB); those of further groups are computed again each time."""
-PIECE = 1 << 20
+CONVERTED = 1 << 20
 """Entries' channels that are converted or squared at once (floats, 4 MiB)."""
 UNIT = 2.0**-21
 """How far from 1 the length of a vector may be that was l2-normalised in float32."""
@@ -128,7 +128,7 @@ def correction_of(squares: Tensor, metric: Metric) -> Tensor:
 def squared_norms(codebook: Tensor) -> Tensor:
     """S x K in float32, a few codebooks at a time."""
     S, K, d = codebook.shape
-    together = max(1, PIECE // (K * d))
+    together = max(1, CONVERTED // (K * d))
     squares = torch.empty((S, K), device=codebook.device, dtype=torch.float32)
     ones = torch.ones(d, device=codebook.device, dtype=torch.float32)
     for start in range(0, S, together):

@@ -21,6 +21,8 @@ BUDGET = 1 << 20
 """Scores, or converted channels of entries (floats), held at once: 4 MiB, which stay in a CPU's cache."""
 HELD = 1 << 18
 """Top scores (floats, 1 MiB) that are kept before they are summed over an image's tokens."""
+IN_FLOAT64 = 1 << 17
+"""Channels (or scores) that are compared in float64 at once: 1 MiB."""
 ROUNDING = 2.0**-24
 """The most that one operation in float32 moves a result, as a share of it."""
 MORE = 16
@@ -117,7 +119,7 @@ class Backend(ABC):
                     values[at] = found.view(values[at].shape)
         return TopScores(top, entry, second)
 
-    def sweep(self) -> Iterator[tuple[range, TopScores]]:
+    def all_top_scores(self) -> Iterator[tuple[range, TopScores]]:
         """All groups, as many at a time as HELD allows, in whole tiles."""
         at_once = self.tile_size.groups
         step = at_once * max(1, HELD // max(1, at_once * self.codebooks.S * self.N))

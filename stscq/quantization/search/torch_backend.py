@@ -14,6 +14,7 @@ from stscq.backbones.base import Metric
 from stscq.quantization.search.prepared import Norms, PreparedCodebooks
 from stscq.quantization.search.reference import exact_distance
 from stscq.quantization.search.scores import (
+    IN_FLOAT64,
     Backend,
     Tile,
     TopScores,
@@ -25,13 +26,12 @@ from stscq.quantization.search.scores import (
     rows_per_tile,
 )
 
-MANY_CHANNELS = 64
-"""From so many on a few latents are multiplied faster as columns than as rows."""
+COLUMNS_FROM = 64
+"""From so many channels on, a few latents are multiplied faster as columns than as rows."""
 FEW_LATENTS = 16
-LANES = 32
-"""Columns that are looked through together for the largest."""
-PIECE = 1 << 17
-"""Channels (or scores) that are compared in float64 together: 1 MiB."""
+"""Fewer than so many."""
+STRIDE = 32
+"""Every so many columns are looked through together for the largest."""
 
 
 class TorchBackend(Backend):
@@ -43,12 +43,12 @@ class TorchBackend(Backend):
         K, N = codebooks.K, self.N
         rows = max(1, min(N, rows_per_tile(K)))
         self.tile_size = size = largest_tile(codebooks, max(rows * K, N * codebooks.d), rows, N)
-        self.room = torch.empty(size.groups * size.codebooks * rows * K, device=z.device, dtype=torch.float32)
+        self.buffer = torch.empty(size.groups * size.codebooks * rows * K, device=z.device, dtype=torch.float32)
         self.z = z.repeat(size.groups, 1, 1)
 
     def tile_scores(self, tile: Tile, entries: Tensor, norms: Norms) -> TopScores:
         z, K = latents_of(tile, self.z, len(entries)), self.codebooks.K
-        out = self.room[: len(z) * z.shape[1] * K].view(len(z), z.shape[1], K)
+        out = self.buffer[: len(z) * z.shape[1] * K].view(len(z), z.shape[1], K)
         scores = score(z, entries, norms, self.codebooks.metric, out)
         if not self.with_entry:
             return TopScores(scores.amax(-1), None, None)
@@ -71,9 +71,9 @@ def score(z: Tensor, entries: Tensor, norms: Norms, metric: Metric, out: Tensor)
 def multiply(z: Tensor, entries: Tensor, out: Tensor) -> Tensor:
     """The products alone."""
     R, N, K = out.shape
-    if N == 1 and z.shape[-1] >= MANY_CHANNELS:
+    if N == 1 and z.shape[-1] >= COLUMNS_FROM:
         return torch.bmm(entries, z.mT, out=out.view(R, K, N)).mT
-    if z.shape[-1] >= MANY_CHANNELS and N < FEW_LATENTS:
+    if z.shape[-1] >= COLUMNS_FROM and N < FEW_LATENTS:
         return out.copy_(torch.bmm(entries, z.mT).mT)
     return torch.bmm(z, entries.mT, out=out)
 
@@ -81,23 +81,23 @@ def multiply(z: Tensor, entries: Tensor, out: Tensor) -> Tensor:
 def two_largest(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The largest of each row of P x K, where it is, and the next largest (as large, if there are two): P each.
 
-    torch finds values several times faster than places: so first the largest of each LANES-th column, then the place of
-    the lane, then the place in it.
+    torch finds values several times faster than places: so first the largest of the columns of each residue modulo
+    STRIDE, then the best residue, then the place among its columns.
     """
     P, K = scores.shape
-    if K % LANES or K < 8 * LANES:
+    if K % STRIDE or K < 8 * STRIDE:
         index = scores.argmax(-1, keepdim=True)
         top = scores.gather(-1, index)
         second = scores.scatter_(-1, index, -torch.inf).amax(-1)
         scores.scatter_(-1, index, top)
         return top.squeeze(-1), index.squeeze(-1), second
-    lanes = scores.view(P, K // LANES, LANES).amax(1)
-    lane = lanes.argmax(-1, keepdim=True)
-    column = scores.view(P, K // LANES, LANES).gather(2, lane[:, None].expand(-1, K // LANES, 1)).squeeze(-1)
+    residues = scores.view(P, K // STRIDE, STRIDE).amax(1)
+    residue = residues.argmax(-1, keepdim=True)
+    column = scores.view(P, K // STRIDE, STRIDE).gather(2, residue[:, None].expand(-1, K // STRIDE, 1)).squeeze(-1)
     step = column.argmax(-1, keepdim=True)
     top = column.gather(-1, step).squeeze(-1)
-    rest = lanes.scatter_(-1, lane, -torch.inf).amax(-1), column.scatter_(-1, step, -torch.inf).amax(-1)
-    return top, (step * LANES + lane).squeeze(-1), torch.maximum(*rest)
+    rest = residues.scatter_(-1, residue, -torch.inf).amax(-1), column.scatter_(-1, step, -torch.inf).amax(-1)
+    return top, (step * STRIDE + residue).squeeze(-1), torch.maximum(*rest)
 
 
 class Block(NamedTuple):
@@ -155,12 +155,12 @@ def nearest_of_tokens(z: Tensor, codebooks: PreparedCodebooks, group: Tensor, co
 def search_blocks(blocks: Iterable[Block], codebooks: PreparedCodebooks) -> Iterator[tuple[Tensor, Tensor]]:
     """For each block the nearest entries, and by how much their scores lead: R N each, codebook by codebook."""
     K, metric = codebooks.K, codebooks.metric
-    room = torch.empty(0, device=codebooks.device, dtype=torch.float32)
-    for some in together(blocks, rows_per_tile(K)):
+    buffer = torch.empty(0, device=codebooks.device, dtype=torch.float32)
+    for some in share_tiles(blocks, rows_per_tile(K)):
         sizes = [block.z.shape[0] * block.z.shape[1] for block in some]
-        if len(room) < sum(sizes) * K:
-            room = torch.empty(sum(sizes) * K, device=codebooks.device, dtype=torch.float32)
-        scores = room[: sum(sizes) * K].view(-1, K)
+        if len(buffer) < sum(sizes) * K:
+            buffer = torch.empty(sum(sizes) * K, device=codebooks.device, dtype=torch.float32)
+        scores = buffer[: sum(sizes) * K].view(-1, K)
         for (g, first, latents), out in zip(some, scores.split(sizes), strict=True):
             place = range(g, g + 1), slice(first, first + len(latents))
             norms = codebooks.norms(*place)
@@ -182,7 +182,7 @@ def numbers_of(blocks: list[Block], device: torch.device) -> tuple[Tensor, Tenso
     return group, first + (torch.arange(len(group), device=device) - start) // N
 
 
-def together(blocks: Iterable[Block], latents: int) -> Iterator[list[Block]]:
+def share_tiles(blocks: Iterable[Block], latents: int) -> Iterator[list[Block]]:
     """As many blocks at a time as have so many latents; at least one."""
     some: list[Block] = []
     held = 0
@@ -206,7 +206,7 @@ def first_nearest(
     """
     top, index, second = two_largest(scores)
     ambiguous = (~clearly_larger(top, second, bound)).nonzero().squeeze(1)
-    for some in ambiguous.split(max(1, PIECE // scores.shape[-1])):
+    for some in ambiguous.split(max(1, IN_FLOAT64 // scores.shape[-1])):
         possible = ~clearly_larger(top[some, None], scores[some], bound[some, None])
         index[some] = nearest_in_float64(possible, z[some], codebooks, group[some], codebook[some])
     return index, top - second
@@ -217,7 +217,7 @@ def nearest_in_float64(
 ) -> Tensor:
     """For P latents z: the first of the `possible` (P x K) entries that are nearest in float64, P."""
     p, k = possible.nonzero(as_tuple=True)
-    step = max(1, PIECE // z.shape[-1])
+    step = max(1, IN_FLOAT64 // z.shape[-1])
     distance = torch.cat(
         [
             exact_distance(z[a], codebooks.gather(group[a], codebook[a], b), codebooks.metric)
