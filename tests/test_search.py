@@ -160,6 +160,16 @@ def test_what_float32_cannot_tell_apart_float64_decides(d, among_others, monkeyp
     assert sum(resolved) > 100
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("d", [12, 80])
+def test_groups_that_float32_confuses_have_their_own_entries(metric, d, backend_name):
+    """Two groups whose entries differ in the last bit, in another order: float64 often moves an image to the other."""
+    z, weight = problem(12, 100, 1, 6, 6, 16, d)
+    moved = torch.rand(weight.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    weight = torch.cat([weight, weight.flip(2) * torch.where(moved, 1 + 2.0**-23, 1.0)])
+    assert_same(search_nn(z, weight, metric), reference(z, weight, metric)[0])
+
+
 def added(values, times):
     """values x times, as a sum in float32."""
     return torch.from_numpy(np.cumsum(values[:, None].expand(-1, times).numpy(), axis=1, dtype=np.float32)[:, -1])
