@@ -22,7 +22,7 @@ from stscq.backbones import Tokenizer
 from stscq.cli_tools import run
 from stscq.codec.assign import Quantiser, choose
 from stscq.quantization.router import Router
-from stscq.quantization.search import Books, normalise, search_cr
+from stscq.quantization.search import PreparedCodebooks, normalise, search_cr
 from tests.test_backbones import PUBLISHED
 
 
@@ -86,8 +86,8 @@ def measure(name: str, tokenizer: Tokenizer, case: Case, repeats: int) -> list[d
     metric = tokenizer.metric
     router = Router(case.M, tokenizer.T, tokenizer.d, 16)
     groups = random_books(case.M, tokenizer, case.K)
-    shared = Books(normalise(torch.randn(1, 1, case.K_global, tokenizer.d), metric), metric)
-    books = Books(groups, metric)
+    shared = PreparedCodebooks(normalise(torch.randn(1, 1, case.K_global, tokenizer.d), metric), metric)
+    books = PreparedCodebooks(groups, metric)
     rows = []
     for B in BATCHES:
         images = torch.rand(B, 3, size, size).contiguous(memory_format=torch.channels_last)
@@ -100,7 +100,13 @@ def measure(name: str, tokenizer: Tokenizer, case: Case, repeats: int) -> list[d
 
 
 def ratios(
-    tokenizer: Tokenizer, images: Tensor, shared: Books, books: Books, router: Router, case: Case, repeats: int
+    tokenizer: Tokenizer,
+    images: Tensor,
+    shared: PreparedCodebooks,
+    books: PreparedCodebooks,
+    router: Router,
+    case: Case,
+    repeats: int,
 ) -> dict[str, float]:
     """Times of the encoder and the searches, and what they come to together."""
     metric, part = tokenizer.metric, images[:PART]

@@ -20,8 +20,8 @@ from benchmarks.timing import DEVICE, extra_mib, medians, report
 from stscq.backbones.base import Metric
 from stscq.cli_tools import run
 from stscq.errors import StscqError
-from stscq.quantization.search import Books, kernel_llvm, normalise, search_nn
-from stscq.quantization.search.tiles import BUDGET
+from stscq.quantization.search import PreparedCodebooks, cpu_kernel, normalise, search_nn
+from stscq.quantization.search.scores import BUDGET
 
 
 class Sizes(NamedTuple):
@@ -90,8 +90,8 @@ def measure(name: str, sizes: Sizes, metric: Metric, repeats: int) -> dict[str, 
     z = normalise(torch.randn(B, T, d, device=DEVICE), metric)
     by_token = z.transpose(0, 1).contiguous()
     extra = extra_mib(lambda: search_nn(z, codebooks, metric))
-    books = Books(codebooks, metric)
-    ours, plain = search_nn(z, books, metric), plain_nn(z, codebooks, einsum_distances)
+    prepared = PreparedCodebooks(codebooks, metric)
+    ours, plain = search_nn(z, prepared, metric), plain_nn(z, codebooks, einsum_distances)
     agree = min((a == b).float().mean().item() for a, b in zip(ours, plain, strict=True))
     if agree < 0.999:
         raise StscqError(f"{name} {sizes}: ours and the plain search agree in {agree:.4f} only")
@@ -100,14 +100,14 @@ def measure(name: str, sizes: Sizes, metric: Metric, repeats: int) -> dict[str, 
             "read": lambda: codebooks.sum(),
             "rows": lambda: bare(by_token, codebooks, False),
             "columns": lambda: bare(by_token, codebooks, True),
-            "ours": lambda: search_nn(z, books, metric),
+            "ours": lambda: search_nn(z, prepared, metric),
             "first": lambda: search_nn(z, codebooks, metric),
         },
         repeats,
     )
     slow = medians(
         {
-            "ours": lambda: search_nn(z, books, metric),
+            "ours": lambda: search_nn(z, prepared, metric),
             "einsum": lambda: plain_nn(z, codebooks, einsum_distances),
             "cdist": lambda: plain_nn(z, codebooks, cdist_distances),
         },
@@ -153,11 +153,11 @@ def compiling() -> str:
     """What the kernel costs a process before its first search."""
     if DEVICE != "cpu":
         return ""
-    machine = kernel_llvm.this_machine()
+    machine = cpu_kernel.this_machine()
     if machine is None:
         return " This CPU has no kernel: torch alone."
     began = time.perf_counter()
-    held = extra_mib(lambda: kernel_llvm.compiled(machine, 2, "inner", False))
+    held = extra_mib(lambda: cpu_kernel.compiled(machine, 2, "inner", False))
     seconds = time.perf_counter() - began
     return f" Not counted: compiling a kernel takes {1e3 * seconds:.0f} ms, and LLVM {held:.0f} MiB, once a process."
 

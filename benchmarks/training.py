@@ -47,7 +47,7 @@ class Step:
         """Seconds of the errors and of the update."""
         z_e, group = torch.randn(self.shape), torch.randint(0, min(self.use, self.M), self.shape[:1])
         began = time.perf_counter()
-        errors = group_errors(z_e, self.codebooks.books(), "cosine")
+        errors = group_errors(z_e, self.codebooks.prepared(), "cosine")
         between = time.perf_counter()
         losses = router_losses(self.router(z_e).softmax(1), errors, WEIGHTS)
         quantised = self.codebooks(z_e, group)

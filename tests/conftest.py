@@ -10,7 +10,7 @@ from stscq.data.orl import orl_folder, read_orl
 from stscq.data.pairs import make_pairs
 from stscq.data.splits import split_people
 from stscq.data.store import open_store, write_store
-from tests.search_problems import WAYS, only
+from tests.search_problems import BACKENDS, only
 
 ROOT = Path(__file__).parent.parent
 SMALL_RECOGNISER = '{"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "stem_stride": 2, "embedding": 16}'
@@ -66,8 +66,8 @@ def places(faces, split, recogniser):
     return {"store": faces, "split": split / "index.parquet", "recogniser": recogniser}
 
 
-@pytest.fixture(params=WAYS)
-def way(request, monkeypatch):
-    """The search takes each of its ways in turn."""
+@pytest.fixture(params=BACKENDS)
+def backend_name(request, monkeypatch):
+    """The search takes each of its backends in turn."""
     only(request.param, monkeypatch)
     return request.param

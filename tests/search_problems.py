@@ -1,18 +1,18 @@
-"""Latents and codebooks for the tests of the search, and the ways that it can take."""
+"""Latents and codebooks for the tests of the search, and the backends that it can take."""
 
 import torch
 
 from stscq.quantization.initialise import token_specific
-from stscq.quantization.search import kernel_cpu
+from stscq.quantization.search import cpu_backend
 
 METRICS = ["cosine", "euclidean", "inner"]
-WAYS = ["kernel", "torch"]
+BACKENDS = ["kernel", "torch"]
 
 
-def only(way, patch):
-    """The search takes this way on this machine."""
-    if way == "torch":
-        patch.setattr(kernel_cpu, "usable", lambda z, books: False)
+def only(backend_name, patch):
+    """The search takes this backend on this machine."""
+    if backend_name == "torch":
+        patch.setattr(cpu_backend, "usable", lambda z, codebooks: False)
 
 
 def problem(seed, B, M, T, S, K, d):

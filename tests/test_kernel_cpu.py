@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from stscq.quantization.search import kernel_llvm, threads
-from stscq.quantization.search.books import Norms
-from stscq.quantization.search.kernel_cpu import addresses, largest
-from stscq.quantization.search.kernel_llvm import Machine, this_machine
+from stscq.quantization.search import cpu_kernel, threads
+from stscq.quantization.search.cpu_backend import addresses, run_kernel
+from stscq.quantization.search.cpu_kernel import Machine, this_machine
+from stscq.quantization.search.prepared import Norms
 
 METRICS = ["cosine", "euclidean", "inner"]
 NATIVE = this_machine()
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(NATIVE is None, reason="products and sums are tw
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.cpu)
 def machine(request, monkeypatch):
-    monkeypatch.setattr(kernel_llvm, "this_machine", lambda: request.param)
+    monkeypatch.setattr(cpu_kernel, "this_machine", lambda: request.param)
     return request.param
 
 
@@ -40,42 +40,44 @@ def scores(z, latents, entries, norms, metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("places", [False, True])
+@pytest.mark.parametrize("with_entry", [False, True])
 @pytest.mark.parametrize(
     ("b", "n", "K", "d"), [(1, 1, 1, 1), (3, 2, 8, 12), (2, 3, 33, 7), (5, 9, 64, 80), (2, 2, 7, 256)]
 )
 @pytest.mark.parametrize("vectors", [0.5, 1, 2])
-def test_largest_scores_their_places_and_the_next(b, n, K, d, metric, places, vectors, machine):
+def test_top_scores_their_entries_and_the_next(b, n, K, d, metric, with_entry, vectors, machine):
     z, latents, entries, norms = problem(b, n, int(vectors * machine.width), K, d, metric)
-    top, place, second = largest(z, latents, addresses(entries, norms), metric, places)
+    top, entry, second = run_kernel(z, latents, addresses(entries, norms), metric, with_entry)
     wanted = scores(z, latents, entries, norms, metric)
     torch.testing.assert_close(top, wanted.amax(-1).float())
-    if not places:
-        assert place is None
+    if not with_entry:
+        assert entry is None
         assert second is None
         return
-    assert torch.equal(place.long(), wanted.argmax(-1))
+    assert torch.equal(entry.long(), wanted.argmax(-1))
     ordered = torch.cat([torch.full_like(wanted[..., :1], -torch.inf), wanted], -1).sort(-1).values
     torch.testing.assert_close(second, ordered[..., -2].float())
 
 
-def test_of_equal_scores_the_first_is_the_place(machine):
+def test_of_equal_scores_the_first_is_the_entry(machine):
     z, latents, entries, norms = problem(2, 3, machine.width, 11, 6, "inner")
-    found = largest(z, latents, addresses(entries.repeat(1, 4, 1), norms), "inner", True)
-    alone = largest(z, latents, addresses(entries, norms), "inner", True)
-    assert torch.equal(found.place, alone.place)
+    found = run_kernel(z, latents, addresses(entries.repeat(1, 4, 1), norms), "inner", True)
+    alone = run_kernel(z, latents, addresses(entries, norms), "inner", True)
+    assert torch.equal(found.entry, alone.entry)
     assert torch.equal(found.second, found.top)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_scores_are_the_same_bits_for_every_machine_block_and_number_of_threads(metric, monkeypatch):
     z, latents, entries, norms = problem(4, 90, 16, 50, 33, metric)
-    whole = largest(z, latents, addresses(entries, norms), metric, True)
+    whole = run_kernel(z, latents, addresses(entries, norms), metric, True)
     monkeypatch.setattr(threads, "GRAIN", 1000)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     for kind in KINDS:
-        monkeypatch.setattr(kernel_llvm, "this_machine", lambda kind=kind: kind)
-        parts = [largest(part, latents, addresses(entries, norms), metric, True) for part in z.split(kind.width, dim=2)]
+        monkeypatch.setattr(cpu_kernel, "this_machine", lambda kind=kind: kind)
+        parts = [
+            run_kernel(part, latents, addresses(entries, norms), metric, True) for part in z.split(kind.width, dim=2)
+        ]
         for a, b in zip(whole, zip(*parts, strict=True), strict=True):
             assert torch.equal(a, torch.cat(b, 1))
 
@@ -84,7 +86,7 @@ def test_entries_need_not_lie_together(machine):
     z, latents, entries, norms = problem(3, 6, machine.width, 10, 8, "cosine")
     apart = torch.stack([entries, entries], -1)[..., 0]
     assert not apart.is_contiguous()
-    a, b = (largest(z, latents, addresses(e, norms), "cosine", False).top for e in (entries, apart))
+    a, b = (run_kernel(z, latents, addresses(e, norms), "cosine", False).top for e in (entries, apart))
     assert torch.equal(a, b)
 
 
@@ -96,7 +98,7 @@ def test_what_does_not_fit_is_refused_before_memory_is_touched(wrong, machine):
     latents = {"number": latents[:2], "block": latents + 2, "dtype": latents.int()}.get(wrong, latents)
     z = z.to("meta") if wrong == "device" else z
     with pytest.raises(ValueError, match=r"cannot meet|the kernel takes torch\.\w+ on the CPU"):
-        largest(z, latents, addresses(entries, norms), "inner", False)
+        run_kernel(z, latents, addresses(entries, norms), "inner", False)
 
 
 def test_corrections_of_other_codebooks_or_halves_are_refused():

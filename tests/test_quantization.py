@@ -38,8 +38,8 @@ def test_norms_follow_the_entries():
     def nearest():
         return int(books.search(z).index)
 
-    kept = books.books()
-    assert books.books() is kept
+    kept = books.prepared()
+    assert books.prepared() is kept
     for k in range(8):
         with torch.no_grad():
             books.weight.mul_(10)

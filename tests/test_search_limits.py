@@ -9,25 +9,24 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from stscq.quantization.search import (
-    Books,
-    books,
-    chosen_cpu,
+    PreparedCodebooks,
+    cpu_backend,
     group_errors,
-    largest,
     nearest,
     normalise,
+    prepared,
     scores,
     search_cr,
     search_group,
     search_nn,
-    tiles,
+    torch_backend,
 )
-from stscq.quantization.search.plain import reference
+from stscq.quantization.search.reference import reference
 from tests.search_problems import METRICS, assert_same, only, problem
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_torchs_defaults_and_lazy_signs_do_not_matter(metric, way):
+def test_torchs_defaults_and_lazy_signs_do_not_matter(metric, backend_name):
     z, weight = problem(2, 20, 3, 4, 4, 20, 80)
     wanted = reference(z, weight, metric)[0]
     negated = torch._neg_view(-z), torch._neg_view(-weight)
@@ -41,7 +40,7 @@ def test_torchs_defaults_and_lazy_signs_do_not_matter(metric, way):
         torch.set_default_dtype(before)
 
 
-def test_what_cannot_be_searched_is_refused(way):
+def test_what_cannot_be_searched_is_refused(backend_name):
     z, weight = problem(2, 3, 2, 4, 4, 20, 12)
     group = torch.tensor([0, 1, 1])
     for latents in (z[:, :3], z[..., :5], z[0], torch.cat([z, z], 1)):
@@ -68,41 +67,41 @@ def test_what_cannot_be_searched_is_refused(way):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_known_norms_change_nothing(metric, way):
+def test_known_norms_change_nothing(metric, backend_name):
     z, weight = problem(8, 6, 5, 4, 4, 20, 12)
-    prepared = Books(weight, metric)
+    codebooks = PreparedCodebooks(weight, metric)
     wanted = reference(z, weight, metric)[0]
-    assert_same(search_nn(z, prepared, metric), wanted)
-    assert_same(search_nn(z, prepared, metric), wanted)
+    assert_same(search_nn(z, codebooks, metric), wanted)
+    assert_same(search_nn(z, codebooks, metric), wanted)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(books, "KEPT", 2 * 4 * 20)  # two of five groups
-        prepared = Books(weight, metric)
-        assert_same(search_nn(z, prepared, metric), wanted)
-        assert_same(search_nn(z, prepared, metric), wanted)
-        patch.setattr(tiles, "BUDGET", 1)
-        assert_same(search_nn(z, prepared, metric), wanted)
+        patch.setattr(prepared, "KEPT", 2 * 4 * 20)  # two of five groups
+        codebooks = PreparedCodebooks(weight, metric)
+        assert_same(search_nn(z, codebooks, metric), wanted)
+        assert_same(search_nn(z, codebooks, metric), wanted)
+        patch.setattr(scores, "BUDGET", 1)
+        assert_same(search_nn(z, codebooks, metric), wanted)
 
 
 @pytest.mark.parametrize("kept", [1 << 20, 0])
 def test_unit_entries_need_no_norms(kept, monkeypatch):
-    monkeypatch.setattr(books, "KEPT", kept)
+    monkeypatch.setattr(prepared, "KEPT", kept)
     z, weight = problem(9, 6, 5, 4, 4, 20, 12)
     weight[1:] = normalise(weight[1:], "cosine")  # group 0 is not
-    prepared = Books(weight, "cosine")
-    assert_same(search_nn(z, prepared, "cosine"), reference(z, weight, "cosine")[0])
-    assert prepared.plain == [False, True, True, True, True]
-    assert prepared.norms(1, 4, 0, 4).correction is None
+    codebooks = PreparedCodebooks(weight, "cosine")
+    assert_same(search_nn(z, codebooks, "cosine"), reference(z, weight, "cosine")[0])
+    assert codebooks.uncorrected == [False, True, True, True, True]
+    assert codebooks.norms(range(1, 5), slice(0, 4)).correction is None
 
 
-def test_books_are_searched_by_their_own_distance():
+def test_codebooks_are_searched_by_their_own_distance():
     z, weight = problem(9, 6, 5, 4, 4, 20, 12)
     with pytest.raises(ValueError, match="cannot be searched by inner"):
-        search_nn(z, Books(weight, "cosine"), "inner")
+        search_nn(z, PreparedCodebooks(weight, "cosine"), "inner")
 
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("d", [3, 80])
-def test_pieces_of_the_images_do_not_change_the_result(metric, d, monkeypatch, way):
+def test_pieces_of_the_images_do_not_change_the_result(metric, d, monkeypatch, backend_name):
     z, weight = problem(3, 7, 3, 5, 5, 8, d)
     whole, errors = search_nn(z, weight, metric), group_errors(z, weight, metric)
     monkeypatch.setattr(nearest, "LATENTS", 2 * 5 * d)
@@ -113,27 +112,26 @@ def test_pieces_of_the_images_do_not_change_the_result(metric, d, monkeypatch, w
 @pytest.mark.parametrize("d", [3, 80])
 def test_never_holds_scores_of_more_than_the_budget(monkeypatch, d):
     only("torch", monkeypatch)
-    monkeypatch.setattr(tiles, "BUDGET", 64)
+    monkeypatch.setattr(scores, "BUDGET", 64)
     seen = []
-    plain = scores.multiply
-    monkeypatch.setattr(scores, "multiply", lambda *a: seen.append(out := plain(*a)) or out)
+    plain = torch_backend.multiply
+    monkeypatch.setattr(torch_backend, "multiply", lambda *a: seen.append(out := plain(*a)) or out)
     z, weight = problem(1, 9, 4, 6, 6, 16, d)
     search_nn(z, weight, "euclidean")
     assert max(out.numel() for out in seen) <= 64 < 9 * 4 * 6 * 16
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_never_converts_more_than_the_budget(monkeypatch, metric, way):
-    monkeypatch.setattr(tiles, "BUDGET", 2 * 16 * 80)
+def test_never_converts_more_than_the_budget(monkeypatch, metric, backend_name):
+    monkeypatch.setattr(scores, "BUDGET", 2 * 16 * 80)
     seen = []
-    plain = Books.entries
-    monkeypatch.setattr(Books, "entries", lambda *a: seen.append(out := plain(*a)) or out)
+    plain = PreparedCodebooks.entries
+    monkeypatch.setattr(PreparedCodebooks, "entries", lambda *a: seen.append(out := plain(*a)) or out)
     z, weight = problem(1, 9, 4, 6, 6, 16, 80)
-    largest_of = largest.way(tiles.by_book(z, 6), Books(weight.half(), metric), True)
-    for slab in tiles.slabs(largest_of.books, 9, largest_of.size):
-        for tile in tiles.tiles(slab, largest_of.books, 9, largest_of.size):
-            largest_of(tile)
-    assert max(entries.numel() for entries in seen) <= tiles.BUDGET
+    backend = nearest.backend_for(scores.by_codebook(z, 6), PreparedCodebooks(weight.half(), metric), True)
+    for _ in backend.all_top_scores():
+        pass
+    assert max(entries.numel() for entries in seen) <= scores.BUDGET
     assert sum(entries.numel() for entries in seen) == weight.numel()
 
 
@@ -141,11 +139,11 @@ def test_never_converts_more_than_the_budget(monkeypatch, metric, way):
 @pytest.mark.parametrize("search", ["nn", "cr"])
 @pytest.mark.parametrize(("S", "K", "d"), [(64, 2048, 2), (16, 512, 2)])
 def test_norms_take_no_more_memory_for_more_groups(metric, search, S, K, d, monkeypatch):
-    monkeypatch.setattr(books, "KEPT", 0)
-    monkeypatch.setattr(tiles, "BUDGET", 1 << 17)
-    monkeypatch.setattr(chosen_cpu, "ROOM", 1 << 17)
+    monkeypatch.setattr(prepared, "KEPT", 0)
+    monkeypatch.setattr(scores, "BUDGET", 1 << 17)
+    monkeypatch.setattr(cpu_backend, "LAID_OUT", 1 << 17)
     alive, peaks = WeakSet(), []
-    plain = Books.norms
+    plain = PreparedCodebooks.norms
 
     def norms(*a):
         found = plain(*a)
@@ -154,7 +152,7 @@ def test_norms_take_no_more_memory_for_more_groups(metric, search, S, K, d, monk
             peaks.append(sum(correction.numel() for correction in alive))
         return found
 
-    monkeypatch.setattr(Books, "norms", norms)
+    monkeypatch.setattr(PreparedCodebooks, "norms", norms)
     z, weight = problem(5, 64, 64, S, S, K, d)
     if search == "nn":
         search_nn(z[:1], weight, metric)
@@ -180,7 +178,7 @@ def test_groups_are_searched_where_they_lie_in_a_file(metric, tmp_path):
                 return file.get_tensor(f"group{i}")
 
     assert_same(search_nn(z, FromFile(), metric), search_nn(z, weight, metric))
-    found = Books(FromFile(), metric)
+    found = PreparedCodebooks(FromFile(), metric)
     FromFile.read.clear()
     search_cr(z, found, torch.tensor([2, 0, 0, 2, 2, 2]), metric)
     assert [group for group, _ in groupby(FromFile.read)] == [0, 2]  # one after another
@@ -197,7 +195,7 @@ def test_cr_searches_only_the_given_group(metric):
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_groups_of_different_sizes_are_refused(axis, way):
+def test_groups_of_different_sizes_are_refused(axis, backend_name):
     z, weight = problem(5, 6, 2, 3, 3, 8, 5)
     smaller = weight[1].narrow(axis, 0, weight.shape[1 + axis] - 1)
     sizes = " x ".join(map(str, smaller.shape))

@@ -28,7 +28,7 @@ from stscq.codec.description import Selection
 from stscq.codec.groups import Groups
 from stscq.errors import BitstreamError, StscqError
 from stscq.quantization.router import Router
-from stscq.quantization.search import Assignment, Books, normalise
+from stscq.quantization.search import Assignment, PreparedCodebooks, normalise
 from stscq.training.batches import to_float, to_uint8
 
 BATCH = 32
@@ -56,7 +56,7 @@ class Codec:
             bundle.sizes.T, bundle.sizes.K, bundle.sizes.M, bundle.group_table(), bundle.reading
         )
         self.groups: Groups | Tensor = Groups(bundle, device)
-        self._prepared: Books | None = None
+        self._prepared: PreparedCodebooks | None = None
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> "Codec":
@@ -156,10 +156,10 @@ class Codec:
             self.groups = self.groups.together()
         return self.groups
 
-    def _books(self, groups: Groups | Tensor) -> Books:
+    def _books(self, groups: Groups | Tensor) -> PreparedCodebooks:
         """With norms that are computed once."""
         if self._prepared is None or self._prepared.groups is not groups:
-            self._prepared = Books(groups, self.encoder.metric)
+            self._prepared = PreparedCodebooks(groups, self.encoder.metric)
         return self._prepared
 
     def with_books(self, books: Tensor) -> "Codec":

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from stscq.backbones.base import Metric
-from stscq.quantization.search import Assignment, Books, Measured, measured_cr, measured_nn
+from stscq.quantization.search import Assignment, Measured, PreparedCodebooks, measured_cr, measured_nn
 
 TIE = 1e-5
 """Of the scale of a distance (|z|² + |longest entry|²), of a group's error, or of the router's scores: some thirty
@@ -33,7 +33,7 @@ class Quantiser(NamedTuple):
     """All that symbols depend on besides the latents. router: latents to scores (B x M), None for NN."""
 
     metric: Metric
-    books: Books
+    books: PreparedCodebooks
     router: Callable[[Tensor], Tensor] | None
 
 
@@ -59,7 +59,7 @@ def relative_gap(values: Tensor) -> Tensor:
     return (least[:, 1] - least[:, 0]) / values.abs().amax(1).clamp_min(1e-12)
 
 
-def relative_gaps(z_e: Tensor, found: Measured, books: Books) -> Tensor:
+def relative_gaps(z_e: Tensor, found: Measured, books: PreparedCodebooks) -> Tensor:
     """Distance to the second nearest entry less that to the nearest, of |z|² + |entry|² for the longest entry of the
     codebook: B x T."""
     if books.metric == "cosine":

@@ -1,4 +1,4 @@
-"""The codebooks C_i^j as one tensor, from the shared global book to switchable token-specific groups.
+"""The codebooks C_i^j as one tensor, from the shared global codebook to switchable token-specific groups.
 
 Axes: B images, M groups, T tokens, S codebooks a group (T, or 1 shared by all tokens), K entries, d channels.
 """
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stscq.backbones.base import Metric
-from stscq.quantization.search import Assignment, Books, normalise, on_surface, search_cr, search_nn
+from stscq.quantization.search import Assignment, PreparedCodebooks, normalise, on_surface, search_cr, search_nn
 
 
 class Quantised(NamedTuple):
@@ -52,7 +52,7 @@ class Codebooks(nn.Module):
         self.weight = nn.Parameter(weight)
         self.metric = metric
         self.sparse = sparse
-        self._books: tuple[object, Books] | None = None
+        self._prepared: tuple[object, PreparedCodebooks] | None = None
 
     def rows(self, *index: Tensor) -> Tensor:
         """weight[index]."""
@@ -71,15 +71,15 @@ class Codebooks(nn.Module):
     def search(self, z_e: Tensor, group: Tensor | None = None) -> Assignment:
         """Nearest entries, in the given groups (CR; B) or in the best of all groups (NN; None)."""
         if group is None:
-            return search_nn(z_e, self.books(), self.metric)
-        return search_cr(z_e, self.books(), group, self.metric)
+            return search_nn(z_e, self.prepared(), self.metric)
+        return search_cr(z_e, self.prepared(), group, self.metric)
 
-    def books(self) -> Books:
+    def prepared(self) -> PreparedCodebooks:
         """The entries with their norms, which are kept until an entry changes."""
         state = self.weight.data_ptr(), self.weight._version
-        if self._books is None or self._books[0] != state:
-            self._books = state, Books(self.weight.detach(), self.metric)
-        return self._books[1]
+        if self._prepared is None or self._prepared[0] != state:
+            self._prepared = state, PreparedCodebooks(self.weight.detach(), self.metric)
+        return self._prepared[1]
 
     def lookup(self, assignment: Assignment) -> Tensor:
         """z_q, B x T x d, as the decoder takes it: the inverse of the search, up to quantisation."""
@@ -103,16 +103,16 @@ class Codebooks(nn.Module):
     def _index_straight_through(self, z_e: Tensor, assignment: Assignment) -> tuple[Tensor, Tensor]:
         """IBQ (Shi et al., 2025): one-hot forward, softmax over all K entries of the chosen group backward.
 
-        Group by group: at published size one group's books (T x K x d) are 2 GiB.
+        Group by group: at published size one group's codebooks (T x K x d) are 2 GiB.
         """
         groups, which = assignment.group.unique(return_inverse=True)
         z_q, soft = torch.empty_like(z_e), z_e.new_empty(*assignment.index.shape, self.K)
-        for number, books in enumerate(self.rows(groups)):  # S x K x d
+        for number, codebooks in enumerate(self.rows(groups)):  # S x K x d
             images = which == number
-            scores = (z_e[images].transpose(0, 1) @ books.mT).softmax(-1)  # T x B_group x K
+            scores = (z_e[images].transpose(0, 1) @ codebooks.mT).softmax(-1)  # T x B_group x K
             hard = F.one_hot(assignment.index[images].T, self.K).to(scores.dtype)
             one_hot = hard + scores - scores.detach()
-            z_q[images] = (one_hot @ books).transpose(0, 1)
+            z_q[images] = (one_hot @ codebooks).transpose(0, 1)
             soft[images] = scores.transpose(0, 1)
         return z_q, soft
 

@@ -24,22 +24,22 @@ def global_from_latents(z_e: Tensor, K: int, metric: Metric, seed: int) -> Tenso
     return on_surface(torch.from_numpy(centres).to(z_e), metric)
 
 
-def grow(book: Tensor, z_e: Tensor, K: int, metric: Metric, seed: int) -> Tensor:
+def grow(codebook: Tensor, z_e: Tensor, K: int, metric: Metric, seed: int) -> Tensor:
     """K x d: the given K_0 x d entries, and further ones drawn among latents (N x T x d) in proportion to their error.
 
     That is the step by which k-means++ chooses centres, for all new entries at once.
-    Raises ValueError when there are too few latents that the book does not hold already.
+    Raises ValueError when there are too few latents that the codebook does not hold already.
     """
-    new = K - len(book)
+    new = K - len(codebook)
     if new <= 0:
-        return book
+        return codebook
     latents = on_surface(z_e, metric)
-    index, _ = search_group(latents, book[None], metric)
-    error = (latents - on_surface(book, metric)[index]).square().sum(-1).flatten()
+    index, _ = search_group(latents, codebook[None], metric)
+    error = (latents - on_surface(codebook, metric)[index]).square().sum(-1).flatten()
     if int((error > 0).sum()) < new:
         raise ValueError(f"{len(error)} latents cannot give {new} new entries; take more images")
     chosen = torch.multinomial(error.cpu(), new, generator=torch.Generator().manual_seed(seed))
-    return torch.cat([book, latents.flatten(0, 1)[chosen.to(latents.device)]])
+    return torch.cat([codebook, latents.flatten(0, 1)[chosen.to(latents.device)]])
 
 
 def token_shared(published: Tensor, z_e: Tensor, K: int, M: int, metric: Metric, jitter: float, seed: int) -> Tensor:

@@ -48,7 +48,7 @@ def route(codec: TrainedCodec, z_e: Tensor, weights: RouterLossWeights) -> tuple
     if codec.router is None:
         return None, {"loss": z_e.new_zeros(())}
     g = codec.router(z_e).softmax(1)
-    errors = group_errors(z_e, codec.codebooks.books(), codec.tokenizer.metric)
+    errors = group_errors(z_e, codec.codebooks.prepared(), codec.tokenizer.metric)
     return g.argmax(1), router_losses(g, errors, weights)
 
 

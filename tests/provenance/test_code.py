@@ -56,7 +56,7 @@ def changed(before):
     [
         ("data/orl.py", "ENLARGED = 300", "ENLARGED = 301", {"data.prepare"}),
         ("quantization/losses.py", ".mean()", ".sum()", set(MODULES[1:4])),
-        ("quantization/search/tiles.py", "1 << 20", "1 << 19",
+        ("quantization/search/scores.py", "1 << 20", "1 << 19",
          {*MODULES[1:5], "evaluation.evaluate"}),
         ("report/render.py", '"bpp": 4', '"bpp": 5', {"report.tables"}),
         ("report/published.yaml", "90.70", "90.71", {"report.tables"}),

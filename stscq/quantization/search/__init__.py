@@ -3,9 +3,14 @@
 Axes: B images, M groups, T tokens, S codebooks a group (T, or 1 shared by all tokens), K entries, d channels.
 float32 products decide wherever their rounding cannot matter, float64 decides the rest, so the result is that of the
 plain float64 definition (`reference`) for any batch, thread count and device. docs/search.md tells how and how fast.
+
+    reference      the definition: distances, and the search written out in float64
+    prepared       codebooks as the search reads them, with their norms
+    nearest        the search itself, from top to bottom: NN, CR, what is ambiguous
+    scores         what a backend computes (tiles, top scores), and how far rounding can have moved it
+    torch_backend, cuda_backend (Triton), cpu_backend (with cpu_kernel, which LLVM compiles, and threads)
 """
 
-from stscq.quantization.search.books import Books
 from stscq.quantization.search.nearest import (
     Measured,
     group_errors,
@@ -15,12 +20,13 @@ from stscq.quantization.search.nearest import (
     search_group,
     search_nn,
 )
-from stscq.quantization.search.plain import Assignment, distances, normalise, on_surface
+from stscq.quantization.search.prepared import PreparedCodebooks
+from stscq.quantization.search.reference import Assignment, distances, normalise, on_surface
 
 __all__ = [
     "Assignment",
-    "Books",
     "Measured",
+    "PreparedCodebooks",
     "distances",
     "group_errors",
     "measured_cr",
