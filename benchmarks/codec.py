@@ -20,7 +20,7 @@ from benchmarks.backbones import pair
 from benchmarks.timing import MIB, extra_mib, medians, report
 from stscq.backbones import Tokenizer
 from stscq.cli_tools import run
-from stscq.codec.assign import Quantiser, choose
+from stscq.codec.quantise import Quantiser, choose
 from stscq.quantization.router import Router
 from stscq.quantization.search import Books, normalise, search_cr
 from tests.test_backbones import PUBLISHED

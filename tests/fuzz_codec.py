@@ -20,8 +20,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # atheris runs this file as a program
 
-from stscq.codec import archive, bitstream, bundle, context, description, entropy, payload
 from stscq.codec.api import Codec
+from stscq.codec.bitstream import context, entropy, image_file, payload
+from stscq.codec.bundle import description, read
+from stscq.codec.files import archive
 from stscq.errors import BitstreamError, BundleError
 
 
@@ -40,14 +42,14 @@ def read_payload(codec, content):
 
 def read_header(codec, content):
     """A header whose checksum fits."""
-    check = bitstream.crc16(codec.bundle.fingerprint, content).to_bytes(2, "big")
+    check = image_file.crc16(codec.bundle.fingerprint, content).to_bytes(2, "big")
     read_file(codec, content[:3] + check + content[3:])
 
 
 def read_archive(codec, content):
     """An archive, as it is."""
     opened = archive.Archive(io.BytesIO(content))
-    bitstream.check_model(opened.model, codec.bundle.fingerprint)
+    image_file.check_model(opened.model, codec.bundle.fingerprint)
     for name, content in opened:
         archive.check_name(name)
         assert codec.payloads(codec.parse([content])) == [content]
@@ -106,7 +108,7 @@ def try_one(codec, content):
         return
 
 
-MODULES = (archive, bitstream, bundle, context, description, entropy, payload)
+MODULES = (archive, image_file, read, context, description, entropy, payload)
 
 
 def instrument(module, instrumented):

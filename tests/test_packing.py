@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stscq.codec.packing import pack, payload_bits, unpack
+from stscq.codec.bitstream.packing import pack, payload_bits, unpack
 from stscq.errors import StscqError
 
 

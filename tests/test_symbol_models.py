@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stscq.codec.symbol_models import (
+from stscq.evaluation import original, symbol_models
+from stscq.evaluation.symbol_distributions import (
     MODELS,
     Strengths,
     Symbols,
@@ -21,7 +22,6 @@ from stscq.codec.symbol_models import (
     shrunk,
     tables,
 )
-from stscq.evaluation import original, symbol_models
 from stscq.evaluation.symbols_frame import symbols_frame, symbols_means, symbols_saved
 from tests.test_int8 import routed  # noqa: F401  the fixture
 

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from stscq.backbones import Tokenizer
-from stscq.codec import bitstream, payload
-from stscq.codec.assign import Quantiser, same_in_any_batch
-from stscq.codec.bundle import Bundle
-from stscq.codec.description import Selection
-from stscq.codec.groups import Groups
+from stscq.codec.bitstream import image_file, payload
+from stscq.codec.bundle.description import Selection
+from stscq.codec.bundle.groups import Groups
+from stscq.codec.bundle.read import Bundle
+from stscq.codec.quantise import Quantiser, same_in_any_batch
 from stscq.errors import BitstreamError, StscqError
 from stscq.quantization.router import Router
 from stscq.quantization.search import Assignment, Books, normalise
@@ -125,11 +125,11 @@ class Codec:
 
     def file_of(self, content: bytes) -> bytes:
         """A payload as the file of one image."""
-        return bitstream.write(self.bundle.fingerprint, content)
+        return image_file.write(self.bundle.fingerprint, content)
 
     def payload_of(self, file: bytes) -> bytes:
         """The inverse of `file_of`. Raises BitstreamError or WrongModelError."""
-        return bitstream.read(file, self.bundle.fingerprint)
+        return image_file.read(file, self.bundle.fingerprint)
 
     def sizes(self, assignment: Assignment) -> Sizes:
         """What these images take, measured on the bytes themselves."""

@@ -15,13 +15,13 @@ import torch
 
 from stscq.cli_tools import threads
 from stscq.codec.api import Codec
-from stscq.codec.compress import compress_many, compress_one
-from stscq.codec.decompress import to_file, to_folder, to_stdout
-from stscq.codec.description import Selection
-from stscq.codec.look import inspect, verify
-from stscq.codec.models import default_bundle, files_of
-from stscq.codec.opened import Opened
-from stscq.codec.sources import STDIN, Source, list_sources, stem_of
+from stscq.codec.bundle.description import Selection
+from stscq.codec.bundle.find import default_bundle, files_of
+from stscq.codec.files.compress import compress_many, compress_one
+from stscq.codec.files.compressed_file import Opened
+from stscq.codec.files.decompress import to_file, to_folder, to_stdout
+from stscq.codec.files.inspect import inspect, verify
+from stscq.codec.files.sources import STDIN, Source, list_sources, stem_of
 from stscq.errors import StscqError
 from stscq.outputs import check_once, check_places, ends_as_folder, refuse_to_replace
 

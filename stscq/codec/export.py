@@ -15,12 +15,12 @@ import pandas as pd
 from stscq import __version__
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
-from stscq.codec.bundle import Bundle
-from stscq.codec.card import write_card
-from stscq.codec.fit_context import Symbols, fit_context
-from stscq.codec.packing import payload_bits
-from stscq.codec.statistics import fit
-from stscq.codec.write_bundle import write_bundle, write_tables
+from stscq.codec.bitstream.fit_context import Symbols, fit_context
+from stscq.codec.bitstream.packing import payload_bits
+from stscq.codec.bitstream.symbol_tables import fit
+from stscq.codec.bundle.card import write_card
+from stscq.codec.bundle.read import Bundle
+from stscq.codec.bundle.write import write_bundle, write_tables
 from stscq.data.store import open_store
 from stscq.device import own_device
 from stscq.errors import BundleError
@@ -39,7 +39,7 @@ def main(
     images: int = 20_000,
     measured: Path | None = None,
 ) -> None:
-    """Writes the bundle OUT: its files are listed in stscq/codec/bundle.py.
+    """Writes the bundle OUT: its files are listed in stscq/codec/bundle/read.py.
 
     The symbol statistics are those of up to IMAGES images that the index SPLIT marks `train` (all, when it has no such
     column), encoded as the bundle prefers. NAME, PROFILE and the numbers of MEASURED (JSON) are for the card.

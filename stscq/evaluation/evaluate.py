@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
-from stscq.codec.description import Selection
-from stscq.codec.packing import payload_bits
-from stscq.codec.rounding import batch_differences
+from stscq.codec.bitstream.packing import payload_bits
+from stscq.codec.bundle.description import Selection
 from stscq.data.store import open_store
 from stscq.device import own_device
+from stscq.evaluation.batch_differences import batch_differences
 from stscq.evaluation.fid import Fid
 from stscq.evaluation.lpips import Lpips
 from stscq.evaluation.published_metrics import missing

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
-from stscq.codec.int8 import from_int8, int8_mib, to_int8
 from stscq.device import own_device
 from stscq.evaluation.cost import codebooks_mib
+from stscq.evaluation.int8_codebooks import from_int8, int8_mib, to_int8
 from stscq.evaluation.judged import judge_codec, open_test_faces
 from stscq.files import write_atomically
 from stscq.quantization.search import Assignment

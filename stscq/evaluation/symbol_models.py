@@ -15,9 +15,13 @@ import pandas as pd
 
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
-from stscq.codec.packing import payload_bits
-from stscq.codec.statistics import TOTAL
-from stscq.codec.symbol_models import (
+from stscq.codec.bitstream.packing import payload_bits
+from stscq.codec.bitstream.symbol_tables import TOTAL
+from stscq.data.store import open_store
+from stscq.device import own_device
+from stscq.evaluation.evaluate import pairs_of
+from stscq.evaluation.statistics import paired_bootstrap
+from stscq.evaluation.symbol_distributions import (
     MODELS,
     Neighbours,
     Strengths,
@@ -31,10 +35,6 @@ from stscq.codec.symbol_models import (
     probabilities,
     tables,
 )
-from stscq.data.store import open_store
-from stscq.device import own_device
-from stscq.evaluation.evaluate import pairs_of
-from stscq.evaluation.statistics import paired_bootstrap
 from stscq.files import write_atomically
 from stscq.quantization.search import normalise
 from stscq.training.encode import sample_rows

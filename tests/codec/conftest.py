@@ -1,19 +1,24 @@
 """A bundle of every kind of variant, from untrained models: what a codec does with bytes does not hang on training."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from stscq.backbones import build
+from stscq.codec import commands
 from stscq.codec.api import Codec
-from stscq.codec.context import Reading, silent
+from stscq.codec.bitstream.context import Reading, silent
+from stscq.codec.bitstream.fit_context import Symbols, fit_context
+from stscq.codec.bitstream.symbol_tables import fit
+from stscq.codec.bundle.write import write_bundle, write_tables
 from stscq.codec.export import entries_of
-from stscq.codec.fit_context import Symbols, fit_context
-from stscq.codec.statistics import fit
-from stscq.codec.write_bundle import write_bundle, write_tables
 from stscq.data.store import open_store
+from stscq.errors import StscqError
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.initialise import token_specific
 from stscq.quantization.router import Router
@@ -93,3 +98,69 @@ def plain_reading(tables):
 
 def change_json(file, **changes):
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+@pytest.fixture(scope="session")
+def model(bundles):
+    return bundles["switchable"]
+
+
+@pytest.fixture
+def here(pictures, tmp_path, monkeypatch):
+    """We are in a folder with D, which has four photos in two folders and a text, and one.stscq and D.stscq of them."""
+    monkeypatch.chdir(tmp_path)
+    for i in range(4):
+        place = Path(f"D/{'ab'[i % 2]}/{i}.png")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pictures[i]).save(place)
+    Path("D/notes.txt").write_text("notes")
+    return tmp_path
+
+
+@pytest.fixture
+def packed(here, model):
+    pack("D", out="D.stscq", model=model)
+    pack("D/a/0.png", out="one.stscq", model=model)
+    return here
+
+
+def pack(*paths, out, model, force=False):
+    return commands.compress([str(path) for path in paths], str(out), model, None, True, 1, True, force)
+
+
+def unpack(*files, out, model, only=(), force=False):
+    return commands.decompress([str(file) for file in files], str(out), model, only, 1, True, force)
+
+
+def everything(folder=Path()):
+    """Every file here and what is in it, links and hard links as they are."""
+    return {
+        path: (path.lstat().st_ino, path.readlink() if path.is_symlink() else path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def refused(words, call, *arguments, **options):
+    """It ends in one line, and nothing changed."""
+    before = everything()
+    with pytest.raises(StscqError, match=words) as problem:
+        call(*arguments, **options)
+    assert "\n" not in str(problem.value)
+    assert everything() == before
+
+
+def ways_to(file):
+    """Other paths to a file, and links to it of both kinds."""
+    Path("linked").symlink_to(Path(file).absolute())
+    Path("folder").symlink_to(Path(file).parent.absolute())
+    os.link(file, "hard")
+    return [
+        file,
+        f"./{file}",
+        f"D/../{file}",
+        str(Path(file).absolute()),
+        "linked",
+        f"folder/{Path(file).name}",
+        "hard",
+    ]

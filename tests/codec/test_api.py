@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from stscq.codec.api import Codec
-from stscq.codec.bundle import Bundle
-from stscq.codec.rounding import batch_differences
+from stscq.codec.bundle.read import Bundle
 from stscq.errors import BitstreamError, StscqError, WrongModelError
+from stscq.evaluation.batch_differences import batch_differences
 from tests.codec.conftest import ROUTED, VARIANTS
 
 
@@ -58,7 +58,7 @@ def test_batch_differences_are_counted(codec, pictures, monkeypatch):
 
 def test_near_ties_are_decided_alone(bundles, pictures, monkeypatch):
     """With rounding as large as the distance between entries, all is a near tie, and the batch has no say."""
-    monkeypatch.setattr("stscq.codec.assign.TIE", 10.0)
+    monkeypatch.setattr("stscq.codec.quantise.TIE", 10.0)
     codec = Codec.load(bundles["token_specific"])
     plain = type(codec.encoder).encode
     expected = codec.encode(pictures[:1])[0]
@@ -90,7 +90,7 @@ def test_only_needed_parts_and_groups_are_read(bundles, pictures, monkeypatch):
 def test_codebooks_in_memory_are_bounded(bundles, pictures, monkeypatch):
     codec = Codec.load(bundles["switchable_conv"])
     size = codec.bundle.codebook(0)
-    monkeypatch.setattr("stscq.codec.groups.KEPT_BYTES", 2 * size.numel() * size.element_size())
+    monkeypatch.setattr("stscq.codec.bundle.groups.KEPT_BYTES", 2 * size.numel() * size.element_size())
     for group in range(6):
         assert torch.equal(codec.groups[group], codec.bundle.codebook(group))
         assert len(codec.groups.kept) <= 2

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from stscq.codec import export
 from stscq.codec.api import Codec
-from stscq.codec.bundle import Bundle
+from stscq.codec.bundle.read import Bundle
 from stscq.errors import BundleError
 from stscq.training.tokenizer_io import load_codec
 from tests.codec.conftest import change_json
@@ -98,7 +98,7 @@ def test_descriptions_that_are_refused(copy, changes, words):
 )
 def test_forged_descriptions_are_refused(copy, changes, words):
     """Those that fit their fingerprint."""
-    from stscq.codec.description import fingerprint_of
+    from stscq.codec.bundle.description import fingerprint_of
 
     said = {**json.loads((copy / "bundle.json").read_text()), **changes}
     change_json(copy / "bundle.json", **changes, fingerprint=fingerprint_of(said))
@@ -107,7 +107,7 @@ def test_forged_descriptions_are_refused(copy, changes, words):
 
 
 def test_tensors_of_another_model_are_refused(copy):
-    from stscq.codec.description import fingerprint_of, seal
+    from stscq.codec.bundle.description import fingerprint_of, seal
 
     def replace(part, tensors):
         save_file(tensors, copy / f"{part}.safetensors")

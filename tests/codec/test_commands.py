@@ -16,13 +16,15 @@ import pytest
 from PIL import Image
 
 from stscq import cli
-from stscq.codec import commands, look, models
+from stscq.codec import commands
 from stscq.codec.api import Codec
-from stscq.codec.decompress import picture_paths
-from stscq.codec.description import fingerprint_of
-from stscq.codec.opened import Opened
-from stscq.codec.partial import partial_archive
-from stscq.codec.sources import list_sources
+from stscq.codec.bundle import find
+from stscq.codec.bundle.description import fingerprint_of
+from stscq.codec.files import inspect
+from stscq.codec.files.compressed_file import Opened
+from stscq.codec.files.names import picture_paths
+from stscq.codec.files.resumable import partial_archive
+from stscq.codec.files.sources import list_sources
 from stscq.errors import BitstreamError, BundleError, DataError, StscqError, WrongModelError
 from tests.conftest import ROOT
 
@@ -207,7 +209,7 @@ def test_what_is_left_of_a_killed_run_is_used_as_far_as_it_fits(photos, model, t
 
 
 def commands_done(source, payload):
-    from stscq.codec.partial import Done
+    from stscq.codec.files.resumable import Done
 
     return Done(source.name, source.key(), len(payload), "", 100)
 
@@ -332,24 +334,24 @@ def test_names(photos, tmp_path):
 
 def test_the_bundle_that_wrote_a_file_is_found(bundles, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models.stscq, "__file__", str(tmp_path / "stscq" / "__init__.py"))
+    monkeypatch.setattr(find.stscq, "__file__", str(tmp_path / "stscq" / "__init__.py"))
     with pytest.raises(BundleError, match="make reproduce"):
-        models.default_bundle()
+        find.default_bundle()
     place = Path("models/demo/titok_s/bundle")
     shutil.copytree(bundles["switchable"], place / "switchable_16x16" / "seed1")
     shutil.copytree(bundles["global"], place / "global" / "seed1")
-    assert models.default_bundle().resolve() == (tmp_path / place / "switchable_16x16/seed1").resolve()
+    assert find.default_bundle().resolve() == (tmp_path / place / "switchable_16x16/seed1").resolve()
     wanted = Codec.load(bundles["global"]).bundle.fingerprint
-    assert [bundle.folder.parts[-2] for bundle in models.bundles_of(wanted[:4])] == ["global"]
+    assert [bundle.folder.parts[-2] for bundle in find.bundles_of(wanted[:4])] == ["global"]
     (place / "global/seed1/bundle.json").write_text("{")
     with pytest.raises(BundleError, match=f"no model with fingerprint {wanted[:4].hex()}"):
-        models.bundles_of(wanted[:4])
+        find.bundles_of(wanted[:4])
 
 
 def test_of_two_models_that_begin_alike_the_one_that_wrote_a_file_is_found(bundles, pictures, tmp_path, monkeypatch):
     """The file holds two bytes of the fingerprint; its checksum knows the others."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models.stscq, "__file__", str(tmp_path / "stscq" / "__init__.py"))
+    monkeypatch.setattr(find.stscq, "__file__", str(tmp_path / "stscq" / "__init__.py"))
     codec = Codec.load(bundles["global"])
     prefix = codec.bundle.fingerprint[:2].hex()
     salts = ({**codec.bundle.said, "salt": i} for i in range(2**22))
@@ -358,7 +360,7 @@ def test_of_two_models_that_begin_alike_the_one_that_wrote_a_file_is_found(bundl
         shutil.copytree(bundles["global"], Path("models/demo/x/bundle") / name / "seed1")
         (Path("models/demo/x/bundle") / name / "seed1/bundle.json").write_text(json.dumps(said))
     Path("file").write_bytes(codec.encode(pictures[:1])[0])
-    assert len(models.bundles_of(codec.bundle.fingerprint[:2])) == 2
+    assert len(find.bundles_of(codec.bundle.fingerprint[:2])) == 2
     assert Opened("file").codec(None).bundle.fingerprint == codec.bundle.fingerprint
     with pytest.raises(BitstreamError, match="file: damaged: the checksum does not fit"):
         Opened("file").codec(Path("models/demo/x/bundle/a/seed1"))
@@ -383,8 +385,8 @@ def test_one_image_cannot_be_verified_without_its_model_and_an_archive_can(photo
     compress([photos / "person 0" / "3.png"], tmp_path / "one", model)
     compress([photos], tmp_path / "many", model)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models.stscq, "__file__", str(tmp_path / "stscq" / "__init__.py"))
-    assert "symbols were not looked at" in look.verify("many", None)["checked"]
-    assert look.inspect("one", None)["bundle"] is None
+    monkeypatch.setattr(find.stscq, "__file__", str(tmp_path / "stscq" / "__init__.py"))
+    assert "symbols were not looked at" in inspect.verify("many", None)["checked"]
+    assert inspect.inspect("one", None)["bundle"] is None
     with pytest.raises(BundleError, match="no model with fingerprint"):
-        look.verify("one", None)
+        inspect.verify("one", None)

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from stscq.codec import payload
 from stscq.codec.api import Codec
-from stscq.codec.bundle import Bundle
-from stscq.codec.context import LOG2, MOST_SCORE, POWER, STEPS, Context, Reading, silent, tilt
-from stscq.codec.description import fingerprint_of, seal
-from stscq.codec.fit_context import Symbols, bits, fit_context
-from stscq.codec.statistics import TOTAL, fit, integers
+from stscq.codec.bitstream import payload
+from stscq.codec.bitstream.context import LOG2, MOST_SCORE, POWER, STEPS, Context, Reading, silent, tilt
+from stscq.codec.bitstream.fit_context import Symbols, bits, fit_context
+from stscq.codec.bitstream.symbol_tables import TOTAL, fit, integers
+from stscq.codec.bundle.description import fingerprint_of, seal
+from stscq.codec.bundle.read import Bundle
 from stscq.errors import BitstreamError, BundleError
 from stscq.training.checkpoint import save_tensors
 from tests.codec.conftest import change_json

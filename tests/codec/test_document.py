@@ -5,11 +5,11 @@ import re
 
 import numpy as np
 
-from stscq.codec import bitstream, entropy, payload
-from stscq.codec.archive import Archive
-from stscq.codec.context import POWER, Context, Reading
-from stscq.codec.packing import pack
-from stscq.codec.statistics import TOTAL
+from stscq.codec.bitstream import entropy, image_file, payload
+from stscq.codec.bitstream.context import POWER, Context, Reading
+from stscq.codec.bitstream.packing import pack
+from stscq.codec.bitstream.symbol_tables import TOTAL
+from stscq.codec.files.archive import Archive
 from tests.codec.conftest import plain_reading
 from tests.conftest import ROOT
 
@@ -21,10 +21,10 @@ TABLES = np.array([[32768, 16384, 8192, 8192]] * 6)
 
 def test_single_images():
     fixed, coded, _ = BLOCKS
-    assert bitstream.read(fixed, MODEL) == pack(2, np.array([5, 0, 7]), K=8, M=4)
-    assert bitstream.write(MODEL, bitstream.read(fixed, MODEL)) == fixed
+    assert image_file.read(fixed, MODEL) == pack(2, np.array([5, 0, 7]), K=8, M=4)
+    assert image_file.write(MODEL, image_file.read(fixed, MODEL)) == fixed
     alphabet = payload.Alphabet(6, 4, 1, np.array([TOTAL]), lambda group: plain_reading(TABLES))
-    assert bitstream.read(coded, MODEL) == payload.write(0, np.array([0, 0, 1, 0, 0, 0]), alphabet)
+    assert image_file.read(coded, MODEL) == payload.write(0, np.array([0, 0, 1, 0, 0, 0]), alphabet)
     assert payload.read(b"\x20", alphabet)[1].tolist() == [0, 0, 1, 0, 0, 0]
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stscq.codec import entropy, payload
-from stscq.codec.statistics import TOTAL, count, fit, integers, uniform
+from stscq.codec.bitstream import entropy, payload
+from stscq.codec.bitstream.symbol_tables import TOTAL, count, fit, integers, uniform
 from stscq.errors import BitstreamError
 from tests.codec.conftest import plain_reading
 

@@ -80,7 +80,7 @@ def test_an_edit_reaches_the_rules_that_run_it(package, path, old, new, expected
             "return ((z.detach() - z_q) ** 2).mean()",
             "return (\n        (z.detach() - z_q) ** 2\n    ).mean()",
         ),
-        ("codec/packing.py", "import numpy as np", "import numpy as np\n"),
+        ("codec/bitstream/packing.py", "import numpy as np", "import numpy as np\n"),
     ],
 )
 def test_comments_docstrings_and_layout_change_nothing(package, path, old, new):

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from stscq.codec import archive
 from stscq.codec.api import BATCH, Codec
-from stscq.codec.description import Selection
-from stscq.codec.partial import Done, partial_archive
-from stscq.codec.sources import STDIN, Source, read_faces
-from stscq.codec.write_file import write_bytes, write_stdout
+from stscq.codec.bundle.description import Selection
+from stscq.codec.files import archive
+from stscq.codec.files.resumable import Done, partial_archive
+from stscq.codec.files.sources import STDIN, Source, read_faces
+from stscq.codec.files.write import write_bytes, write_stdout
 from stscq.errors import DataError
 
 

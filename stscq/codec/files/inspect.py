@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from stscq.codec import archive, bitstream
 from stscq.codec.api import BATCH
-from stscq.codec.bundle import Bundle
-from stscq.codec.opened import Opened
-from stscq.codec.packing import payload_bits
+from stscq.codec.bitstream import image_file
+from stscq.codec.bitstream.packing import payload_bits
+from stscq.codec.bundle.read import Bundle
+from stscq.codec.files import archive
+from stscq.codec.files.compressed_file import Opened
 from stscq.errors import BundleError
 
 
@@ -32,7 +33,7 @@ def inspect(file: str, model: Path | None, names: bool = False) -> dict[str, Any
         "payload bytes an image": round(float(lengths.mean()), 2) if len(lengths) else None,
     }
     if opened.archive is None:
-        found["header bytes"] = bitstream.HEADER
+        found["header bytes"] = image_file.HEADER
     else:
         found["checksum bytes"] = archive.CHECK * len(lengths)
         found["index bytes"] = opened.archive.index_bytes

@@ -1,8 +1,7 @@
-"""Nothing of the user's is lost, whatever is named as a result; and no two results share a name."""
+"""Nothing of the user's is lost, whatever is named as a result of compressing."""
 
 import errno
 import fcntl
-import io
 import os
 import shutil
 import socket
@@ -10,94 +9,19 @@ import stat
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from stscq import cli, outputs
-from stscq.codec import archive, commands, decompress
+from stscq.codec import commands
 from stscq.codec.api import Codec
-from stscq.codec.opened import Opened
-from stscq.codec.partial import partial_archive
-from stscq.codec.sources import list_sources, stem_of
-from stscq.codec.write_file import origin_of
+from stscq.codec.files import archive
+from stscq.codec.files.compressed_file import Opened
+from stscq.codec.files.resumable import partial_archive
+from stscq.codec.files.sources import list_sources
+from stscq.codec.files.write import origin_of
 from stscq.errors import DataError, StscqError
-from stscq.outputs import OutputError, check_places, folded, from_common_folder, write_whole
-
-
-@pytest.fixture(scope="session")
-def model(bundles):
-    return bundles["switchable"]
-
-
-@pytest.fixture
-def here(pictures, tmp_path, monkeypatch):
-    """We are in a folder with D, which has four photos in two folders and a text, and one.stscq and D.stscq of them."""
-    monkeypatch.chdir(tmp_path)
-    for i in range(4):
-        place = Path(f"D/{'ab'[i % 2]}/{i}.png")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pictures[i]).save(place)
-    Path("D/notes.txt").write_text("notes")
-    return tmp_path
-
-
-@pytest.fixture
-def packed(here, model):
-    pack("D", out="D.stscq", model=model)
-    pack("D/a/0.png", out="one.stscq", model=model)
-    return here
-
-
-def pack(*paths, out, model, force=False):
-    return commands.compress([str(path) for path in paths], str(out), model, None, True, 1, True, force)
-
-
-def unpack(*files, out, model, only=(), force=False):
-    return commands.decompress([str(file) for file in files], str(out), model, only, 1, True, force)
-
-
-def everything(folder=Path()):
-    """Every file here and what is in it, links and hard links as they are."""
-    return {
-        path: (path.lstat().st_ino, path.readlink() if path.is_symlink() else path.read_bytes())
-        for path in sorted(folder.rglob("*"))
-        if path.is_symlink() or path.is_file()
-    }
-
-
-def refused(words, call, *arguments, **options):
-    """It ends in one line, and nothing changed."""
-    before = everything()
-    with pytest.raises(StscqError, match=words) as problem:
-        call(*arguments, **options)
-    assert "\n" not in str(problem.value)
-    assert everything() == before
-
-
-def test_pictures_do_not_replace_the_photos_that_they_were_made_from(packed, model):
-    refused(r"^D/a/0\.png \(and 3 more\): there already; .*--force", unpack, "D.stscq", out="D", model=model)
-    refused(r"^D/a/0\.png: there already", unpack, "D.stscq", out="D", model=model, only=["a/0.png"])
-    refused(r"^D/a/0\.png: there already", unpack, "one.stscq", out="D/a/0.png", model=model)
-    assert unpack("D.stscq", out="D", model=model, force=True) == 0
-    assert origin_of(Path("D/a/0.png"))
-    assert Path("D/notes.txt").read_text() == "notes"
-
-
-def ways_to(file):
-    """Other paths to a file, and links to it of both kinds."""
-    Path("linked").symlink_to(Path(file).absolute())
-    Path("folder").symlink_to(Path(file).parent.absolute())
-    os.link(file, "hard")
-    return [
-        file,
-        f"./{file}",
-        f"D/../{file}",
-        str(Path(file).absolute()),
-        "linked",
-        f"folder/{Path(file).name}",
-        "hard",
-    ]
+from stscq.outputs import OutputError, check_places, from_common_folder, write_whole
+from tests.codec.conftest import everything, pack, refused, unpack, ways_to
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -113,17 +37,6 @@ def test_an_input_is_never_a_result(packed, faces, model, force):
     for name in ("bundle.json", "encoder.safetensors"):
         refused("also what is to be read", pack, "D", out=f"model/{name}", model=Path("model"), force=force)
         refused("also", unpack, "one.stscq", out=f"model/{name}", model=Path("model"), force=force)
-
-
-@pytest.mark.parametrize("force", [False, True])
-def test_a_compressed_file_is_no_result_of_itself(packed, model, force):
-    for out in ways_to("one.stscq"):
-        refused("also what is to be read", unpack, "one.stscq", out=out, model=model, force=force)
-    refused("also what is to be read", unpack, "D.stscq", out="D.stscq", model=model, force=force)
-    refused("one.stscq: a file; name a folder", unpack, "D.stscq", out="one.stscq", model=model, force=force)
-    Path("into").mkdir()
-    Path("into/one.png").symlink_to(Path("one.stscq").absolute())
-    refused("also what is to be read", unpack, "one.stscq", out="into", model=model, force=force)
 
 
 def special(name, kind):
@@ -215,45 +128,6 @@ def test_force_is_an_option_of_every_command_that_writes(packed, faces, model, m
         cli.main()
 
 
-def test_pictures_of_the_same_bytes_stay_and_others_of_ours_are_not_replaced_either(packed, model, capsys):
-    pack("D/b/1.png", out="b.stscq", model=model)
-    assert unpack("one.stscq", out="one.png", model=model) == 0
-    before = everything()
-    assert unpack("one.stscq", out="one.png", model=model) == 0
-    assert '"there": 1' in capsys.readouterr().out
-    assert everything() == before
-    refused(r"one\.png: there already", unpack, "b.stscq", out="one.png", model=model)
-
-
-def test_a_trailing_slash_is_a_folder(packed, model):
-    """for f in *.stscq; do stscq decompress $f -o out/; done"""
-    for photo in ("D/a/0.png", "D/b/1.png", "D/a/2.png"):
-        pack(photo, out="files/", model=model)
-    shutil.copy("files/0.stscq", "files/img.001.stscq")
-    shutil.copy("files/1.stscq", "files/img.002.stscq")
-    shutil.copy("files/2.stscq", "files/2.jpg.stscq")
-    assert sorted(path.name for path in Path("files").iterdir()) == [
-        "0.stscq", "1.stscq", "2.jpg.stscq", "2.stscq", "img.001.stscq", "img.002.stscq",
-    ]  # fmt: skip
-    for file in sorted(Path("files").iterdir()):
-        unpack(file, out="out/", model=model)
-    names = ["0.png", "1.png", "2.jpg.png", "2.png", "img.001.png", "img.002.png"]
-    assert sorted(path.name for path in Path("out").iterdir()) == names
-    assert len({path.read_bytes() for path in Path("out").iterdir()}) == 3
-    pack("D", out="sets/", model=model)
-    pack("D/a/", out="sets/", model=model)
-    assert sorted(path.name for path in Path("sets").iterdir()) == ["D.stscq", "a.stscq"]
-    refused(r"^sets/D\.stscq: there already", pack, "D", out="sets/", model=model)
-    refused("several photos make one archive", pack, "D/a/0.png", "D/b/1.png", out="sets/", model=model)
-    refused(r"D/notes\.txt/.*\(Not a directory\)", pack, "D/a/0.png", out="D/notes.txt/", model=model)
-    refused("D/notes.txt: a file; name a folder", unpack, "one.stscq", out="D/notes.txt/", model=model)
-    pack("D/a/0.png", out=".", model=model)
-    assert Path("0.stscq").is_file()
-    for call in (pack, unpack):
-        refused("--out is empty", call, "D.stscq", out="", model=model)
-        refused("an empty path", call, "", out="new", model=model)
-
-
 def test_what_is_in_the_way_is_told_before_anything_is_read_or_painted(packed, model, monkeypatch):
     monkeypatch.setattr(commands, "compress_one", None)
     monkeypatch.setattr(commands, "compress_many", None)
@@ -286,99 +160,6 @@ def test_names_stay_short_where_they_differ(here):
     ]  # fmt: skip
     assert from_common_folder(["D/a/0.png"]) == ["0.png"]
     assert from_common_folder(["D", "D/a/0.png"]) == ["D", "D/a/0.png"]
-
-
-def test_images_of_one_name_in_several_files(packed, model):
-    for folder in ("x", "y"):
-        Path(folder).mkdir()
-    pack("D/a/0.png", out="x/1.stscq", model=model)
-    pack("D/b/1.png", out="y/1.stscq", model=model)
-    unpack("x/1.stscq", "y/1.stscq", out="out", model=model)
-    assert sorted(map(str, Path("out").rglob("*.png"))) == ["out/x/1.png", "out/y/1.png"]
-    assert Path("out/x/1.png").read_bytes() != Path("out/y/1.png").read_bytes()
-    shutil.copy("D.stscq", "x/D.stscq")
-    unpack("D.stscq", "x/D.stscq", "x/1.stscq", out="sets", model=model)
-    inside = ["a/0.png", "a/2.png", "b/1.png", "b/3.png"]
-    expected = {f"{folder}/{name}" for folder in ("D", "x/D") for name in inside} | {"x/1.png"}
-    assert {path.relative_to("sets").as_posix() for path in Path("sets").rglob("*.png")} == expected
-    unpack("D.stscq", "x/1.stscq", out="plain", model=model)
-    assert {path.relative_to("plain").as_posix() for path in Path("plain").rglob("*.png")} == {*inside, "1.png"}
-
-
-def test_one_after_the_other_into_one_folder(packed, model):
-    """for f in */1.stscq; do stscq decompress $f -o out/; done"""
-    for folder, photo in (("x", "D/a/0.png"), ("y", "D/b/1.png")):
-        pack(photo, out=f"{folder}/1.stscq", model=model)
-    unpack("x/1.stscq", out="out/", model=model)
-    refused(r"out/1\.png: there already", unpack, "y/1.stscq", out="out/", model=model)
-
-
-def test_a_folder_called_like_a_picture_can_be_unpacked(pictures, model, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for i, name in enumerate(["a.png/x.jpg", "a.jpg", "A.PNG.png", "b.jpg", "b.PNG", "b.jpg.jpg", "c.png", "C.jpg"]):
-        Path("D", name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pictures[17 * i]).save(Path("D", name), "PNG")
-    pack("D", out="x", model=model)
-    unpack("x", out="out", model=model)
-    found = {path.relative_to("out").as_posix() for path in Path("out").rglob("*") if path.is_file()}
-    assert found == {
-        "a.png/x.png", "a.jpg.png", "A.PNG.png", "b.jpg-2.png", "b.PNG.png", "b.jpg.png", "c.png.png", "C.jpg.png",
-    }  # fmt: skip
-    opened, codec = Opened("x"), Codec.load(model)
-    for name, path in decompress.picture_paths(opened.names).items():
-        assert origin_of(Path("out", path)) == opened.origin(codec.bundle, opened.names.index(name))
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ["1.jpg", "1.png", "1.jpg.jpg", "1.png.png", "1.jpg.png"],
-        ["a.png/b.png/c.png", "a.jpg", "a.png/b.tif", "a.PNG.jpg", "a.jpg.png/x"],
-        ["\u00e9.png", "e\u0301.jpg", "\u00c9.bmp", "\u00e9.png/x"],
-        ["stra\u00dfe.jpg", "STRASSE.jpg", "strasse.jpg-2.png"],
-        [f"{'aA'[i & 1]}{'aA'[i >> 1 & 1]}.jpg" for i in range(4)],
-        ["1", "1.jpg", "1.", ".jpg", "1.5", "1.5.jpg"],
-    ],
-)
-def test_no_two_pictures_are_one_file_on_any_file_system(names):
-    paths = decompress.picture_paths(names)
-    assert list(paths) == names
-    known = [folded(path) for path in paths.values()]
-    assert len(set(known)) == len(names)
-    assert not {folder for path in known for folder in decompress.folders_of(path)} & set(known)
-    assert decompress.picture_paths(names) == paths
-
-
-def test_names_that_some_file_system_takes_for_one():
-    for one, other in (("A.png", "a.PNG"), ("\u00e9", "e\u0301"), ("\u00c9", "e\u0301"), ("stra\u00dfe", "STRASSE")):
-        assert folded(one) == folded(other)
-    assert len({folded(name) for name in ("a", "b", "e", "\u00e9", "a/b", "a b")}) == 6
-
-
-def test_names_without_a_suffix_of_pictures_are_kept_whole():
-    assert [stem_of(name) for name in ("1.JPG", "1.5", "a.b/1", "photo.of.me.tif", ".jpg")] == [
-        "1", "1.5", "a.b/1", "photo.of.me", ".jpg",
-    ]  # fmt: skip
-    assert decompress.picture_paths(["photo.1", "photo.2"]) == {"photo.1": "photo.1.png", "photo.2": "photo.2.png"}
-
-
-def test_what_is_chosen_does_not_change_the_name_of_a_picture(here, model):
-    Image.fromarray(np.full((32, 32, 3), 99, np.uint8)).save("D/a/0.bmp")
-    pack("D", out="x", model=model)
-    unpack("x", out="all", model=model)
-    unpack("x", out="few", model=model, only=["a/0.png"])
-    (found,) = (path for path in Path("few").rglob("*.png"))
-    assert found.read_bytes() == Path("all", found.relative_to("few")).read_bytes()
-
-
-def test_two_folders_that_are_one(packed, model):
-    Path("out/a").mkdir(parents=True)
-    Path("out/b").symlink_to("a")
-    shutil.copytree("D", "E")
-    shutil.copy("E/a/0.png", "E/b/0.png")
-    pack("E", out="E.stscq", model=model)
-    for force in (False, True):
-        refused("two results would be one file", unpack, "E.stscq", out="out", model=model, force=force)
 
 
 def test_what_appears_meanwhile_stays(here, monkeypatch):
@@ -458,33 +239,6 @@ def test_only_what_an_earlier_run_left_is_gone_on_with(here, model):
     assert pack("D", out="x", model=model) == 0
     assert Path("x").read_bytes() == Path("real.stscq").read_bytes()
     assert not list(Path().glob(".partial-x*"))
-
-
-def test_hostile_names_in_archives(here, codec, pictures, model, monkeypatch):
-    (payload,) = codec.payloads(codec.assign(pictures[:1]))
-    head = archive.header(codec.bundle.fingerprint[: archive.MODEL])
-
-    def lying(*names):
-        records = b"".join(archive.record(head, i, payload) for i in range(len(names)))
-        return head + records + archive.tail(head, names, [len(payload)] * len(names))
-
-    monkeypatch.setattr(archive, "check_name", lambda name: name)
-    bad = {
-        name: lying(name) for name in ("../x.png", "/tmp/x.png", "a/../../x", "a//b", ".", "a\nb", "\x1b[2J", "a\\b")
-    }
-    long = lying("x" * 300 + ".png")
-    folder = lying("a.png/" * 40 + "x.png", "a")
-    monkeypatch.undo()
-    os.chdir(here)
-    for content in bad.values():
-        Path("bad").write_bytes(content)
-        refused("bad: .* is no name for an image", unpack, "bad", out="out", model=model, force=True)
-    Path("bad").write_bytes(long)
-    refused("a name of more than 255 bytes", unpack, "bad", out="out", model=model, force=True)
-    Path("good").write_bytes(folder)
-    assert unpack("good", out="out", model=model) == 0
-    assert len(list(Path("out").rglob("*.png"))) == 42
-    assert archive.Archive(io.BytesIO(folder)).names[1] == "a"
 
 
 def test_a_folder_that_cannot_be_read_is_told(here, monkeypatch):

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from stscq.codec.bitstream import crc16
+from stscq.codec.bitstream.image_file import crc16
 from stscq.errors import BitstreamError
 
 MAGIC = b"\x89STQ"

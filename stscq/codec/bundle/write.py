@@ -1,4 +1,4 @@
-"""Write a model bundle; stscq.codec.bundle lists its files and opens it.
+"""Write a model bundle; stscq.codec.bundle.read lists its files and opens it.
 
 Axes: M groups, T tokens, S codebooks a group, K entries, d channels.
 """
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stscq.codec.bundle import group_name, split_tokenizer
-from stscq.codec.context import Context, silent
-from stscq.codec.description import FORMAT, Sizes, fingerprint_of, seal
-from stscq.codec.statistics import Tables, uniform
+from stscq.codec.bitstream.context import Context, silent
+from stscq.codec.bitstream.symbol_tables import Tables, uniform
+from stscq.codec.bundle.description import FORMAT, Sizes, fingerprint_of, seal
+from stscq.codec.bundle.read import group_name, split_tokenizer
 from stscq.files import write_atomically
 from stscq.training.checkpoint import save_tensors
 from stscq.training.tokenizer_io import TrainedCodec

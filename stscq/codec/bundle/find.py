@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import stscq
-from stscq.codec.bundle import Bundle
+from stscq.codec.bundle.read import Bundle
 from stscq.errors import BundleError
 
 DEFAULTS = (

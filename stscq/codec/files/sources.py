@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stscq.codec.archive import check_name
-from stscq.codec.photos import read_face
+from stscq.codec.files.archive import check_name
+from stscq.codec.files.photos import read_face
 from stscq.data.pixels import SUFFIXES, face
 from stscq.errors import DataError, StscqError
 from stscq.outputs import check_once, from_common_folder

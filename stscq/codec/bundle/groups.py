@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stscq.codec.bundle import Bundle
+from stscq.codec.bundle.read import Bundle
 
 KEPT_BYTES = 1 << 29
 """Of groups that stay in memory; those that were not used for longest go first."""

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from stscq.codec.sources import STDIN
+from stscq.codec.files.sources import STDIN
 from stscq.errors import StscqError
 from stscq.outputs import write_whole
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import torch
 
-from stscq.codec import archive, bitstream
 from stscq.codec.api import Codec
-from stscq.codec.bundle import Bundle
-from stscq.codec.models import bundles_of
-from stscq.codec.sources import STDIN
+from stscq.codec.bitstream import image_file
+from stscq.codec.bundle.find import bundles_of
+from stscq.codec.bundle.read import Bundle
+from stscq.codec.files import archive
+from stscq.codec.files.sources import STDIN
 from stscq.errors import BitstreamError
 from stscq.quantization.search import Assignment
 
@@ -34,9 +35,9 @@ class Opened:
                 self.model, self.names, self.bytes = self.archive.model, self.archive.names, self.archive.bytes
             else:
                 with file:
-                    content = file.read(bitstream.HEADER + bitstream.MOST + 1)
+                    content = file.read(image_file.HEADER + image_file.MOST + 1)
                 self.kind, self.archive = "image", None
-                self.model, self.single = bitstream.model_of(content), content
+                self.model, self.single = image_file.model_of(content), content
                 self.names, self.bytes = ["stdin" if path == STDIN else Path(path).stem], len(content)
         except BitstreamError as problem:
             raise self.named(problem) from problem
@@ -46,7 +47,7 @@ class Opened:
     def payload(self, number: int, fingerprint: bytes) -> bytes:
         """Of one image, written by the model with this fingerprint. Raises BitstreamError when it is damaged."""
         if self.archive is None:
-            return bitstream.read(self.single, fingerprint)
+            return image_file.read(self.single, fingerprint)
         return self.archive.payload(number)
 
     def origin(self, bundle: Bundle, number: int) -> str:
@@ -65,7 +66,7 @@ class Opened:
     def lengths(self) -> list[int]:
         """Bytes of each payload."""
         if self.archive is None:
-            return [len(self.single) - bitstream.HEADER]
+            return [len(self.single) - image_file.HEADER]
         return [int(size) for size in self.archive.lengths]
 
     def codec(self, model: Path | None) -> Codec:
@@ -89,8 +90,8 @@ class Opened:
         """Raises WrongModelError, naming the file, when another bundle wrote it; BitstreamError for a damaged image."""
         try:
             if self.archive is None:
-                bitstream.read(self.single, bundle.fingerprint)
-            bitstream.check_model(self.model, bundle.fingerprint)
+                image_file.read(self.single, bundle.fingerprint)
+            image_file.check_model(self.model, bundle.fingerprint)
         except BitstreamError as problem:
             raise self.named(problem) from problem
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from stscq.codec.archive import CHECK, HEADER, MAGIC, header, record, tail
-from stscq.codec.sources import Source
+from stscq.codec.files.archive import CHECK, HEADER, MAGIC, header, record, tail
+from stscq.codec.files.sources import Source
 from stscq.errors import StscqError
 from stscq.outputs import OutputError, appear
 

@@ -10,8 +10,8 @@ from typing import Any
 import constriction
 import numpy as np
 
-from stscq.codec.context import Reading
-from stscq.codec.statistics import TOTAL
+from stscq.codec.bitstream.context import Reading
+from stscq.codec.bitstream.symbol_tables import TOTAL
 from stscq.errors import BitstreamError
 
 FINE = (1 << 24) // TOTAL

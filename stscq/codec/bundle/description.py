@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from stscq.backbones import FAMILIES
-from stscq.codec.packing import payload_bits
-from stscq.codec.statistics import TOTAL
+from stscq.codec.bitstream.packing import payload_bits
+from stscq.codec.bitstream.symbol_tables import TOTAL
 from stscq.errors import BundleError, StscqError
 
 FORMAT = 2

@@ -1,8 +1,7 @@
 """Compressed files back to pictures (PNG)."""
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -13,13 +12,14 @@ import torch
 from tqdm import tqdm
 
 from stscq.codec.api import BATCH, Codec
-from stscq.codec.bundle import Bundle
-from stscq.codec.models import files_of
-from stscq.codec.opened import Opened
-from stscq.codec.sources import STDIN, long_labels, stem_of
-from stscq.codec.write_file import as_png, origin_of, write_bytes
+from stscq.codec.bundle.find import files_of
+from stscq.codec.bundle.read import Bundle
+from stscq.codec.files.compressed_file import Opened
+from stscq.codec.files.names import image_names, picture_paths
+from stscq.codec.files.sources import STDIN
+from stscq.codec.files.write import as_png, origin_of, write_bytes
 from stscq.errors import BitstreamError
-from stscq.outputs import OutputError, check_places, folded, refuse_to_replace
+from stscq.outputs import OutputError, check_places, refuse_to_replace
 
 
 class Summary(NamedTuple):
@@ -137,58 +137,3 @@ def is_made_of(place: Path, one: Work, number: int) -> bool:
 
 def write_picture(picture: np.ndarray, origin: str, place: Path, force: bool) -> None:
     write_bytes(as_png(picture, origin), str(place), force)
-
-
-def image_names(files: Sequence[Opened]) -> list[str]:
-    """What to call every image of these files, one file after the other.
-
-    As the files do; where two would then be the same, each begins with the path of its file, seen from the innermost
-    folder that holds them all. Raises BitstreamError when two are the same nevertheless.
-    """
-    labels = [one.names[0] if one.archive is None else "" for one in files]
-    names = named(files, labels)
-    if len(set(names)) == len(names):
-        return names
-    paths = [one.path for one in files]
-    names = named(files, [str(Path(label).with_suffix("")) for label in long_labels(paths)])
-    if len(set(names)) == len(names):
-        return names
-    raise BitstreamError(f"{', '.join(paths)}: two images have the same name; decompress one file at a time")
-
-
-def named(files: Sequence[Opened], labels: Sequence[str]) -> list[str]:
-    """The images of all files. labels: what a file's one image is called (before .png), or the folder of an archive."""
-    return [
-        f"{label}.png" if one.archive is None else f"{label}/{name}".lstrip("/")
-        for one, label in zip(files, labels, strict=True)
-        for name in one.names
-    ]
-
-
-def picture_paths(names: Sequence[str]) -> dict[str, str]:
-    """faces/1.jpg -> faces/1.png; where another picture or a folder has that path, faces/1.jpg.png, faces/1.jpg-2.png.
-
-    No two are one file on any file system (see `folded`), nor is one a folder of another. `names` are distinct.
-    """
-    folders = {folded(folder) for name in names for folder in folders_of(name)}
-    short = {name: f"{stem_of(name)}.png" for name in names}
-    times = Counter(folded(path) for path in short.values())
-    found = {n: path for n, path in short.items() if times[folded(path)] == 1 and folded(path) not in folders}
-    taken = folders | {folded(path) for path in found.values()}
-    tried: Counter[str] = Counter()
-    for name in names:
-        if name not in found:
-            path = f"{name}.png"
-            while folded(path) in taken:
-                tried[folded(name)] += 1
-                path = f"{name}-{tried[folded(name)] + 1}.png"
-            found[name] = path
-            taken.add(folded(path))
-    return {name: found[name] for name in names}
-
-
-def folders_of(name: str) -> Iterator[str]:
-    """a/b/c.png -> a/b, a"""
-    while "/" in name:
-        name = name.rpartition("/")[0]
-        yield name

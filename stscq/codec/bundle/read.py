@@ -23,9 +23,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stscq.backbones import Tokenizer, build
-from stscq.codec.context import MOST_FEATURES, MOST_SHIFT, MOST_STATE, Context, Reading
-from stscq.codec.description import FORMAT, Sizes, problems, read_json, seal
-from stscq.codec.statistics import TOTAL
+from stscq.codec.bitstream.context import MOST_FEATURES, MOST_SHIFT, MOST_STATE, Context, Reading
+from stscq.codec.bitstream.symbol_tables import TOTAL
+from stscq.codec.bundle.description import FORMAT, Sizes, problems, read_json, seal
 from stscq.errors import BundleError
 from stscq.files import check_permission
 from stscq.quantization.router import Router

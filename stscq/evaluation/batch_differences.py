@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from stscq.codec.api import Codec, full_precision
-from stscq.codec.assign import TIE, choose, relative_gaps
-from stscq.codec.description import Selection
+from stscq.codec.bundle.description import Selection
+from stscq.codec.quantise import TIE, choose, relative_gaps
 from stscq.quantization.search import Assignment, measured_cr
 from stscq.training.batches import to_float
 
@@ -18,7 +18,7 @@ class BatchDifferences(NamedTuple):
     tokens, groups: how many indices and groups differ between the two batch sizes when each image takes what its batch
     gives it. kept: how many images differ with `Codec.assign`, which encodes near ties alone. largest_gap: the largest
     relative gap between the two nearest entries among the tokens that differ (0 when none does; see
-    stscq.codec.assign.TIE for its scale). near_ties: the share of images that are encoded twice.
+    stscq.codec.quantise.TIE for its scale). near_ties: the share of images that are encoded twice.
     """
 
     images: int

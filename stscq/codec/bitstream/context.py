@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stscq.codec.statistics import TOTAL
+from stscq.codec.bitstream.symbol_tables import TOTAL
 
 READ_BITS = 14
 """`read` holds multiples of 2^-14."""

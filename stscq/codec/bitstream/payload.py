@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stscq.codec import entropy
-from stscq.codec.context import Reading
-from stscq.codec.packing import pack, payload_bits, unpack
+from stscq.codec.bitstream import entropy
+from stscq.codec.bitstream.context import Reading
+from stscq.codec.bitstream.packing import pack, payload_bits, unpack
 from stscq.errors import BitstreamError
 
 

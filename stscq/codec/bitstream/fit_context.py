@@ -1,4 +1,4 @@
-"""Fit the context (stscq.codec.context) on training images: which features, which state, how sharp.
+"""Fit the context (stscq.codec.bitstream.context) on training images: which features, which state, how sharp.
 
 Axes: N images, M groups, T tokens, S codebooks a group (T, or 1 shared by all tokens), K entries, d channels,
 f features, r numbers of state.
@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stscq.codec.context import MOST_FEATURES, MOST_SHIFT, READ_BITS, STATE, STEPS, Context, Reading, silent
-from stscq.codec.statistics import TOTAL, Tables, fit
+from stscq.codec.bitstream.context import MOST_FEATURES, MOST_SHIFT, READ_BITS, STATE, STEPS, Context, Reading, silent
+from stscq.codec.bitstream.symbol_tables import TOTAL, Tables, fit
 
 RANK = 32
 """Numbers of state: 16 to 128 did equally well on the demo's variants."""
