@@ -29,7 +29,7 @@ NEEDED = {
     "training.stage1": JOB,
     "training.stage2": JOB,
     "training.stage3": JOB,
-    "recognition.train": JOB | {"onnx"},
+    "training.recogniser": JOB | {"onnx"},
     "evaluation.original": JOB,
     "evaluation.evaluate": JOB,
     "evaluation.int8": JOB,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from stscq.codec.api import Codec
 from stscq.data.store import open_store
+from stscq.data.tensors import to_float
 from stscq.quantization.search import (
     Books,
     books,
@@ -27,7 +28,6 @@ from stscq.quantization.search import (
     tiles,
 )
 from stscq.quantization.search.plain import Assignment, exact_distance, reference
-from stscq.training.batches import to_float
 from tests.search_problems import METRICS, WAYS, assert_same, only, problem, trained
 from tests.test_int8 import routed  # noqa: F401  the fixture
 

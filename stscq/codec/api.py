@@ -26,10 +26,10 @@ from stscq.codec.bundle.description import Selection
 from stscq.codec.bundle.groups import Groups
 from stscq.codec.bundle.read import Bundle
 from stscq.codec.quantise import Quantiser, same_in_any_batch
+from stscq.data.tensors import to_float, to_uint8
 from stscq.errors import BitstreamError, StscqError
 from stscq.quantization.router import Router
 from stscq.quantization.search import Assignment, Books, normalise
-from stscq.training.batches import to_float, to_uint8
 
 BATCH = 32
 

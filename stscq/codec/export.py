@@ -13,20 +13,20 @@ import numpy as np
 import pandas as pd
 
 from stscq import __version__
+from stscq.bits import payload_bits
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
 from stscq.codec.bitstream.fit_context import Symbols, fit_context
-from stscq.codec.bitstream.packing import payload_bits
 from stscq.codec.bitstream.symbol_tables import fit
 from stscq.codec.bundle.card import write_card
 from stscq.codec.bundle.read import Bundle
 from stscq.codec.bundle.write import write_bundle, write_tables
+from stscq.data.splits import sample_rows
 from stscq.data.store import open_store
 from stscq.device import own_device
 from stscq.errors import BundleError
 from stscq.quantization.search import normalise
-from stscq.training.encode import sample_rows
-from stscq.training.tokenizer_io import load_codec
+from stscq.quantization.trained_codec import load_codec
 
 
 def main(

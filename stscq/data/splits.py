@@ -37,3 +37,8 @@ def split_people(
         )
     sides = dict.fromkeys(test, "test") | (dict.fromkeys(val_people, "val") if side == "val" else {})
     return index.assign(split=index.identity.map(sides).fillna("train"))
+
+
+def sample_rows(rows: np.ndarray, seed: int, most: int = 2048) -> np.ndarray:
+    """Up to `most` of the rows, at random, in order."""
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:most])

@@ -8,8 +8,8 @@ import torch
 from stscq.codec.api import Codec, full_precision
 from stscq.codec.bundle.description import Selection
 from stscq.codec.quantise import TIE, choose, relative_gaps
+from stscq.data.tensors import to_float
 from stscq.quantization.search import Assignment, measured_cr
-from stscq.training.batches import to_float
 
 
 class BatchDifferences(NamedTuple):

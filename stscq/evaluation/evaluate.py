@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from stscq.bits import payload_bits
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
-from stscq.codec.bitstream.packing import payload_bits
 from stscq.codec.bundle.description import Selection
 from stscq.data.store import open_store
 from stscq.device import own_device
@@ -27,7 +27,8 @@ from stscq.evaluation.utilisation import utilisation
 from stscq.evaluation.verification import accuracies, judge_pairs, similarity
 from stscq.files import progress_seconds, write_atomically
 from stscq.quantization.search import Assignment
-from stscq.recognition.base import Recogniser, load_recogniser, unit
+from stscq.recognition.base import Recogniser, unit
+from stscq.recognition.load import load_recogniser
 
 BATCH = 50
 SHOWN = 8

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from stscq.bits import payload_bits
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
-from stscq.codec.bitstream.packing import payload_bits
 from stscq.codec.bitstream.symbol_tables import TOTAL
+from stscq.data.splits import sample_rows
 from stscq.data.store import open_store
 from stscq.device import own_device
 from stscq.evaluation.evaluate import pairs_of
@@ -37,7 +38,6 @@ from stscq.evaluation.symbol_distributions import (
 )
 from stscq.files import write_atomically
 from stscq.quantization.search import normalise
-from stscq.training.encode import sample_rows
 
 MOST = 2048
 """Images of either side: a sample of larger sets."""

@@ -12,19 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from stscq.backbones import MaskGITVQGAN, TiTok, Tokenizer, build
+from stscq.backbones.base import fast_layout
 from stscq.backbones.pretrained import load_exactly, read_weights
 from stscq.cli_tools import run
+from stscq.data.splits import sample_rows
 from stscq.device import Precision, own_device
 from stscq.errors import CheckpointError, ParamsError
 from stscq.quantization.codebooks import Codebooks, straight_through
 from stscq.quantization.initialise import global_from_latents, grow
 from stscq.quantization.losses import codebook_loss, commitment_loss, entry_entropy_loss
+from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device, tensors_of
 from stscq.recognition.frozen import Frozen, load_frozen, weights_file
-from stscq.training.encode import encode_rows, sample_rows
+from stscq.training.encode import encode_rows
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights, image_losses
-from stscq.training.tokenizer_io import TrainedCodec, fast_layout, load_codec, on_device, tensors_of
 
 
 def main(

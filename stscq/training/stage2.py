@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stscq.cli_tools import run
+from stscq.data.splits import sample_rows
 from stscq.device import Precision, own_device
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.initialise import token_specific
@@ -17,14 +18,14 @@ from stscq.quantization.losses import RouterLossWeights, codebook_loss, entry_en
 from stscq.quantization.revival import Revival
 from stscq.quantization.router import Router
 from stscq.quantization.search import Assignment, group_errors, normalise
+from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device, tensors_of
 from stscq.recognition.frozen import Frozen, load_frozen, weights_file
 from stscq.training.batches import generator
-from stscq.training.encode import encode_rows, sample_rows
+from stscq.training.encode import encode_rows
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.lazy_adam import large_zeros
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights, image_losses
-from stscq.training.tokenizer_io import TrainedCodec, load_codec, on_device, tensors_of
 
 REVIVE_UNTIL = 0.6
 """Share of the steps in which idle entries are revived; the rest lets them settle."""

@@ -22,8 +22,8 @@ from stscq.errors import StscqError
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.initialise import token_specific
 from stscq.quantization.router import Router
+from stscq.quantization.trained_codec import TrainedCodec
 from stscq.training.encode import encode_rows
-from stscq.training.tokenizer_io import TrainedCodec
 
 SIZE = 32
 CONV = {"image_size": SIZE, "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "d": 8, "K": 16}

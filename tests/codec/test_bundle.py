@@ -12,7 +12,7 @@ from stscq.codec import export
 from stscq.codec.api import Codec
 from stscq.codec.bundle.read import Bundle
 from stscq.errors import BundleError
-from stscq.training.tokenizer_io import load_codec
+from stscq.quantization.trained_codec import load_codec
 from tests.codec.conftest import change_json
 from tests.plain_codec import decode, encode
 from tests.test_places import as_nobody, open_folder

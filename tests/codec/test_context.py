@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from stscq.checkpoint import save_tensors
 from stscq.codec.api import Codec
 from stscq.codec.bitstream import payload
 from stscq.codec.bitstream.context import LOG2, MOST_SCORE, POWER, STEPS, Context, Reading, silent, tilt
@@ -19,7 +20,6 @@ from stscq.codec.bitstream.symbol_tables import TOTAL, fit, integers
 from stscq.codec.bundle.description import fingerprint_of, seal
 from stscq.codec.bundle.read import Bundle
 from stscq.errors import BitstreamError, BundleError
-from stscq.training.checkpoint import save_tensors
 from tests.codec.conftest import change_json
 
 

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stscq.bits import payload_bits
 from stscq.codec.bitstream import entropy
 from stscq.codec.bitstream.context import Reading
-from stscq.codec.bitstream.packing import pack, payload_bits, unpack
+from stscq.codec.bitstream.packing import pack, unpack
 from stscq.errors import BitstreamError
 
 

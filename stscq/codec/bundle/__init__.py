@@ -1,1 +1,1 @@
-"""The model bundle: a folder with all that compressing and decompressing need, and no pickle. read.py lists its files."""
+"""The model bundle: a folder with all that compressing and decompressing need. read.py lists its files."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from stscq.backbones import FAMILIES
-from stscq.codec.bitstream.packing import payload_bits
+from stscq.bits import payload_bits
 from stscq.codec.bitstream.symbol_tables import TOTAL
 from stscq.errors import BundleError, StscqError
 

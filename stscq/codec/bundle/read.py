@@ -23,13 +23,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stscq.backbones import Tokenizer, build
+from stscq.backbones.base import fast_layout
 from stscq.codec.bitstream.context import MOST_FEATURES, MOST_SHIFT, MOST_STATE, Context, Reading
 from stscq.codec.bitstream.symbol_tables import TOTAL
 from stscq.codec.bundle.description import FORMAT, Sizes, problems, read_json, seal
 from stscq.errors import BundleError
 from stscq.files import check_permission
 from stscq.quantization.router import Router
-from stscq.training.tokenizer_io import fast_layout
 
 Part = Literal["encoder", "decoder"]
 CACHED = 16

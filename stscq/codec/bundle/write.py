@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stscq.checkpoint import save_tensors
 from stscq.codec.bitstream.context import Context, silent
 from stscq.codec.bitstream.symbol_tables import Tables, uniform
 from stscq.codec.bundle.description import FORMAT, Sizes, fingerprint_of, seal
 from stscq.codec.bundle.read import group_name, split_tokenizer
 from stscq.files import write_atomically
-from stscq.training.checkpoint import save_tensors
-from stscq.training.tokenizer_io import TrainedCodec
+from stscq.quantization.trained_codec import TrainedCodec
 
 
 def write_bundle(folder: Path, codec: TrainedCodec, model: dict[str, Any], image_size: int, name: str) -> str:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from stscq.bits import payload_bits
 from stscq.codec.api import BATCH
 from stscq.codec.bitstream import image_file
-from stscq.codec.bitstream.packing import payload_bits
 from stscq.codec.bundle.read import Bundle
 from stscq.codec.files import archive
 from stscq.codec.files.compressed_file import Opened

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from stscq.report.published import beside, errata
+from stscq.evaluation.published import beside, errata
 from stscq.report.render import Table
 from stscq.report.summary import Summary
 from stscq.report.tables.cells import SEEDS_NOTE, measured, missing_notes, rows_of, versus

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from stscq.backbones import Tokenizer, build
+from stscq.backbones.base import fast_layout
+from stscq.checkpoint import load_checkpoint, prefixed, without_prefix
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.router import Router
-from stscq.training.checkpoint import load_checkpoint, prefixed, without_prefix
 
 
 class TrainedCodec(NamedTuple):
@@ -54,8 +55,3 @@ def on_device(codec: TrainedCodec, device: torch.device) -> TrainedCodec:
         if part is not None:
             part.to(device)
     return codec
-
-
-def fast_layout(tokenizer: Tokenizer) -> Tokenizer:
-    """Convolutions on CPUs and tensor cores run faster with channels last; results agree to rounding."""
-    return tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -12,7 +12,7 @@ import yaml
 @cache
 def blocks() -> dict[str, Any]:
     """Name of the block -> columns, rows, and where there are any: title, errata, notes; `claims` is a list."""
-    found: dict[str, Any] = yaml.safe_load((files("stscq.report") / "published.yaml").read_text(encoding="utf-8"))
+    found: dict[str, Any] = yaml.safe_load((files("stscq.evaluation") / "published.yaml").read_text(encoding="utf-8"))
     return found
 
 

@@ -1,6 +1,6 @@
 """Train a small ArcFace recogniser on the training people of one split, and export it to ONNX.
 
-python -m stscq.recognition.train --store data/demo/faces --split data/demo/splits/seed1/index.parquet ...
+python -m stscq.training.recogniser --store data/demo/faces --split data/demo/splits/seed1/index.parquet ...
 """
 
 import json
