@@ -1,4 +1,9 @@
-"""How many bits group and token indices take at a fixed length."""
+"""How many bits symbols take: at a fixed length, and under an ideal entropy coder.
+
+Axes: M groups, T tokens, K entries.
+"""
+
+import numpy as np
 
 from stscq.errors import StscqError
 
@@ -13,3 +18,8 @@ def bits_of(size: int, name: str) -> int:
 def payload_bits(T: int, K: int, M: int) -> int:
     """T log2 K + log2 M."""
     return T * bits_of(K, "K") + bits_of(M, "M")
+
+
+def ideal_bits(probability: np.ndarray) -> np.ndarray:
+    """What an ideal entropy coder spends on symbols of these probabilities; the same shape."""
+    return -np.log2(probability)

@@ -32,7 +32,7 @@ def read_file(codec, content):
     found = codec.parse([codec.payload_of(content)])
     assert [codec.file_of(p) for p in codec.payloads(found)] == [content], "another file says the same"
     if content[-1] % 16 == 0:
-        assert codec.paint(found).dtype == np.uint8
+        assert codec.reconstruct(found).dtype == np.uint8
 
 
 def read_payload(codec, content):
@@ -73,7 +73,7 @@ def read_record(codec, content):
 
 def read_description(codec, content):
     """A model bundle, of which one thing in bundle.json is any JSON, with a fingerprint that fits."""
-    said = dict(codec.bundle.said)
+    said = dict(codec.bundle.description)
     inner = dict(said["model"])
     key = [*said, *inner][content[0] % (len(said) + len(inner))]
     try:

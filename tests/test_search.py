@@ -89,9 +89,11 @@ def test_a_trained_codec_gives_the_indices_of_float64(routed, faces):  # noqa: F
         z = codec.encoder.encode(images)
         group = codec.router(z).argmax(1)
     metric = codec.encoder.metric
-    wanted, every = reference(z, codec.all_books, metric)
-    assert_same(search_nn(z, codec.all_books, metric), wanted)
-    assert torch.equal(search_cr(z, codec.all_books, group, metric).index, every.argmin(-1)[torch.arange(100), group])
+    wanted, every = reference(z, codec.all_codebooks, metric)
+    assert_same(search_nn(z, codec.all_codebooks, metric), wanted)
+    assert torch.equal(
+        search_cr(z, codec.all_codebooks, group, metric).index, every.argmin(-1)[torch.arange(100), group]
+    )
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -16,7 +16,7 @@ from stscq import __version__
 from stscq.bits import payload_bits
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
-from stscq.codec.bitstream.fit_context import Symbols, fit_context
+from stscq.codec.bitstream.fit_context import TrainingSymbols, fit_context
 from stscq.codec.bitstream.symbol_tables import fit
 from stscq.codec.bundle.card import write_card
 from stscq.codec.bundle.read import Bundle
@@ -53,19 +53,20 @@ def main(
     M, K, T = trained.codebooks.M, trained.codebooks.K, trained.tokenizer.T
     write_bundle(out, trained, model, pictures.shape[1], name)
     ready = Codec.load(out, own_device())  # what is counted comes from what is on disk, and from nothing else
-    group, tokens = ready.assign(pictures, rows=rows)
-    symbols = Symbols(group.numpy(), tokens.numpy(), index.identity[rows].to_numpy())
+    group, tokens = ready.quantise(pictures, rows=rows)
+    symbols = TrainingSymbols(group.numpy(), tokens.numpy(), index.identity[rows].to_numpy())
     fitted = fit(*symbols, M, K)
-    found = fit_context(symbols, partial(entries_of, ready), M, K)
-    features = [found.basis.features(entries_of(ready, i)) for i in range(M)] if found.basis else []
-    fingerprint = write_tables(out, fitted.tables, found.context, features, ready.bundle.said)
-    expected = fitted.held_out_bits - (found.plain_bits - found.bits)
+    context, basis, context_bits, baseline_bits, settings = fit_context(symbols, partial(entries_of, ready), M, K)
+    features = [basis.features(entries_of(ready, i)) for i in range(M)] if basis else []
+    fingerprint = write_tables(out, fitted.tables, context, features, ready.bundle.description)
+    saved = baseline_bits - context_bits
+    expected = fitted.held_out_bits - saved
     bits = {
         "fixed-length payload, bits an image": payload_bits(T, K, M),
         "range-coded, expected on people who were not counted, but chose the smoothing": round(expected, 1),
-        "of which the context of earlier tokens saves": round(found.plain_bits - found.bits, 1),
+        "of which the context of earlier tokens saves": round(saved, 1),
         "smoothing (images)": json.dumps(fitted.strengths),
-        "context": json.dumps(found.chosen),
+        "context": json.dumps(settings),
     }
     write_card(
         out,
@@ -91,14 +92,14 @@ def entries_of(codec: Codec, group: int) -> np.ndarray:
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:
-    """Its sizes, in words."""
+    """The sizes of a bundle, for its card."""
     M, T, K = bundle.sizes.M, bundle.sizes.T, bundle.sizes.K
-    books = "one codebook for all tokens" if bundle.sizes.shared else f"{M} x {T} codebooks"
+    codebooks = "one codebook for all tokens" if bundle.sizes.shared else f"{M} x {T} codebooks"
     return {
         "family": bundle.sizes.model["family"],
         "pixels": f"{bundle.sizes.image_size} x {bundle.sizes.image_size}",
         "tokens": T,
-        "codebooks": f"{books} of {K} entries with {bundle.sizes.d} channels",
+        "codebooks": f"{codebooks} of {K} entries with {bundle.sizes.d} channels",
         "selection": bundle.selection,
         "bytes": sum(file["bytes"] for file in bundle.files.values()),
     }
@@ -112,8 +113,7 @@ def numbers_of(measured: Path | None) -> dict[str, Any]:
         frame = pd.json_normalize(json.loads(measured.read_text(encoding="utf-8")))
     except (OSError, ValueError) as problem:
         raise BundleError(f"{measured}: no numbers to read ({problem})") from problem
-    found = frame.iloc[0].to_dict()
-    return {str(key): value for key, value in found.items() if isinstance(value, (int, float, np.number))}
+    return {str(key): value for key, value in frame.iloc[0].items() if isinstance(value, (int, float, np.number))}
 
 
 if __name__ == "__main__":

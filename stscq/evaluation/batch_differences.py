@@ -7,7 +7,7 @@ import torch
 
 from stscq.codec.api import Codec, full_precision
 from stscq.codec.bundle.description import Selection
-from stscq.codec.quantise import TIE, choose, relative_gaps
+from stscq.codec.quantise import TIE, quantise_latents, relative_entry_gaps
 from stscq.data.tensors import to_float
 from stscq.quantization.search import Assignment, measured_cr
 
@@ -16,8 +16,8 @@ class BatchDifferences(NamedTuple):
     """Of N images with T tokens each.
 
     tokens, groups: how many indices and groups differ between the two batch sizes when each image takes what its batch
-    gives it. kept: how many images differ with `Codec.assign`, which encodes near ties alone. largest_gap: the largest
-    relative gap between the two nearest entries among the tokens that differ (0 when none does; see
+    gives it. kept: how many images differ with `Codec.quantise`, which encodes near ties alone. largest_gap: the
+    largest relative gap between the two nearest entries among the tokens that differ (0 when none does; see
     stscq.codec.quantise.TIE for its scale). near_ties: the share of images that are encoded twice.
     """
 
@@ -37,12 +37,12 @@ def batch_differences(
     tie = 0
     found = []
     for size in sizes:
-        parts = [plain(codec, images[i : i + size], selection) for i in range(0, len(images), size)]
+        parts = [of_batch(codec, images[i : i + size], selection) for i in range(0, len(images), size)]
         found.append(Assignment(*(torch.cat(column) for column in zip(*(p[:2] for p in parts), strict=True))))
         tie = sum(p[2] for p in parts)
     (group_a, index_a), (group_b, index_b) = found
-    together = codec.assign(images, selection)
-    alone = [codec.assign(images[i : i + 1], selection) for i in range(len(images))]
+    together = codec.quantise(images, selection)
+    alone = [codec.quantise(images[i : i + 1], selection) for i in range(len(images))]
     kept = sum(
         int((a.group[0] != together.group[i]) | (a.index[0] != together.index[i]).any()) for i, a in enumerate(alone)
     )
@@ -53,14 +53,15 @@ def batch_differences(
         with torch.no_grad(), full_precision():
             z_e = codec.encoder.encode(to_float(images[i : i + 1], codec.device))
             group = group_a[i : i + 1].to(z_e.device)
-            measured = measured_cr(z_e, quantiser.books, group, quantiser.metric)
-            gaps = relative_gaps(z_e, measured, quantiser.books)[0].cpu()
+            measured = measured_cr(z_e, quantiser.codebooks, group, quantiser.metric)
+            gaps = relative_entry_gaps(z_e, measured, quantiser.codebooks)[0].cpu()
         gap = max(gap, float(gaps[differ[i]].max()))
     return BatchDifferences(len(images), int(differ.sum()), int((~same_group).sum()), kept, gap, tie / len(images))
 
 
-def plain(codec: Codec, images: np.ndarray, selection: Selection | None) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Group and indices of one batch as it is, and how many of its images have a near tie."""
+def of_batch(codec: Codec, images: np.ndarray, selection: Selection | None) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Group and indices as this batch gives them, and how many of its images have a near tie."""
     with torch.no_grad(), full_precision():
-        chosen = choose(codec.encoder.encode(to_float(images, codec.device)), codec.quantiser(selection))
-    return chosen.assignment.group.cpu(), chosen.assignment.index.cpu(), int((chosen.margin < TIE).sum())
+        z_e = codec.encoder.encode(to_float(images, codec.device))
+        quantised = quantise_latents(z_e, codec.quantiser(selection))
+    return quantised.assignment.group.cpu(), quantised.assignment.index.cpu(), int((quantised.margin < TIE).sum())

@@ -68,7 +68,7 @@ def main(store: Path, bundle: Path, out: Path, judge: str, metrics: str, origina
     summary: dict[str, Any] = {"images": len(rows), "pixels": images.shape[1] ** 2, "missing": absent, "selections": {}}
     per_image, per_pair, per_group = [], [test_pairs.iloc[:0]], [inside.iloc[:0]]
     for selection in SELECTIONS if codec.router is not None else SELECTIONS[:1]:
-        assignment = codec.assign(images, selection, rows)
+        assignment = codec.quantise(images, selection, rows)
         compressed = [codec.file_of(payload) for payload in codec.payloads(assignment)]
         fid = Fid(weights["fid_inception"], own_device()) if by is None and "fid" not in absent else None
         frame, embeddings = compare(codec.decode, images, rows, compressed, by, lpips, fid)

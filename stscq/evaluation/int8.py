@@ -28,17 +28,17 @@ def main(bundle: Path, store: Path, original: Path, judge: str, out: Path) -> No
     """
     faces = open_test_faces(store, original, judge)
     codec = Codec.load(bundle, own_device())
-    small = codec.with_books(from_int8(to_int8(codec.all_books)))
+    small = codec.with_codebooks(from_int8(to_int8(codec.all_codebooks)))
     selection = codec.bundle.selection
-    wide, narrow = (one.assign(faces.images, selection, faces.rows) for one in (codec, small))
-    judged = judge_codec(faces, lambda payloads: small.paint(small.parse(payloads)), small.payloads(narrow))
+    wide, narrow = (one.quantise(faces.images, selection, faces.rows) for one in (codec, small))
+    judged = judge_codec(faces, lambda payloads: small.reconstruct(small.parse(payloads)), small.payloads(narrow))
     out.mkdir(parents=True, exist_ok=True)
     judged.images.assign(selection=selection, group=narrow.group.numpy()).to_parquet(out / "images.parquet")
     judged.pairs.assign(selection=selection).to_parquet(out / "pairs.parquet")
     metrics = {
         "images": len(faces.rows),
         "selection": selection,
-        **sizes(codec.all_books),
+        **sizes(codec.all_codebooks),
         **agreement(wide, narrow)._asdict(),
         **judged.measured,
     }

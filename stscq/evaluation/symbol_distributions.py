@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stscq.bits import ideal_bits
+from stscq.codec.bitstream.symbol_tables import count, shrink
+
 
 class Symbols(NamedTuple):
     """group: N; index: N x T; z: N x T x d, the entries that the indices name."""
@@ -20,11 +23,6 @@ class Symbols(NamedTuple):
 
     def take(self, rows: np.ndarray) -> "Symbols":
         return Symbols(self.group[rows], self.index[rows], self.z[rows])
-
-
-def shrunk(counts: np.ndarray, prior: np.ndarray, strength: float) -> np.ndarray:
-    """(..., K) probabilities: the counts and `strength` more observations that are distributed as the prior."""
-    return (counts + strength * prior) / (counts.sum(-1, keepdims=True) + strength)
 
 
 class Strengths(NamedTuple):
@@ -50,25 +48,17 @@ class Tables(NamedTuple):
     group_position: np.ndarray
 
 
-def count(symbols: Symbols, M: int, K: int) -> np.ndarray:
-    """M x T x K: how often each entry was chosen."""
-    T = symbols.index.shape[1]
-    counts = np.zeros((M, T, K))
-    np.add.at(counts, (symbols.group[:, None], np.arange(T), symbols.index), 1)
-    return counts
-
-
 def tables(symbols: Symbols, M: int, K: int, strengths: Strengths) -> Tables:
     """Of training images. No probability is 0: the coarsest model is shrunk to the uniform one."""
-    counts = count(symbols, M, K)
-    pooled = shrunk(counts.sum((0, 1)), np.full(K, 1 / K), strengths.pooled)
-    position = shrunk(counts.sum(0), pooled, strengths.position)
+    counts = count(symbols.group, symbols.index, M, K).tokens
+    pooled = shrink(counts.sum((0, 1)), np.full(K, 1 / K), strengths.pooled)
+    position = shrink(counts.sum(0), pooled, strengths.position)
     return Tables(
-        group_choice=shrunk(np.bincount(symbols.group, minlength=M), np.full(M, 1 / M), M / 2),
+        group_choice=shrink(np.bincount(symbols.group, minlength=M), np.full(M, 1 / M), M / 2),
         pooled=pooled,
         position=position,
-        group=shrunk(counts.sum(1), pooled, strengths.group),
-        group_position=shrunk(counts, position, strengths.group_position),
+        group=shrink(counts.sum(1), pooled, strengths.group),
+        group_position=shrink(counts, position, strengths.group_position),
     )
 
 
@@ -184,12 +174,11 @@ def mixture_weights(probability: np.ndarray, rounds: int = 200) -> np.ndarray:
 
 def bits(probability: np.ndarray) -> np.ndarray:
     """Ideal code length of each image's indices: (..., N, T) -> (..., N)."""
-    return -np.log2(probability).sum(-1)
+    return ideal_bits(probability).sum(-1)
 
 
 def empirical_bits(symbols: Symbols, M: int, K: int) -> float:
     """Bits an image at the entropy of these very images, group and each token by itself: no decoder knows that."""
-    counts = count(symbols, M, K)
-    group = np.bincount(symbols.group, minlength=M) / len(symbols.group)
-    token = counts.sum(0) / len(symbols.group)
-    return float(sum(-(p[p > 0] * np.log2(p[p > 0])).sum() for p in (group, *token)))
+    counts = count(symbols.group, symbols.index, M, K)
+    group, token = counts.group / len(symbols.group), counts.tokens.sum(0) / len(symbols.group)
+    return float(sum((p[p > 0] * ideal_bits(p[p > 0])).sum() for p in (group, *token)))

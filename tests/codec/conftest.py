@@ -12,8 +12,8 @@ from PIL import Image
 from stscq.backbones import build
 from stscq.codec import commands
 from stscq.codec.api import Codec
-from stscq.codec.bitstream.context import Reading, silent
-from stscq.codec.bitstream.fit_context import Symbols, fit_context
+from stscq.codec.bitstream.context import ImageTables, no_context
+from stscq.codec.bitstream.fit_context import TrainingSymbols, fit_context
 from stscq.codec.bitstream.symbol_tables import fit
 from stscq.codec.bundle.write import write_bundle, write_tables
 from stscq.codec.export import entries_of
@@ -63,12 +63,12 @@ def make_bundle(folder, faces, family, groups, entries, router, seed=7):
     trained = TrainedCodec(tokenizer, Codebooks(weight.clone(), tokenizer.metric), found)
     write_bundle(folder, trained, MODELS[family], SIZE, folder.name)
     codec = Codec.load(folder)
-    group, index = codec.assign(faces[:300])
-    symbols = Symbols(group.numpy(), index.numpy(), np.arange(300) // 10)
+    group, index = codec.quantise(faces[:300])
+    symbols = TrainingSymbols(group.numpy(), index.numpy(), np.arange(300) // 10)
     tables = fit(*symbols, groups, weight.shape[2]).tables
     found = fit_context(symbols, lambda i: entries_of(codec, i), groups, weight.shape[2])
     features = [found.basis.features(entries_of(codec, i)) for i in range(groups)] if found.basis else []
-    write_tables(folder, tables, found.context, features, codec.bundle.said)
+    write_tables(folder, tables, found.context, features, codec.bundle.description)
     return folder
 
 
@@ -91,9 +91,9 @@ def codec(bundles):
     return Codec.load(bundles["switchable"])
 
 
-def plain_reading(tables):
+def fixed_tables(tables):
     """These tables (T x K), whatever the tokens are."""
-    return Reading(silent(len(tables)), tables, np.zeros((*tables.shape, 0), np.int8))
+    return ImageTables(no_context(len(tables)), tables, np.zeros((*tables.shape, 0), np.int8))
 
 
 def change_json(file, **changes):

@@ -23,12 +23,12 @@ def choices():
 def test_every_image_of_every_variant_comes_back(bundles, pictures, name, selection):
     codec = Codec.load(bundles[name])
     unseen = pictures[300:340]
-    assigned = codec.assign(unseen, selection)
+    assigned = codec.quantise(unseen, selection)
     files = codec.encode(unseen, selection)
     found = codec.parse([codec.payload_of(file) for file in files])
     assert torch.equal(found.group, assigned.group)
     assert torch.equal(found.index, assigned.index)
-    assert (codec.decode(files) == codec.paint(assigned)).all()
+    assert (codec.decode(files) == codec.reconstruct(assigned)).all()
     sizes = codec.sizes(assigned)
     assert (sizes.file == [len(file) for file in files]).all()
     assert (sizes.file == 5 + np.minimum(sizes.fixed, sizes.coded)).all()

@@ -82,7 +82,7 @@ def test_archives_come_back(found, data):
 
 
 def test_every_flipped_bit_and_every_cut_of_an_archive_is_noticed(codec, pictures):
-    payloads = codec.payloads(codec.assign(pictures[:4]))
+    payloads = codec.payloads(codec.quantise(pictures[:4]))
     content = make_archive([(f"person {i}/1.png", p) for i, p in enumerate(payloads)])
     for changed in [*flips(content), *(content[:size] for size in range(len(content))), content + b"\0"]:
         with pytest.raises(BitstreamError):

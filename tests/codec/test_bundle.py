@@ -155,10 +155,10 @@ def test_export_of_a_trained_codec(request, stage, faces, split, pictures, tmp_p
     codec.bundle.verify()
     for selection in ("nn", "cr") if stage == "second" else ("nn",):
         assignment = encode(trained, pictures[:20], selection)
-        found = codec.assign(pictures[:20], selection)
+        found = codec.quantise(pictures[:20], selection)
         assert torch.equal(found.group, assignment.group)
         assert torch.equal(found.index, assignment.index)
-        assert (codec.paint(found) == decode(trained, assignment)).all()
+        assert (codec.reconstruct(found) == decode(trained, assignment)).all()
     card = json.loads((tmp_path / "b/card.json").read_text())
     assert card["training"]["people"] == 34
     assert card["model"]["fingerprint"] == codec.bundle.fingerprint.hex()

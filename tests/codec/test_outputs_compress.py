@@ -15,8 +15,8 @@ from stscq import cli, outputs
 from stscq.codec import commands
 from stscq.codec.api import Codec
 from stscq.codec.files import archive
-from stscq.codec.files.compressed_file import Opened
-from stscq.codec.files.resumable import partial_archive
+from stscq.codec.files.compressed_file import CompressedFile
+from stscq.codec.files.resumable import resumable_archive
 from stscq.codec.files.sources import list_sources
 from stscq.codec.files.write import origin_of
 from stscq.errors import DataError, StscqError
@@ -131,7 +131,7 @@ def test_force_is_an_option_of_every_command_that_writes(packed, faces, model, m
 def test_what_is_in_the_way_is_told_before_anything_is_read_or_painted(packed, model, monkeypatch):
     monkeypatch.setattr(commands, "compress_one", None)
     monkeypatch.setattr(commands, "compress_many", None)
-    monkeypatch.setattr(Codec, "paint", None)
+    monkeypatch.setattr(Codec, "reconstruct", None)
     for path in ("D", "D/a/0.png"):
         refused("there already", pack, path, out="D.stscq", model=model)
         refused("given twice", pack, path, f"./{path}", out="new", model=model)
@@ -146,7 +146,7 @@ def test_photos_of_one_name_in_several_folders(here, model):
         Path(place).mkdir()
         shutil.copy(f"D/{place[0]}/{'01'[place == 'b.png']}.png", f"{place}/1.jpg")
     pack("a.png/1.jpg", "b.png/1.jpg", out="x", model=model)
-    assert Opened("x").names == ["a.png/1.jpg", "b.png/1.jpg"]
+    assert CompressedFile("x").names == ["a.png/1.jpg", "b.png/1.jpg"]
     unpack("x", out="out", model=model)
     assert Path("out/a.png/1.png").read_bytes() != Path("out/b.png/1.png").read_bytes()
 
@@ -201,7 +201,7 @@ def test_a_result_of_one_image_that_appears_meanwhile_stays(packed, model, monke
         return slow
 
     monkeypatch.setattr(Codec, "encode", beside(Codec.encode))
-    monkeypatch.setattr(Codec, "paint", beside(Codec.paint))
+    monkeypatch.setattr(Codec, "reconstruct", beside(Codec.reconstruct))
     for call, path in ((pack, "D/a/0.png"), (unpack, "one.stscq")):
         with pytest.raises(OutputError, match="x: appeared while this ran"):
             call(path, out="x", model=model)
@@ -219,7 +219,7 @@ def test_an_archive_that_another_process_has_just_finished_is_not_written_to(her
 
     monkeypatch.setattr(fcntl, "flock", late)
     with pytest.raises(StscqError, match="x: another process is writing it"):
-        partial_archive(Path("x"), {}, b"9876543210", []).__enter__()
+        resumable_archive(Path("x"), {}, b"9876543210", []).__enter__()
     assert Path("x").read_bytes() == archive.header(b"0123456789")
 
 

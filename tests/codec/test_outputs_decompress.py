@@ -11,7 +11,7 @@ from PIL import Image
 
 from stscq.codec.api import Codec
 from stscq.codec.files import archive
-from stscq.codec.files.compressed_file import Opened
+from stscq.codec.files.compressed_file import CompressedFile
 from stscq.codec.files.names import folders_of, picture_paths
 from stscq.codec.files.sources import stem_of
 from stscq.codec.files.write import origin_of
@@ -114,7 +114,7 @@ def test_a_folder_called_like_a_picture_can_be_unpacked(pictures, model, tmp_pat
     assert found == {
         "a.png/x.png", "a.jpg.png", "A.PNG.png", "b.jpg-2.png", "b.PNG.png", "b.jpg.png", "c.png.png", "C.jpg.png",
     }  # fmt: skip
-    opened, codec = Opened("x"), Codec.load(model)
+    opened, codec = CompressedFile("x"), Codec.load(model)
     for name, path in picture_paths(opened.names).items():
         assert origin_of(Path("out", path)) == opened.origin(codec.bundle, opened.names.index(name))
 
@@ -172,7 +172,7 @@ def test_two_folders_that_are_one(packed, model):
 
 
 def test_hostile_names_in_archives(here, codec, pictures, model, monkeypatch):
-    (payload,) = codec.payloads(codec.assign(pictures[:1]))
+    (payload,) = codec.payloads(codec.quantise(pictures[:1]))
     head = archive.header(codec.bundle.fingerprint[: archive.MODEL])
 
     def lying(*names):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stscq.bits import ideal_bits
 from stscq.codec.bitstream.symbol_tables import TOTAL
 
 READ_BITS = 14
@@ -24,57 +25,62 @@ MOST_SCORE = 32 * STEPS
 PIECE = 1 << 18
 """Features that are converted at once: 2 MiB in float64."""
 LOG2 = np.rint(STEPS * np.log2(np.arange(1, TOTAL + 1))).astype(np.int64)
-"""Of 1, 2, ..., TOTAL. None of these lies within 1e-6 of where rounding turns, so that every machine has the same."""
+"""The logarithms of 1, 2, ..., TOTAL, in steps. None lies within 1e-6 of a half, so that every machine rounds alike."""
 POWER = np.rint(2.0 ** (24 - np.arange(24 * STEPS) / STEPS)).astype(np.int64)
-"""2^24 less 0, 1, 2, ... steps."""
+"""2^24 divided by 2^(0, 1, 2, ... steps)."""
 
 
 class Context(NamedTuple):
-    """read: T x f x r, what a chosen entry's features add to the state; write: T x r x f, from the state to a
-    direction; both float64 with whole numbers of 16 bits. shift: bits that a score has too many. With r = 0 no token
-    tells anything of another, and tables stay as they are."""
+    """The linear model. read: T x f x r, what the features of a token's entry add to the state; write: T x r x f, from
+    the state to the direction in which the next entry is expected; both are whole numbers of 16 bits in float64.
+    shift: a score is divided by 2^shift. With r = 0 there is no context: tables stay as they are."""
 
     read: np.ndarray
     write: np.ndarray
     shift: int
 
 
-def silent(T: int) -> Context:
-    """The context that knows nothing."""
+def no_context(T: int) -> Context:
+    """The context that changes no table (r = 0)."""
     return Context(np.zeros((T, 0, 0)), np.zeros((T, 0, 0)), 0)
 
 
-class Reading:
-    """One image's tables: of all tokens at once when they are known, or of one after the other while they are read."""
+class ImageTables:
+    """The tables of one image's tokens: `tables` for all at once when encoding; `next_table` and `advance`, one token
+    after the other, when decoding."""
 
     def __init__(self, context: Context, base: np.ndarray, features: np.ndarray):
         """base: T x K, the tables of the image's group, each summing to TOTAL; features: T x K x f int8."""
         self.read, self.write, self.step = context.read, context.write, 2.0**-context.shift
         self.base, self.features = base, features
-        self.silent = context.read.shape[2] == 0
+        self.no_context = context.read.shape[2] == 0
         self.total = np.zeros((1, context.read.shape[2]))
         self.token = 0
 
     def tables(self, index: np.ndarray) -> np.ndarray:
         """T x K, of an image whose tokens are `index` (T); row t depends on the tokens before t alone."""
-        if self.silent:
+        if self.no_context:
             return self.base
-        chosen = self.features[np.arange(len(index)), index].astype(np.float64)
-        added = (chosen[:, None] @ self.read)[:, 0]
+        features = self.features[np.arange(len(index)), index].astype(np.float64)
+        added = (features[:, None] @ self.read)[:, 0]
         total = np.cumsum(added, 0) - added
         step = max(1, PIECE // self.features[0].size)
         tokens = [slice(start, start + step) for start in range(0, len(index), step)]
         return np.concatenate([self._tilted(total[some], some) for some in tokens])
 
+    def ideal_bits(self, index: np.ndarray) -> float:
+        """Ideal code length of an image's tokens (T)."""
+        return float(ideal_bits(self.tables(index)[np.arange(len(index)), index] / TOTAL).sum())
+
     def next_table(self) -> np.ndarray:
-        """1 x K, of the token that comes next."""
-        if self.silent:
+        """1 x K, for the next token."""
+        if self.no_context:
             return self.base[self.token : self.token + 1]
         return self._tilted(self.total, slice(self.token, self.token + 1))
 
-    def tell(self, entry: int) -> None:
-        """The next token is this entry."""
-        if not self.silent:
+    def advance(self, entry: int) -> None:
+        """Go on to the token behind the next, which is this entry."""
+        if not self.no_context:
             self.total += self.features[self.token, entry].astype(np.float64) @ self.read[self.token]
         self.token += 1
 

@@ -10,7 +10,7 @@ from typing import Any
 import constriction
 import numpy as np
 
-from stscq.codec.bitstream.context import Reading
+from stscq.codec.bitstream.context import ImageTables
 from stscq.codec.bitstream.symbol_tables import TOTAL
 from stscq.errors import BitstreamError
 
@@ -45,8 +45,8 @@ def shortest(coder: Any) -> bytes:
     """
     words, (lower, width) = coder.pos()
     bits = 64 + 32 * words
-    found = coder.get_compressed().astype(">u4").tobytes()
-    inside = int.from_bytes(found, "big") << (bits - 8 * len(found))
+    code = coder.get_compressed().astype(">u4").tobytes()
+    inside = int.from_bytes(code, "big") << (bits - 8 * len(code))
     low = inside - (inside - lower) % (1 << 64)  # the interval's lower end, of which the state holds 64 bits
     for size in range(bits // 8 + 1):
         step = 1 << (bits - 8 * size)
@@ -56,8 +56,8 @@ def shortest(coder: Any) -> bytes:
     raise AssertionError("an interval of no width")
 
 
-class Decoder:
-    """Reads the group first: only then is it known which tables the tokens need."""
+class SymbolDecoder:
+    """The inverse of `encode`: `group` first, since it says which tables `index` needs."""
 
     def __init__(self, payload: bytes):
         filled = payload + bytes(8 + -len(payload) % 4)
@@ -67,13 +67,13 @@ class Decoder:
         """table: M."""
         return int(self._read(table[None])[0])
 
-    def index(self, reading: Reading, T: int) -> np.ndarray:
-        """T entry numbers, one after the other: each has its part in the tables of those behind it."""
-        found = np.zeros(T, np.int64)
+    def index(self, tables: ImageTables, T: int) -> np.ndarray:
+        """T entry numbers, one after the other: the table of each depends on those before it."""
+        index = np.zeros(T, np.int64)
         for token in range(T):
-            found[token] = self._read(reading.next_table())[0]
-            reading.tell(int(found[token]))
-        return found
+            index[token] = self._read(tables.next_table())[0]
+            tables.advance(int(index[token]))
+        return index
 
     def _read(self, tables: np.ndarray) -> np.ndarray:
         if tables.shape[1] == 1:

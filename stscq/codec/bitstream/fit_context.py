@@ -9,24 +9,37 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
-from stscq.codec.bitstream.context import MOST_FEATURES, MOST_SHIFT, READ_BITS, STATE, STEPS, Context, Reading, silent
-from stscq.codec.bitstream.symbol_tables import TOTAL, Tables, fit
+from stscq.codec.bitstream.context import (
+    MOST_FEATURES,
+    MOST_SHIFT,
+    READ_BITS,
+    STATE,
+    STEPS,
+    Context,
+    ImageTables,
+    no_context,
+)
+from stscq.codec.bitstream.symbol_tables import SymbolTables, fit
+from stscq.quantization.lookup import lookup
+from stscq.quantization.search import Assignment
 
 RANK = 32
 """Numbers of state: 16 to 128 did equally well on the demo's variants."""
 MOST_IMAGES, MOST_HELD_OUT = 2048, 64
+"""Images that are used, and how many of these are held out, at most."""
 HELD_OUT = 4
-"""One in so many people chooses ridge and sharpness."""
+"""One in so many people is held out, to choose ridge and sharpness by."""
 RIDGES = (0.01, 0.1, 0.3, 1.0, 3.0)
 SHARPNESS = (0.008, 0.016, 0.03, 0.06, 0.125, 0.25, 0.5)
-LARGEST = 127
-"""Of a feature (int8)."""
-WIDEST = (1 << 15) - 1
-"""Of `read` and `write` (int16)."""
+MAX_FEATURE = 127
+"""Largest magnitude of a feature (int8)."""
+MAX_WEIGHT = (1 << 15) - 1
+"""Largest magnitude of the numbers in `read` and `write` (int16)."""
 
-Books = Callable[[int], np.ndarray]
-"""A group's codebooks, S x K x d."""
+GroupCodebooks = Callable[[int], np.ndarray]
+"""From a group to its codebooks, S x K x d."""
 
 
 class Basis(NamedTuple):
@@ -36,122 +49,119 @@ class Basis(NamedTuple):
     axes: np.ndarray
     scale: float
 
-    def features(self, book: np.ndarray) -> np.ndarray:
-        """T x K x f int8 of a group's codebooks, S x K x d. Token by token: books may have gigabytes."""
+    def features(self, codebooks: np.ndarray) -> np.ndarray:
+        """T x K x f int8 of a group's S x K x d. Token by token, because a group's codebooks may have gigabytes."""
         T, _, f = self.axes.shape
-        found = np.empty((T, book.shape[1], f), np.int8)
+        features = np.empty((T, codebooks.shape[1], f), np.int8)
         for t in range(T):
-            entries = book[t if len(book) > 1 else 0]
+            entries = codebooks[t if len(codebooks) > 1 else 0]
             values = (entries.astype(np.float64) - self.mean[t]) @ self.axes[t] * self.scale
-            found[t] = np.rint(values).clip(-LARGEST, LARGEST)
-        return found
+            features[t] = np.rint(values).clip(-MAX_FEATURE, MAX_FEATURE)
+        return features
 
 
-class Symbols(NamedTuple):
-    """Of N images. group: N; index: N x T; identity: N people."""
+class TrainingSymbols(NamedTuple):
+    """The symbols of N training images. group: N; index: N x T; identity: N people."""
 
     group: np.ndarray
     index: np.ndarray  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
     identity: np.ndarray
 
-    def take(self, rows: np.ndarray) -> "Symbols":
-        return Symbols(self.group[rows], self.index[rows], self.identity[rows])
+    def take(self, rows: np.ndarray) -> "TrainingSymbols":
+        return TrainingSymbols(self.group[rows], self.index[rows], self.identity[rows])
 
 
-class Fitted(NamedTuple):
-    """basis: None where no context helps people who were not counted. bits: what these took, tokens alone, an image;
-    plain_bits: without a context."""
+class FittedContext(NamedTuple):
+    """basis: None where no context helps people who were held out. bits: what the tokens of an image of theirs take on
+    average; baseline_bits: the same without a context; settings: ridge and sharpness."""
 
     context: Context
     basis: Basis | None
     bits: float
-    plain_bits: float
-    chosen: dict[str, float]
+    baseline_bits: float
+    settings: dict[str, float]
 
 
-def fit_context(symbols: Symbols, books: Books, M: int, K: int) -> Fitted:
+def fit_context(symbols: TrainingSymbols, codebooks: GroupCodebooks, M: int, K: int) -> FittedContext:
     """Ridge and sharpness are those with which people who were held out take the fewest bits; then all are used."""
     symbols = symbols.take(np.arange(len(symbols.group))[:: -(-len(symbols.group) // MOST_IMAGES)])
     T = symbols.index.shape[1]
-    counted, judge = hold_out(symbols)
+    counted, held_out = hold_out(symbols)
     tables = fit(*counted, M, K).tables
-    plain = bits(silent(T), lambda group: np.zeros((T, K, 0), np.int8), judge, tables)
-    basis = fit_basis(counted, books)
-    features = lru_cache(maxsize=None)(lambda group: basis.features(books(group)))
-    states = follow(counted, books, basis)
-    best = (plain, 0.0, 0.0)
+    baseline = token_bits(no_context(T), lambda group: np.zeros((T, K, 0), np.int8), held_out, tables)
+    basis = fit_basis(counted, codebooks)
+    features = lru_cache(maxsize=None)(lambda group: basis.features(codebooks(group)))
+    states = fit_states(counted, codebooks, basis)
+    best = (baseline, 0.0, 0.0)
     for ridge in RIDGES:
         for sharpness in SHARPNESS:
-            length = bits(fit_weights(states, ridge, sharpness), features, judge, tables)
+            length = token_bits(fit_weights(states, ridge, sharpness), features, held_out, tables)
             best = min(best, (length, ridge, sharpness))
     length, ridge, sharpness = best
-    chosen = {"ridge": ridge, "sharpness": sharpness}
+    settings = {"ridge": ridge, "sharpness": sharpness}
     if sharpness == 0:
-        return Fitted(silent(T), None, plain, plain, chosen)
-    basis = fit_basis(symbols, books)
-    return Fitted(fit_weights(follow(symbols, books, basis), ridge, sharpness), basis, length, plain, chosen)
+        return FittedContext(no_context(T), None, baseline, baseline, settings)
+    basis = fit_basis(symbols, codebooks)
+    context = fit_weights(fit_states(symbols, codebooks, basis), ridge, sharpness)
+    return FittedContext(context, basis, length, baseline, settings)
 
 
-def hold_out(symbols: Symbols) -> tuple[Symbols, Symbols]:
-    """Most people to count, one in HELD_OUT to judge; with fewer people than that, images. A single image is both."""
+def hold_out(symbols: TrainingSymbols) -> tuple[TrainingSymbols, TrainingSymbols]:
+    """The images to count, and those held out: of one in HELD_OUT people, or, with fewer people than that, one in
+    HELD_OUT images. A single image is both."""
     people = np.unique(symbols.identity)
-    held = np.isin(symbols.identity, people[HELD_OUT - 1 :: HELD_OUT])
-    if not held.any():
-        held = np.arange(len(symbols.group)) % HELD_OUT == 0
-    judge = np.flatnonzero(held)
-    counted = symbols if held.all() else symbols.take(np.flatnonzero(~held))
-    return counted, symbols.take(judge[:: -(-len(judge) // MOST_HELD_OUT)])
+    out = np.isin(symbols.identity, people[HELD_OUT - 1 :: HELD_OUT])
+    if not out.any():
+        out = np.arange(len(symbols.group)) % HELD_OUT == 0
+    rows = np.flatnonzero(out)
+    counted = symbols if out.all() else symbols.take(np.flatnonzero(~out))
+    return counted, symbols.take(rows[:: -(-len(rows) // MOST_HELD_OUT)])
 
 
-def bits(context: Context, features: Callable[[int], np.ndarray], judge: Symbols, tables: Tables) -> float:
+def token_bits(
+    context: Context, features: Callable[[int], np.ndarray], symbols: TrainingSymbols, tables: SymbolTables
+) -> float:
     """Ideal code length of the tokens of an image, on average, under the tables that the codec would use.
 
-    features: T x K x f int8 of a group.
+    features: from a group to T x K x f int8.
     """
-    token, total = np.arange(judge.index.shape[1]), 0.0
-    for group in np.unique(judge.group).tolist():
-        reading = Reading(context, tables.tokens[group], features(group))
-        for index in judge.index[judge.group == group]:
-            total -= np.log2(reading.tables(index)[token, index] / TOTAL).sum()
-    return float(total / len(judge.group))
+    total = 0.0
+    for group in np.unique(symbols.group).tolist():
+        image_tables = ImageTables(context, tables.tokens[group], features(group))
+        for index in symbols.index[symbols.group == group]:
+            total += image_tables.ideal_bits(index)
+    return total / len(symbols.group)
 
 
-def entries(symbols: Symbols, books: Books) -> np.ndarray:
-    """z_q, N x T x d."""
-    T, found = symbols.index.shape[1], None
-    for group in np.unique(symbols.group):
-        book = books(group)
-        found = np.zeros((*symbols.index.shape, book.shape[2])) if found is None else found
-        rows = symbols.group == group
-        token = np.arange(T) if len(book) > 1 else np.zeros(T, int)
-        found[rows] = book[token, symbols.index[rows]]
-    assert found is not None
-    return found
+def entries(symbols: TrainingSymbols, codebooks: GroupCodebooks) -> np.ndarray:
+    """The entries of the tokens, N x T x d float64."""
+    assignment = Assignment(torch.from_numpy(symbols.group), torch.from_numpy(symbols.index))
+    return lookup(lambda group: torch.from_numpy(codebooks(group)), assignment).numpy().astype(np.float64)
 
 
-def fit_basis(symbols: Symbols, books: Books) -> Basis:
+def fit_basis(symbols: TrainingSymbols, codebooks: GroupCodebooks) -> Basis:
     """The leading principal axes of each token's entries; the largest feature of a training image becomes 127."""
-    z = entries(symbols, books)
+    z = entries(symbols, codebooks)
     mean = z.mean(0)
     centred = (z - mean).transpose(1, 0, 2)
     _, vectors = np.linalg.eigh(centred.transpose(0, 2, 1) @ centred)
     axes = vectors[:, :, ::-1][:, :, :MOST_FEATURES]
     largest = float(np.abs(centred @ axes).max(initial=0))
-    return Basis(mean, axes, LARGEST / largest if largest > 0 else 1.0)
+    return Basis(mean, axes, MAX_FEATURE / largest if largest > 0 else 1.0)
 
 
 class States(NamedTuple):
-    """features: T x N x f, of the chosen entries; read: T x f x r; state: T x N x r, before each token."""
+    """features: T x N x f, of the tokens' entries; read: T x f x r; state: T x N x r, before each token."""
 
     features: np.ndarray
     read: np.ndarray
     state: np.ndarray
 
 
-def follow(symbols: Symbols, books: Books, basis: Basis) -> States:
+def fit_states(symbols: TrainingSymbols, codebooks: GroupCodebooks, basis: Basis) -> States:
     """The state: the leading principal components of all features of an image, as far as its tokens are known."""
-    z = (entries(symbols, books) - basis.mean).transpose(1, 0, 2) @ basis.axes * basis.scale
-    features = np.rint(z).clip(-LARGEST, LARGEST)
+    z = (entries(symbols, codebooks) - basis.mean).transpose(1, 0, 2) @ basis.axes * basis.scale
+    features = np.rint(z).clip(-MAX_FEATURE, MAX_FEATURE)
     T, N, f = features.shape
     unit = components(features.transpose(1, 0, 2).reshape(N, T * f)).reshape(-1, T, f)
     read = np.rint(unit.transpose(1, 2, 0) * 2.0**READ_BITS)
@@ -169,10 +179,11 @@ def fit_weights(states: States, ridge: float, sharpness: float) -> Context:
     turned = state.transpose(0, 2, 1)
     penalty = ridge * state.shape[1] * np.maximum((state**2).mean((1, 2)), 1e-9)
     gram = turned @ state + penalty[:, None, None] * np.eye(state.shape[2])
-    guess = np.linalg.solve(gram, turned @ features)  # T x r x f
-    write = guess * (2 * STEPS / np.log(2) * sharpness / max(float(features.var()), 1e-9))
-    shift = int(np.log2(WIDEST / max(float(np.abs(write).max(initial=0)), 1e-9)).clip(0, MOST_SHIFT))
-    return Context(read.clip(-WIDEST, WIDEST), np.rint(write * 2.0**shift).clip(-WIDEST, WIDEST), shift)
+    expected = np.linalg.solve(gram, turned @ features)  # T x r x f
+    write = expected * (2 * STEPS / np.log(2) * sharpness / max(float(features.var()), 1e-9))
+    shift = int(np.log2(MAX_WEIGHT / max(float(np.abs(write).max(initial=0)), 1e-9)).clip(0, MOST_SHIFT))
+    write = np.rint(write * 2.0**shift).clip(-MAX_WEIGHT, MAX_WEIGHT)
+    return Context(read.clip(-MAX_WEIGHT, MAX_WEIGHT), write, shift)
 
 
 def components(flat: np.ndarray) -> np.ndarray:

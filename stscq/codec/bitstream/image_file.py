@@ -18,8 +18,8 @@ SINGLE = 0xA2
 HEADER = 5
 SHORT = 2
 """Bytes of the fingerprint in a file."""
-MOST = 1 << 16
-"""No payload is longer: 256 tokens of 8192 entries need 416 bytes."""
+MAX_PAYLOAD = 1 << 16
+"""Bytes of the longest payload that is read: 256 tokens of 8192 entries need 416 bytes."""
 
 
 def crc16(*parts: bytes) -> int:
@@ -38,7 +38,7 @@ def write(fingerprint: bytes, payload: bytes) -> bytes:
 
 
 def model_of(file: bytes) -> bytes:
-    """The first SHORT bytes of the fingerprint of the model that wrote a file, and no more can be told without it.
+    """The first SHORT bytes of the fingerprint of the model that wrote a file: all that the file says of it.
 
     Raises BitstreamError when this is no file of one image.
     """
@@ -46,8 +46,8 @@ def model_of(file: bytes) -> bytes:
         raise BitstreamError(f"{len(file)} bytes; even the header of a compressed image has {HEADER}")
     if file[0] != SINGLE:
         raise BitstreamError("not a compressed image of this program, or of another version of it")
-    if len(file) > HEADER + MOST:
-        raise BitstreamError(f"{len(file)} bytes; a compressed image has at most {HEADER + MOST}")
+    if len(file) > HEADER + MAX_PAYLOAD:
+        raise BitstreamError(f"{len(file)} bytes; a compressed image has at most {HEADER + MAX_PAYLOAD}")
     return file[1 : 1 + SHORT]
 
 

@@ -23,9 +23,9 @@ def from_bits(bits: np.ndarray) -> np.ndarray:
 
 def pack(group: int, index: np.ndarray, K: int, M: int) -> bytes:
     """ceil(T log2 K + log2 M) / 8 bytes, rounded up. index: T entry numbers."""
-    head = to_bits(np.asarray(group), bits_of(M, "M"))
-    body = to_bits(index, bits_of(K, "K")).ravel()
-    return np.packbits(np.concatenate([head, body]).astype(np.uint8)).tobytes()
+    group_bits = to_bits(np.asarray(group), bits_of(M, "M"))
+    token_bits = to_bits(index, bits_of(K, "K")).ravel()
+    return np.packbits(np.concatenate([group_bits, token_bits]).astype(np.uint8)).tobytes()
 
 
 def unpack(payload: bytes, T: int, K: int, M: int) -> tuple[int, np.ndarray]:
@@ -34,5 +34,5 @@ def unpack(payload: bytes, T: int, K: int, M: int) -> tuple[int, np.ndarray]:
     if len(payload) != ceil(total / 8):
         raise StscqError(f"a payload of {len(payload)} bytes, expected {ceil(total / 8)} (T = {T}, K = {K}, M = {M})")
     bits = np.unpackbits(np.frombuffer(payload, np.uint8))[:total]
-    head = bits_of(M, "M")
-    return int(from_bits(bits[:head])), from_bits(bits[head:].reshape(T, bits_of(K, "K")))
+    width = bits_of(M, "M")
+    return int(from_bits(bits[:width])), from_bits(bits[width:].reshape(T, bits_of(K, "K")))

@@ -12,29 +12,32 @@ import numpy as np
 
 from stscq.bits import payload_bits
 from stscq.codec.bitstream import entropy
-from stscq.codec.bitstream.context import Reading
+from stscq.codec.bitstream.context import ImageTables
 from stscq.codec.bitstream.packing import pack, unpack
 from stscq.errors import BitstreamError
 
 
 class Alphabet(NamedTuple):
-    """T tokens of K entries in one of M groups; the table of the group (M), and a reading of one image of a group."""
+    """T tokens of K entries in one of M groups, and how likely they are.
+
+    group_table: M, the table of the groups; image_tables: from a group to the tables of one image's tokens.
+    """
 
     T: int
     K: int
     M: int
     group_table: np.ndarray
-    reading: Callable[[int], Reading]
+    image_tables: Callable[[int], ImageTables]
 
     @property
     def fixed_bytes(self) -> int:
-        """Of a fixed-length payload."""
+        """The length of a fixed-length payload."""
         return ceil(payload_bits(self.T, self.K, self.M) / 8)
 
 
 def coded(group: int, index: np.ndarray, alphabet: Alphabet) -> bytes:
     """Range-coded, however long. index: T."""
-    return entropy.encode(group, index, alphabet.group_table, alphabet.reading(group).tables(index))
+    return entropy.encode(group, index, alphabet.group_table, alphabet.image_tables(group).tables(index))
 
 
 def fixed(group: int, index: np.ndarray, alphabet: Alphabet) -> bytes:
@@ -43,9 +46,9 @@ def fixed(group: int, index: np.ndarray, alphabet: Alphabet) -> bytes:
 
 
 def write(group: int, index: np.ndarray, alphabet: Alphabet) -> bytes:
-    """The payload of one image: the shorter form; fixed-length of two equals."""
-    short = coded(group, index, alphabet)
-    return short if len(short) < alphabet.fixed_bytes else fixed(group, index, alphabet)
+    """The payload of one image: the shorter form; fixed-length when both have the same length."""
+    range_coded = coded(group, index, alphabet)
+    return range_coded if len(range_coded) < alphabet.fixed_bytes else fixed(group, index, alphabet)
 
 
 def read(payload: bytes, alphabet: Alphabet) -> tuple[int, np.ndarray]:
@@ -55,9 +58,9 @@ def read(payload: bytes, alphabet: Alphabet) -> tuple[int, np.ndarray]:
     if len(payload) == alphabet.fixed_bytes:
         group, index = unpack(payload, alphabet.T, alphabet.K, alphabet.M)
     else:
-        decoder = entropy.Decoder(payload)
+        decoder = entropy.SymbolDecoder(payload)
         group = decoder.group(alphabet.group_table)
-        index = decoder.index(alphabet.reading(group), alphabet.T)
+        index = decoder.index(alphabet.image_tables(group), alphabet.T)
     if write(group, index, alphabet) != payload:
         raise BitstreamError("the payload is damaged: no image has these bytes")
     return group, index

@@ -11,7 +11,7 @@ DEFAULTS = (
     "models/demo/titok_s/bundle/switchable_*/seed1",
     "models/demo/*/bundle/token_specific/seed1",
 )
-"""The demo's, the first that is there. The order is that of the demo's accuracy (results/demo/tables/main.md)."""
+"""Bundles of the demo in the order of its accuracy (results/demo/tables/main.md): the first that is there is used."""
 ALL = "models/*/*/bundle/*/*"
 
 
@@ -21,7 +21,7 @@ def roots() -> list[Path]:
 
 
 def default_bundle() -> Path:
-    """The demo's. Raises BundleError when it was not made yet."""
+    """The demo's best bundle. Raises BundleError when there is none yet."""
     for root in roots():
         for pattern in DEFAULTS:
             for bundle in sorted(root.glob(f"{pattern}/bundle.json")):
@@ -32,23 +32,23 @@ def default_bundle() -> Path:
 
 
 def files_of(bundle: Bundle) -> list[Path]:
-    """All that is read of it."""
+    """Every file of a bundle that is read."""
     return [bundle.folder / name for name in ("bundle.json", *bundle.files)]
 
 
 def bundles_of(model: bytes) -> list[Bundle]:
-    """Those under models/ whose fingerprints begin with `model`. Raises BundleError when there is none."""
-    found: dict[bytes, Bundle] = {}
+    """The bundles under models/ whose fingerprints begin with `model`. Raises BundleError when there is none."""
+    bundles: dict[bytes, Bundle] = {}
     for root in roots():
         for file in sorted(root.glob(f"{ALL}/bundle.json")):
             try:
                 bundle = Bundle(file.parent)
             except BundleError:
-                continue  # a damaged one is not the one we look for; naming it with --model says what is wrong
+                continue  # a damaged bundle is passed over here; naming it with --model says what is wrong
             if bundle.fingerprint.startswith(model):
-                found.setdefault(bundle.fingerprint, bundle)
-    if found:
-        return list(found.values())
+                bundles.setdefault(bundle.fingerprint, bundle)
+    if bundles:
+        return list(bundles.values())
     raise BundleError(
         f"no model with fingerprint {model.hex()} under models/; give --model the bundle that wrote this file"
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 from stscq.codec.bundle.read import Bundle
 
 KEPT_BYTES = 1 << 29
-"""Of groups that stay in memory; those that were not used for longest go first."""
+"""How many bytes of groups stay in memory; the least recently used go first."""
 
 
 class Groups(Sequence[Tensor]):
@@ -27,21 +27,21 @@ class Groups(Sequence[Tensor]):
         return self.shape[0]
 
     def __getitem__(self, group: Any) -> Any:
-        """Raises BundleError when it is missing or damaged."""
+        """S x K x d of one group. Raises BundleError when it is missing or damaged."""
         if not 0 <= group < len(self):
             raise IndexError(f"group {group} of {len(self)}")
         if group not in self.kept:
             self.kept[group] = self.bundle.codebook(group).to(self.device, torch.float32)
         self.kept.move_to_end(group)
-        found = self.kept[group]
-        while len(self.kept) > max(1, KEPT_BYTES // (found.numel() * found.element_size())):
+        codebooks = self.kept[group]
+        while len(self.kept) > max(1, KEPT_BYTES // (codebooks.numel() * codebooks.element_size())):
             self.kept.popitem(last=False)
-        return found
+        return codebooks
 
     def together(self) -> Tensor:
         """M x S x K x d, read anew."""
         self.kept.clear()
-        every = torch.empty(self.shape, device=self.device, dtype=self.dtype)
-        for group, room in enumerate(every):
-            room.copy_(self.bundle.codebook(group))
-        return every
+        together = torch.empty(self.shape, device=self.device, dtype=self.dtype)
+        for group, codebooks in enumerate(together):
+            codebooks.copy_(self.bundle.codebook(group))
+        return together

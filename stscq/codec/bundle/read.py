@@ -24,25 +24,25 @@ from torch import Tensor
 
 from stscq.backbones import Tokenizer, build
 from stscq.backbones.base import fast_layout
-from stscq.codec.bitstream.context import MOST_FEATURES, MOST_SHIFT, MOST_STATE, Context, Reading
+from stscq.codec.bitstream.context import MOST_FEATURES, MOST_SHIFT, MOST_STATE, Context, ImageTables
 from stscq.codec.bitstream.symbol_tables import TOTAL
-from stscq.codec.bundle.description import FORMAT, Sizes, problems, read_json, seal
+from stscq.codec.bundle.description import FORMAT, BundleSizes, problems, read_json, seal
 from stscq.errors import BundleError
 from stscq.files import check_permission
 from stscq.quantization.router import Router
 
 Part = Literal["encoder", "decoder"]
 CACHED = 16
-"""Groups whose tables are kept in memory."""
+"""Number of groups whose tables are kept in memory."""
 
 
 def group_name(group: int) -> str:
-    """Of a group's tensor in codebooks.safetensors and tables.safetensors."""
+    """The name of a group's tensor in codebooks.safetensors, tables.safetensors and context.safetensors."""
     return f"group.{group:05d}"
 
 
 def split_tokenizer(tokenizer: Tokenizer) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Its tensors: the encoder's, and all others."""
+    """The tensors of a tokenizer: the encoder's, and all others."""
     encoder = {id(parameter) for parameter in tokenizer.encoder_parameters()}
     sides: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
     for name, tensor in tokenizer.state_dict(keep_vars=True).items():
@@ -53,21 +53,22 @@ def split_tokenizer(tokenizer: Tokenizer) -> tuple[dict[str, Tensor], dict[str, 
 class Bundle:
     """An open bundle: its sizes, and its parts as they are asked for.
 
-    Attributes: folder, name, sizes, selection (its preferred one), fingerprint (32 bytes), said (bundle.json).
+    Attributes: folder, name, sizes, selection (its preferred one), fingerprint (32 bytes),
+    description (bundle.json).
     """
 
     def __init__(self, folder: Path):
         """Reads bundle.json and looks at the sizes of the other files. Raises BundleError when something is wrong."""
         self.folder = folder
-        self.said = read_json(folder / "bundle.json")
+        self.description = read_json(folder / "bundle.json")
         try:
-            if self.said["format"] != FORMAT:
-                raise BundleError(f"{folder}: format {self.said['format']!r}; this program reads {FORMAT}")
-            self.sizes = Sizes(*(self.said[key] for key in Sizes._fields))
-            self.fingerprint = bytes.fromhex(self.said["fingerprint"])
-            self.name, self.selection = str(self.said["name"]), self.said["selection"]
-            self.files: dict[str, dict[str, Any]] = dict(self.said["files"])
-            problem = next(problems(self.said, self.sizes, folder), None)
+            if self.description["format"] != FORMAT:
+                raise BundleError(f"{folder}: format {self.description['format']!r}; this program reads {FORMAT}")
+            self.sizes = BundleSizes(*(self.description[key] for key in BundleSizes._fields))
+            self.fingerprint = bytes.fromhex(self.description["fingerprint"])
+            self.name, self.selection = str(self.description["name"]), self.description["selection"]
+            self.files: dict[str, dict[str, Any]] = dict(self.description["files"])
+            problem = next(problems(self.description, self.sizes, folder), None)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(
                 f"{folder}/bundle.json: not the description of a model ({error!r}); export it again"
@@ -99,12 +100,12 @@ class Bundle:
         """Gives the encoder or the decoder of `tokenizer` its weights."""
         encoder, decoder = split_tokenizer(tokenizer)
         wanted = encoder if part == "encoder" else decoder
-        found = self._tensors(part)
-        if {k: v.shape for k, v in wanted.items()} != {k: v.shape for k, v in found.items()}:
+        tensors = self._tensors(part)
+        if {k: v.shape for k, v in wanted.items()} != {k: v.shape for k, v in tensors.items()}:
             raise BundleError(f"{self.folder}/{part}.safetensors: not the weights of this model; export it again")
-        if not all(tensor.isfinite().all() for tensor in found.values()):
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise BundleError(f"{self.folder}/{part}.safetensors: weights that are no finite numbers; export it again")
-        tokenizer.load_state_dict({k: v.to(device) for k, v in found.items()}, strict=False, assign=True)
+        tokenizer.load_state_dict({k: v.to(device) for k, v in tensors.items()}, strict=False, assign=True)
         fast_layout(tokenizer)
 
     def router(self, device: torch.device) -> Router | None:
@@ -120,17 +121,17 @@ class Bundle:
 
     def codebook(self, group: int) -> Tensor:
         """S x K x d of one group; no other group is read."""
-        found = self._tensor("codebooks", group_name(group))
-        if found.shape != (1 if self.sizes.shared else self.sizes.T, self.sizes.K, self.sizes.d):
+        entries = self._tensor("codebooks", group_name(group))
+        if entries.shape != (1 if self.sizes.shared else self.sizes.T, self.sizes.K, self.sizes.d):
             raise BundleError(f"{self.folder}/codebooks.safetensors: group {group} has another shape than the model")
-        if not found.isfinite().all():
+        if not entries.isfinite().all():
             raise BundleError(
                 f"{self.folder}/codebooks.safetensors: group {group} has entries that are no finite numbers"
             )
-        return found
+        return entries
 
     def group_table(self) -> np.ndarray:
-        """M integers."""
+        """M integers that sum to TOTAL."""
         return self._table("group", (self.sizes.M,))
 
     def read_token_tables(self, group: int) -> np.ndarray:
@@ -153,19 +154,19 @@ class Bundle:
         shape = (self.sizes.T, self.sizes.K, self.context.read.shape[1])
         if self.context.read.shape[2] == 0:
             return np.zeros(shape, np.int8)
-        found = self._tensor("context", group_name(group))
-        if found.shape != shape or found.dtype != torch.int8:
+        features = self._tensor("context", group_name(group))
+        if features.shape != shape or features.dtype != torch.int8:
             raise BundleError(f"{self.folder}/context.safetensors: features of group {group} do not fit the model")
-        return found.numpy()
+        return features.numpy()
 
-    def reading(self, group: int) -> Reading:
+    def image_tables(self, group: int) -> ImageTables:
         """The tables of one image of a group."""
-        return Reading(self.context, self.token_tables(group), self.features(group))
+        return ImageTables(self.context, self.token_tables(group), self.features(group))
 
     def _table(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        found = self._tensor("tables", name)
-        table = found.to(torch.int64).numpy() + 1
-        if found.dtype != torch.uint16 or table.shape != shape or (table.sum(-1) != TOTAL).any():
+        stored = self._tensor("tables", name)
+        table = stored.to(torch.int64).numpy() + 1
+        if stored.dtype != torch.uint16 or table.shape != shape or (table.sum(-1) != TOTAL).any():
             raise BundleError(f"{self.folder}/tables.safetensors: {name} is no table of this model; export it again")
         return table
 

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 from stscq.checkpoint import save_tensors
-from stscq.codec.bitstream.context import Context, silent
-from stscq.codec.bitstream.symbol_tables import Tables, uniform
-from stscq.codec.bundle.description import FORMAT, Sizes, fingerprint_of, seal
+from stscq.codec.bitstream.context import Context, no_context
+from stscq.codec.bitstream.symbol_tables import SymbolTables, uniform
+from stscq.codec.bundle.description import FORMAT, BundleSizes, fingerprint_of, seal
 from stscq.codec.bundle.read import group_name, split_tokenizer
 from stscq.files import write_atomically
 from stscq.quantization.trained_codec import TrainedCodec
 
 
 def write_bundle(folder: Path, codec: TrainedCodec, model: dict[str, Any], image_size: int, name: str) -> str:
-    """Write a bundle with tables that favour nothing and a silent context, bundle.json last; returns its fingerprint.
+    """Write a bundle with uniform tables and without a context, bundle.json last; returns its fingerprint.
 
     model: the arguments of `stscq.backbones.build`.
     """
@@ -34,7 +34,7 @@ def write_bundle(folder: Path, codec: TrainedCodec, model: dict[str, Any], image
     (folder / "bundle.json").unlink(missing_ok=True)
     for part, content in tensors.items():
         save_tensors(content, folder / f"{part}.safetensors")
-    sizes = Sizes(
+    sizes = BundleSizes(
         model,
         image_size,
         M,
@@ -44,22 +44,22 @@ def write_bundle(folder: Path, codec: TrainedCodec, model: dict[str, Any], image
         S == 1,
         None if codec.router is None else len(codec.router.over_tokens),
     )
-    said = {
+    description = {
         "format": FORMAT,
         **sizes._asdict(),
         "files": {f"{part}.safetensors": seal(folder, part) for part in tensors},
     }
-    rest = {"name": name, "selection": "nn" if codec.router is None else "cr"}
+    labels = {"name": name, "selection": "nn" if codec.router is None else "cr"}
     T = codec.tokenizer.T
-    return write_tables(folder, uniform(M, T, K), silent(T), [], {**said, **rest})
+    return write_tables(folder, uniform(M, T, K), no_context(T), [], {**description, **labels})
 
 
 def write_tables(
-    folder: Path, tables: Tables, context: Context, features: Sequence[np.ndarray], said: Mapping[str, Any]
+    folder: Path, tables: SymbolTables, context: Context, features: Sequence[np.ndarray], description: Mapping[str, Any]
 ) -> str:
-    """Write the symbol statistics into the bundle that `said`, its bundle.json, describes; returns the new fingerprint.
+    """Write the symbol statistics into a bundle; returns its new fingerprint.
 
-    features: T x K x f int8 of each group; none for a silent context.
+    features: T x K x f int8 of each group, [] without a context; description: bundle.json as it is.
     """
     stored = {"group": as_stored(tables.group)}
     stored |= {group_name(i): as_stored(table) for i, table in enumerate(tables.tokens)}
@@ -69,10 +69,10 @@ def write_tables(
     stored |= {group_name(i): torch.from_numpy(feature) for i, feature in enumerate(features)}
     save_tensors(stored, folder / "context.safetensors")
     files = {f"{part}.safetensors": seal(folder, part) for part in ("tables", "context")}
-    said = {**said, "files": {**said["files"], **files}}
-    said["fingerprint"] = fingerprint_of(said)
-    write_atomically(folder / "bundle.json", json.dumps(said, indent=1) + "\n")
-    return said["fingerprint"]
+    new = {**description, "files": {**description["files"], **files}}
+    fingerprint = fingerprint_of(new)
+    write_atomically(folder / "bundle.json", json.dumps({**new, "fingerprint": fingerprint}, indent=1) + "\n")
+    return fingerprint
 
 
 def as_stored(table: np.ndarray) -> Tensor:

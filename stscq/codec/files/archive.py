@@ -28,10 +28,12 @@ FOOTER = struct.Struct(">QQII4s")
 MODEL = 10
 """Bytes of the fingerprint in an archive."""
 CHECK = 2
-"""Bytes of a record besides its payload."""
-LONGEST_NAME = 4096
-PLAIN, RATIO = 1 << 20, 40
-"""An index may unpack to PLAIN bytes, or to RATIO times its bytes in the file: a small file cannot fill the memory."""
+"""Bytes of a record's checksum."""
+MAX_NAME = 4096
+"""Bytes of the longest name."""
+MAX_UNPACKED, MAX_RATIO = 1 << 20, 40
+"""An index may unpack to MAX_UNPACKED bytes, or to MAX_RATIO times its bytes in the file: a small file cannot fill the
+memory."""
 
 
 def header(model: bytes) -> bytes:
@@ -51,11 +53,11 @@ def checksum(head: bytes, number: int, payload: bytes) -> bytes:
 def tail(head: bytes, names: Iterable[str], lengths: Iterable[int]) -> bytes:
     """Index and footer of the records that were written."""
     sizes = np.fromiter(lengths, ">u2")
-    plain = sizes.tobytes() + b"".join(check_name(name).encode() + b"\0" for name in names)
-    packed = zlib.compress(plain, 9)
-    if len(plain) > max(PLAIN, RATIO * len(packed)):
-        packed = zlib.compress(plain, 0)
-    numbers = struct.pack(">QQI", len(sizes), len(plain), len(packed))
+    index = sizes.tobytes() + b"".join(check_name(name).encode() + b"\0" for name in names)
+    packed = zlib.compress(index, 9)
+    if len(index) > max(MAX_UNPACKED, MAX_RATIO * len(packed)):
+        packed = zlib.compress(index, 0)
+    numbers = struct.pack(">QQI", len(sizes), len(index), len(packed))
     return packed + numbers + struct.pack(">I", zlib.crc32(head + packed + numbers)) + END
 
 
@@ -64,8 +66,8 @@ def check_name(name: str) -> str:
     parts = name.split("/")
     if not name or any(part in ("", ".", "..") for part in parts) or not name.isprintable() or "\\" in name:
         raise BitstreamError(f"{name!r} is no name for an image in an archive: use relative, printable names")
-    if len(name.encode()) > LONGEST_NAME:
-        raise BitstreamError(f"{name[:40]!r}...: a name of more than {LONGEST_NAME} bytes")
+    if len(name.encode()) > MAX_NAME:
+        raise BitstreamError(f"{name[:40]!r}...: a name of more than {MAX_NAME} bytes")
     return name
 
 
@@ -88,16 +90,16 @@ class Archive:
         if version != VERSION or flags:
             raise BitstreamError(f"version {version}, flags {flags}: damaged, or written by another version")
         footer = self._read(self.bytes - FOOTER.size, FOOTER.size)
-        number, plain, self.index_bytes, crc, end = FOOTER.unpack(footer)
+        number, unpacked, self.index_bytes, crc, end = FOOTER.unpack(footer)
         start = self.bytes - FOOTER.size - self.index_bytes
         if end != END:
             raise BitstreamError("cut off: the end of the archive is missing")
-        if start < HEADER.size or plain > max(PLAIN, RATIO * self.index_bytes) or number > plain // 4:
+        if start < HEADER.size or unpacked > max(MAX_UNPACKED, MAX_RATIO * self.index_bytes) or number > unpacked // 4:
             raise BitstreamError("damaged: the footer does not fit the file")
         packed = self._read(start, self.index_bytes)
         if zlib.crc32(self.head + packed + footer[:20]) != crc:
             raise BitstreamError("damaged: the index's checksum does not fit")
-        self.lengths, self.names = parse_index(unpack_index(packed, plain), number)
+        self.lengths, self.names = parse_index(unpack_index(packed, unpacked), number)
         self.starts = HEADER.size + np.concatenate([[0], np.cumsum(self.lengths + CHECK)])
         if self.starts[-1] != start:
             raise BitstreamError("damaged: index and records have different sizes")
@@ -106,9 +108,9 @@ class Archive:
         return len(self.lengths)
 
     def payload(self, number: int) -> bytes:
-        """Of one image. Raises BitstreamError when it is damaged."""
-        found = self._read(int(self.starts[number]), int(self.lengths[number]) + CHECK)
-        payload, check = found[:-CHECK], found[-CHECK:]
+        """The payload of one image. Raises BitstreamError when it is damaged."""
+        content = self._read(int(self.starts[number]), int(self.lengths[number]) + CHECK)
+        payload, check = content[:-CHECK], content[-CHECK:]
         if checksum(self.head, number, payload) != check:
             raise BitstreamError("damaged: the checksum does not fit")
         return payload
@@ -119,34 +121,34 @@ class Archive:
 
     def _read(self, start: int, size: int) -> bytes:
         self.file.seek(start)
-        found = self.file.read(size)
-        if len(found) != size:
+        content = self.file.read(size)
+        if len(content) != size:
             raise BitstreamError("the file became shorter while it was read")
-        return found
+        return content
 
 
-def unpack_index(packed: bytes, plain: int) -> bytes:
-    """`plain` bytes, and no more memory than that."""
+def unpack_index(packed: bytes, size: int) -> bytes:
+    """The index, of `size` bytes, in no more memory than that. Raises BitstreamError."""
     unpacker = zlib.decompressobj()
     try:
-        found = unpacker.decompress(packed, plain + 1)
+        index = unpacker.decompress(packed, size + 1)
     except zlib.error as problem:
         raise BitstreamError("damaged: the index cannot be unpacked") from problem
-    if len(found) != plain or not unpacker.eof or unpacker.unused_data:
+    if len(index) != size or not unpacker.eof or unpacker.unused_data:
         raise BitstreamError("damaged: the index has another size than the footer says")
-    return found
+    return index
 
 
-def parse_index(plain: bytes, number: int) -> tuple[np.ndarray, list[str]]:
-    """Lengths (int64) and names."""
-    lengths = np.frombuffer(plain, ">u2", number).astype(np.int64)
-    names = plain[2 * number :].split(b"\0")
-    if len(names) != number + 1 or names.pop():
+def parse_index(index: bytes, number: int) -> tuple[np.ndarray, list[str]]:
+    """Lengths (int64) and names of `number` images. Raises BitstreamError."""
+    lengths = np.frombuffer(index, ">u2", number).astype(np.int64)
+    encoded = index[2 * number :].split(b"\0")
+    if len(encoded) != number + 1 or encoded.pop():
         raise BitstreamError("damaged: the index does not name every image")
     try:
-        found = [check_name(name.decode()) for name in names]
+        names = [check_name(name.decode()) for name in encoded]
     except UnicodeDecodeError as problem:
         raise BitstreamError("damaged: a name in the index is no text") from problem
-    if len(set(found)) != number:
+    if len(set(names)) != number:
         raise BitstreamError("damaged: two images have the same name")
-    return lengths, found
+    return lengths, names

@@ -1,4 +1,4 @@
-"""A compressed file of either kind, open: its images by number, name and payload."""
+"""A compressed file of either kind, opened: its images by number, name and payload."""
 
 import hashlib
 import io
@@ -19,7 +19,7 @@ from stscq.errors import BitstreamError
 from stscq.quantization.search import Assignment
 
 
-class Opened:
+class CompressedFile:
     """Attributes: path, kind (`image` or `archive`), model (the first bytes of a fingerprint), bytes, names."""
 
     def __init__(self, path: str):
@@ -35,7 +35,7 @@ class Opened:
                 self.model, self.names, self.bytes = self.archive.model, self.archive.names, self.archive.bytes
             else:
                 with file:
-                    content = file.read(image_file.HEADER + image_file.MOST + 1)
+                    content = file.read(image_file.HEADER + image_file.MAX_PAYLOAD + 1)
                 self.kind, self.archive = "image", None
                 self.model, self.single = image_file.model_of(content), content
                 self.names, self.bytes = ["stdin" if path == STDIN else Path(path).stem], len(content)
@@ -45,17 +45,17 @@ class Opened:
             raise BitstreamError(f"{path}: {problem.strerror}") from problem
 
     def payload(self, number: int, fingerprint: bytes) -> bytes:
-        """Of one image, written by the model with this fingerprint. Raises BitstreamError when it is damaged."""
+        """The payload of one image. fingerprint: the model's that wrote it. Raises BitstreamError when damaged."""
         if self.archive is None:
             return image_file.read(self.single, fingerprint)
         return self.archive.payload(number)
 
     def origin(self, bundle: Bundle, number: int) -> str:
-        """What decides the picture of one image: model and payload, as a hash. Raises BitstreamError."""
+        """A hash of model and payload, on which the picture of one image depends. Raises BitstreamError."""
         return hashlib.sha256(bundle.fingerprint + self.payload(number, bundle.fingerprint)).hexdigest()[:32]
 
     def check(self) -> None:
-        """Every checksum of an archive, without the model. Raises BitstreamError, naming file and image."""
+        """Compare every checksum of an archive, without the model. Raises BitstreamError, naming file and image."""
         assert self.archive is not None
         for number, name in enumerate(self.names):
             try:
@@ -74,17 +74,18 @@ class Opened:
         return Codec(self.bundle(model), torch.device("cpu"))
 
     def bundle(self, model: Path | None) -> Bundle:
-        """The given bundle, or the one under models/ that wrote this file; of some that begin alike its checksum tells.
+        """The given bundle, or the one under models/ that wrote this file: where several fingerprints begin alike, the
+        one with which the checksum of the file agrees.
 
         Raises WrongModelError, BundleError, or BitstreamError for one image that is damaged.
         """
-        found = [Bundle(model)] if model else bundles_of(self.model)
-        for bundle in found[:-1]:
+        bundles = [Bundle(model)] if model else bundles_of(self.model)
+        for bundle in bundles[:-1]:
             with suppress(BitstreamError):
                 self.check_model(bundle)
                 return bundle
-        self.check_model(found[-1])
-        return found[-1]
+        self.check_model(bundles[-1])
+        return bundles[-1]
 
     def check_model(self, bundle: Bundle) -> None:
         """Raises WrongModelError, naming the file, when another bundle wrote it; BitstreamError for a damaged image."""
@@ -96,14 +97,15 @@ class Opened:
             raise self.named(problem) from problem
 
     def symbols(self, codec: Codec, numbers: Sequence[int]) -> Assignment:
-        """Of these images. Raises BitstreamError, naming file and image, when one is damaged."""
-        found = []
+        """The symbols of these images. Raises BitstreamError, naming file and image, when one is damaged."""
+        parts = []
         for number in numbers:
             try:
-                found.append(codec.parse([self.payload(number, codec.bundle.fingerprint)]))
+                parts.append(codec.parse([self.payload(number, codec.bundle.fingerprint)]))
             except BitstreamError as problem:
                 raise BitstreamError(f"{self.path}: {self.names[number]}: {problem}") from problem
-        return Assignment(torch.cat([one.group for one in found]), torch.cat([one.index for one in found]))
+        return Assignment(torch.cat([part.group for part in parts]), torch.cat([part.index for part in parts]))
 
     def named(self, problem: BitstreamError) -> BitstreamError:
+        """The same error, which also names this file."""
         return type(problem)(f"{'standard input' if self.path == STDIN else self.path}: {problem}")

@@ -1,4 +1,4 @@
-"""What is in a compressed file, and whether it is whole."""
+"""`stscq inspect` and `stscq verify`: what is in a compressed file, and whether it is whole."""
 
 from math import ceil
 from pathlib import Path
@@ -11,42 +11,43 @@ from stscq.codec.api import BATCH
 from stscq.codec.bitstream import image_file
 from stscq.codec.bundle.read import Bundle
 from stscq.codec.files import archive
-from stscq.codec.files.compressed_file import Opened
+from stscq.codec.files.compressed_file import CompressedFile
 from stscq.errors import BundleError
 
 
-def inspect(file: str, model: Path | None, names: bool = False) -> dict[str, Any]:
+def describe(file: str, model: Path | None, names: bool = False) -> dict[str, Any]:
     """A description for people and programs; nothing is decoded, and the model is needed only for what it alone knows
     (and for the checksum of a file of one image).
 
     Raises BitstreamError, naming the file, when header or index are damaged.
     """
-    opened = Opened(file)
-    lengths = np.array(opened.lengths(), np.int64)
-    found: dict[str, Any] = {
+    compressed = CompressedFile(file)
+    lengths = np.array(compressed.lengths(), np.int64)
+    facts: dict[str, Any] = {
         "file": file,
-        "kind": opened.kind,
+        "kind": compressed.kind,
         "images": len(lengths),
-        "model": opened.model.hex(),
-        "bytes": opened.bytes,
+        "model": compressed.model.hex(),
+        "bytes": compressed.bytes,
         "payload bytes": int(lengths.sum()),
         "payload bytes an image": round(float(lengths.mean()), 2) if len(lengths) else None,
     }
-    if opened.archive is None:
-        found["header bytes"] = image_file.HEADER
+    if compressed.archive is None:
+        facts["header bytes"] = image_file.HEADER
     else:
-        found["checksum bytes"] = archive.CHECK * len(lengths)
-        found["index bytes"] = opened.archive.index_bytes
-        found["header and footer bytes"] = archive.HEADER.size + archive.FOOTER.size
-    found |= told_by_model(opened, lengths, model)
+        facts["checksum bytes"] = archive.CHECK * len(lengths)
+        facts["index bytes"] = compressed.archive.index_bytes
+        facts["header and footer bytes"] = archive.HEADER.size + archive.FOOTER.size
+    facts |= model_facts(compressed, lengths, model)
     if names:
-        found["names"] = opened.names
-    return found
+        facts["names"] = compressed.names
+    return facts
 
 
-def told_by_model(opened: Opened, lengths: np.ndarray, model: Path | None) -> dict[str, Any]:
+def model_facts(compressed: CompressedFile, lengths: np.ndarray, model: Path | None) -> dict[str, Any]:
+    """What only the model knows of its file; nothing when it is not here, and none was named."""
     try:
-        bundle = opened.bundle(model)
+        bundle = compressed.bundle(model)
     except BundleError:
         if model is not None:
             raise
@@ -60,7 +61,7 @@ def told_by_model(opened: Opened, lengths: np.ndarray, model: Path | None) -> di
         "symbols": f"{sizes.T} tokens of {sizes.K} entries, {sizes.M} groups",
         "fixed-length payload bytes": fixed,
         "range-coded images": int((lengths < fixed).sum()),
-        "bits a pixel": round(8 * opened.bytes / max(1, len(lengths)) / sizes.image_size**2, 5),
+        "bits a pixel": round(8 * compressed.bytes / max(1, len(lengths)) / sizes.image_size**2, 5),
     }
 
 
@@ -79,15 +80,15 @@ def verify(path: str, model: Path | None) -> dict[str, Any]:
             "model": bundle.fingerprint.hex(),
             "checked": "SHA-256 of every file",
         }
-    opened = Opened(path)
-    found = {"file": path, "kind": opened.kind, "model": opened.model.hex(), "images": len(opened.names)}
+    compressed = CompressedFile(path)
+    facts = {"file": path, "kind": compressed.kind, "model": compressed.model.hex(), "images": len(compressed.names)}
     try:
-        codec = opened.codec(model)
+        codec = compressed.codec(model)
     except BundleError:
-        if model is not None or opened.archive is None:
+        if model is not None or compressed.archive is None:
             raise
-        opened.check()
-        return {**found, "checked": "checksums (the model is not here: symbols were not looked at)"}
-    for i in range(0, len(opened.names), BATCH):
-        opened.symbols(codec, range(i, min(i + BATCH, len(opened.names))))
-    return {**found, "checked": "checksums and symbols"}
+        compressed.check()
+        return {**facts, "checked": "checksums (the model is not here: symbols were not looked at)"}
+    for i in range(0, len(compressed.names), BATCH):
+        compressed.symbols(codec, range(i, min(i + BATCH, len(compressed.names))))
+    return {**facts, "checked": "checksums and symbols"}

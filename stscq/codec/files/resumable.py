@@ -20,8 +20,9 @@ from stscq.errors import StscqError
 from stscq.outputs import OutputError, appear
 
 
-class Done(NamedTuple):
-    """An image that was dealt with. bytes: of its payload; problem: why it was left out, or ""; photo: its bytes."""
+class ProcessedImage(NamedTuple):
+    """A line of the journal. key: `Source.key`; bytes: of the payload; problem: why the image was left out, or "";
+    photo: bytes of the photo."""
 
     name: str
     key: str
@@ -30,15 +31,15 @@ class Done(NamedTuple):
     photo: int
 
 
-class PartialArchive:
-    """Attributes: done, the images dealt with so far, also those of runs before."""
+class ResumableArchive:
+    """Attributes: done, the images processed so far, those of earlier runs included."""
 
-    def __init__(self, data: BinaryIO, journal: BinaryIO, head: bytes, done: list[Done]):
+    def __init__(self, data: BinaryIO, journal: BinaryIO, head: bytes, done: list[ProcessedImage]):
         self.data, self.journal, self.head, self.done = data, journal, head, done
         self.written = sum(not image.problem for image in done)
 
-    def add(self, image: Done, payload: bytes) -> None:
-        """The payload is not looked at when the image was left out."""
+    def add(self, image: ProcessedImage, payload: bytes) -> None:
+        """The payload of an image that was left out is ignored."""
         if not image.problem:
             self.data.write(record(self.head, self.written, payload))
             self.written += 1
@@ -46,21 +47,21 @@ class PartialArchive:
         self.journal.write(line(image._asdict()))
 
     def save(self) -> None:
-        """From here on a kill loses nothing of what was added."""
+        """Write to disk: a kill loses nothing that was added before."""
         self.data.flush()
         self.journal.flush()
 
     def finish(self) -> None:
-        """Index and footer."""
+        """Write index and footer."""
         kept = [image for image in self.done if not image.problem]
         self.data.write(tail(self.head, (image.name for image in kept), (image.bytes for image in kept)))
         self.data.flush()
 
 
 @contextmanager
-def partial_archive(
+def resumable_archive(
     out: Path, job: Mapping[str, Any], model: bytes, sources: Sequence[Source], force: bool = False
-) -> Iterator[PartialArchive]:
+) -> Iterator[ResumableArchive]:
     """Write OUT; it appears when the block ends without an exception. job: what else the bytes depend on.
 
     force: a file OUT may be replaced. Raises StscqError when another process is writing it, or the folder cannot be
@@ -82,7 +83,7 @@ def partial_archive(
         except OSError as problem:
             raise StscqError(f"{out}: another process is writing it") from problem
         done = resume(data, journal, header(model), job, sources)
-        archive = PartialArchive(data, journal, header(model), done)
+        archive = ResumableArchive(data, journal, header(model), done)
         try:
             yield archive
             archive.save()
@@ -97,10 +98,10 @@ def partial_archive(
 def check_leftover(file: Path, begins: bytes) -> None:
     """Raises OutputError for a file that no earlier run can have left: one that does not begin so, or a link to one."""
     try:
-        found = file.lstat()
-        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
-            with file.open("rb") as opened:
-                if begins.startswith(opened.read(len(begins))):
+        status = file.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+            with file.open("rb") as content:
+                if begins.startswith(content.read(len(begins))):
                     return
     except FileNotFoundError:
         return
@@ -109,7 +110,7 @@ def check_leftover(file: Path, begins: bytes) -> None:
 
 def resume(
     data: BinaryIO, journal: BinaryIO, head: bytes, job: Mapping[str, Any], sources: Sequence[Source]
-) -> list[Done]:
+) -> list[ProcessedImage]:
     """Cut both files back to what is whole and wanted; returns the images that need not be read again."""
     first = line(job)
     journal.seek(0)
@@ -145,9 +146,9 @@ def line(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, sort_keys=True).encode() + b"\n"
 
 
-def parse(text: bytes) -> Done | None:
+def parse(text: bytes) -> ProcessedImage | None:
     """None for a line that was not written to its end."""
     try:
-        return Done(**json.loads(text)) if text.endswith(b"\n") else None
+        return ProcessedImage(**json.loads(text)) if text.endswith(b"\n") else None
     except (ValueError, TypeError):
         return None

@@ -20,7 +20,7 @@ from stscq.errors import DataError, StscqError
 from stscq.outputs import check_once, from_common_folder
 
 STDIN = "-"
-MOST_STDIN = 1 << 28
+MAX_STDIN = 1 << 28
 CHUNK = 8
 """Photos that a process reads at a time."""
 
@@ -34,8 +34,8 @@ class Source(NamedTuple):
     content: bytes | None = None
 
     @property
-    def said(self) -> str:
-        """How messages call it."""
+    def shown_name(self) -> str:
+        """The name in messages."""
         return self.name if self.content is not None or self.row is not None else str(self.place)
 
     def key(self) -> str:
@@ -43,10 +43,10 @@ class Source(NamedTuple):
         if self.content is not None:
             return "stdin"
         try:
-            found = self.file.stat()
+            status = self.file.stat()
         except OSError:
             return ""
-        return f"{found.st_size} {found.st_mtime_ns}"
+        return f"{status.st_size} {status.st_mtime_ns}"
 
     @property
     def file(self) -> Path:
@@ -54,8 +54,8 @@ class Source(NamedTuple):
         return self.place / "images.npy" if self.row is not None else self.place
 
 
-class Read(NamedTuple):
-    """A face (S x S x 3), or what is wrong; and the bytes that the photo takes."""
+class PhotoResult(NamedTuple):
+    """What reading a photo gave: face (S x S x 3), or problem; bytes: the size of the photo."""
 
     face: np.ndarray | None
     problem: str
@@ -73,18 +73,18 @@ def list_sources(paths: Sequence[str]) -> list[Source]:
     inside = [list(sources_of(path)) for path in paths]
     if not any(inside):
         raise DataError(f"{', '.join(paths)}: no images ({', '.join(sorted(SUFFIXES))})")
-    found = named(inside, short_labels(paths))
-    if first_twice(found) is not None:
-        found = named(inside, long_labels(paths))
-    if (twice := first_twice(found)) is not None:
-        raise DataError(f"{twice.said}: two images are called {twice.name!r}; rename one")
-    for source in found:
+    sources = named(inside, short_labels(paths))
+    if first_duplicate(sources) is not None:
+        sources = named(inside, long_labels(paths))
+    if (duplicate := first_duplicate(sources)) is not None:
+        raise DataError(f"{duplicate.shown_name}: two images are called {duplicate.name!r}; rename one")
+    for source in sources:
         check_name(source.name)
-    return found
+    return sources
 
 
 def named(inside: Sequence[Sequence[Source]], labels: Sequence[str]) -> list[Source]:
-    """The images of all paths; labels: what their names begin with, for each path."""
+    """The images of all paths in one list, with names that begin with the label of their path."""
     return [
         source._replace(name="/".join(filter(None, (label, source.name))))
         for label, sources in zip(labels, inside, strict=True)
@@ -93,6 +93,7 @@ def named(inside: Sequence[Sequence[Source]], labels: Sequence[str]) -> list[Sou
 
 
 def short_labels(paths: Sequence[str]) -> list[str]:
+    """A label for each path: its last part, or none for a folder that is the only one."""
     if len(paths) == 1 and Path(paths[0]).is_dir():
         return [""]
     places = [Path(path).resolve() if Path(path).is_dir() else Path(path) for path in paths]
@@ -100,13 +101,14 @@ def short_labels(paths: Sequence[str]) -> list[str]:
 
 
 def long_labels(paths: Sequence[str]) -> list[str]:
+    """A label for each path: relative to the innermost folder that holds them all."""
     files = [path for path in paths if path != STDIN]
-    called = dict(zip(files, from_common_folder(files), strict=True))
-    return [called.get(path, "stdin") for path in paths]
+    labels = dict(zip(files, from_common_folder(files), strict=True))
+    return [labels.get(path, "stdin") for path in paths]
 
 
-def first_twice(sources: Sequence[Source]) -> Source | None:
-    """One whose name another has, too."""
+def first_duplicate(sources: Sequence[Source]) -> Source | None:
+    """The first source whose name an earlier one has."""
     seen: set[str] = set()
     for source in sources:
         if source.name in seen:
@@ -119,9 +121,9 @@ def sources_of(path: str) -> Iterator[Source]:
     """Images with their names inside this path; "" for a file."""
     place = Path(path)
     if path == STDIN:
-        content = sys.stdin.buffer.read(MOST_STDIN + 1)
-        if len(content) > MOST_STDIN:
-            raise DataError(f"standard input: more than {MOST_STDIN:,} bytes; not a photo")
+        content = sys.stdin.buffer.read(MAX_STDIN + 1)
+        if len(content) > MAX_STDIN:
+            raise DataError(f"standard input: more than {MAX_STDIN:,} bytes; not a photo")
         yield Source("", place, content=content)
     elif (place / "images.npy").is_file() and (place / "index.parquet").is_file():
         from stscq.data.store import open_store
@@ -142,7 +144,7 @@ def sources_of(path: str) -> Iterator[Source]:
 
 
 def unreadable(problem: OSError) -> None:
-    """A folder whose photos would be missing in silence."""
+    """For os.walk, which passes over folders that it cannot read: raises DataError instead."""
     raise DataError(f"{problem.filename}: cannot be read ({problem.strerror})") from problem
 
 
@@ -152,7 +154,7 @@ def stem_of(name: str) -> str:
     return name.removesuffix(suffix) if suffix.lower() in SUFFIXES else name
 
 
-def read_faces(sources: Sequence[Source], size: int, aligned: bool, workers: int) -> Iterator[Read]:
+def read_faces(sources: Sequence[Source], size: int, aligned: bool, workers: int) -> Iterator[PhotoResult]:
     """The face of each source, in order, by `workers` processes; a photo that is unusable does not stop the others."""
     chunks = (sources[i : i + CHUNK] for i in range(0, len(sources), CHUNK))
     if workers == 1 or len(sources) <= CHUNK:
@@ -160,7 +162,7 @@ def read_faces(sources: Sequence[Source], size: int, aligned: bool, workers: int
             yield from read_chunk(chunk, size, aligned)
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process that computes may hang
-    waiting: deque[Future[list[Read]]] = deque()
+    waiting: deque[Future[list[PhotoResult]]] = deque()
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         try:
             waiting += (pool.submit(read_chunk, chunk, size, aligned) for chunk in islice(chunks, 3 * workers))
@@ -176,28 +178,28 @@ def read_faces(sources: Sequence[Source], size: int, aligned: bool, workers: int
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def read_chunk(sources: Sequence[Source], size: int, aligned: bool) -> list[Read]:
-    """Runs in a worker process."""
+def read_chunk(sources: Sequence[Source], size: int, aligned: bool) -> list[PhotoResult]:
+    """The part of `read_faces` that runs in a worker process."""
     return [read_source(source, size, aligned) for source in sources]
 
 
-def read_source(source: Source, size: int, aligned: bool) -> Read:
+def read_source(source: Source, size: int, aligned: bool) -> PhotoResult:
     try:
         if source.row is not None:
             image = stored_image(source.place, source.row)
-            return Read(face(image, size), "", image.nbytes)
+            return PhotoResult(face(image, size), "", image.nbytes)
         content = source.content
-        weight = source.place.stat().st_size if content is None else len(content)
-        if not weight:
+        size_in_bytes = source.place.stat().st_size if content is None else len(content)
+        if not size_in_bytes:
             raise DataError("empty")
-        return Read(read_face(source.place if content is None else content, size, aligned), "", weight)
+        return PhotoResult(read_face(source.place if content is None else content, size, aligned), "", size_in_bytes)
     except DataError as problem:
-        return Read(None, str(problem), 0)
+        return PhotoResult(None, str(problem), 0)
     except OSError as problem:
-        return Read(None, problem.strerror or str(problem), 0)
+        return PhotoResult(None, problem.strerror or str(problem), 0)
 
 
 def stored_image(store: Path, row: int) -> np.ndarray:
-    """One image of a store, whose size is no promise: it is resized like any aligned face."""
+    """One image of a store, of whatever size the store has."""
     images = np.load(store / "images.npy", mmap_mode="r", allow_pickle=False)
     return np.array(images[row])

@@ -1,4 +1,4 @@
-"""Results: to a file that appears whole or not at all, or to standard output; and what a picture was made from."""
+"""Write results: to a file that appears whole or not at all, or to standard output. A picture notes its origin."""
 
 import io
 import sys
@@ -13,6 +13,7 @@ from stscq.errors import StscqError
 from stscq.outputs import write_whole
 
 ORIGIN = "stscq"
+"""The key of a PNG's text that says what it was made from."""
 
 
 def write_bytes(content: bytes, out: str, force: bool) -> None:
@@ -37,16 +38,16 @@ def write_stdout(content: bytes) -> None:
 
 
 def as_png(image: np.ndarray, origin: str) -> bytes:
-    """S x S x 3 uint8 as a PNG; its text `stscq` says what it was made from."""
+    """S x S x 3 uint8 as a PNG. origin: `CompressedFile.origin`, which goes into its text."""
     text = PngInfo()
     text.add_text(ORIGIN, origin)
-    found = io.BytesIO()
-    Image.fromarray(image).save(found, "PNG", pnginfo=text)
-    return found.getvalue()
+    png = io.BytesIO()
+    Image.fromarray(image).save(png, "PNG", pnginfo=text)
+    return png.getvalue()
 
 
 def origin_of(picture: Path) -> str | None:
-    """What `as_png` was told; None for other files, and where there is none."""
+    """The origin that `as_png` noted; None for other files, and where there is no file."""
     try:
         with Image.open(picture, formats=["PNG"]) as image:
             return image.info.get(ORIGIN)
