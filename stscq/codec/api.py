@@ -136,7 +136,7 @@ class Codec:
         return image_file.read(file, self.bundle.fingerprint)
 
     def sizes(self, assignment: Assignment) -> ImageBytes:
-        """What these images take, measured on the bytes themselves."""
+        """The sizes of these images in bytes, measured on the bytes themselves."""
         sizes = []
         for group, index in by_image(assignment):
             forms = [form(group, index, self.alphabet) for form in (payload.fixed, payload.coded)]

@@ -30,7 +30,7 @@ class QuantisedLatents(NamedTuple):
 
 
 class Quantiser(NamedTuple):
-    """All that symbols depend on besides the latents. router: latents to scores (B x M), None for NN."""
+    """Everything besides the latents that symbols depend on. router: latents to scores (B x M), None for NN."""
 
     metric: Metric
     codebooks: Books

@@ -35,12 +35,12 @@ def batch_differences(
     """images: N x S x S x 3 uint8; sizes: the two batch sizes."""
     quantiser = codec.quantiser(selection)
     tie = 0
-    found = []
+    assignments = []
     for size in sizes:
         parts = [of_batch(codec, images[i : i + size], selection) for i in range(0, len(images), size)]
-        found.append(Assignment(*(torch.cat(column) for column in zip(*(p[:2] for p in parts), strict=True))))
+        assignments.append(Assignment(*(torch.cat(column) for column in zip(*(p[:2] for p in parts), strict=True))))
         tie = sum(p[2] for p in parts)
-    (group_a, index_a), (group_b, index_b) = found
+    (group_a, index_a), (group_b, index_b) = assignments
     together = codec.quantise(images, selection)
     alone = [codec.quantise(images[i : i + 1], selection) for i in range(len(images))]
     kept = sum(

@@ -13,14 +13,14 @@ LARGEST = 127
 """int8 has one more value below zero, which stays unused: the grid is the same on both sides."""
 
 
-class Int8Books(NamedTuple):
+class Int8Codebooks(NamedTuple):
     """values: M x S x K x d int8 in [-127, 127]; scale: M x S float32, the width of one step."""
 
     values: Tensor
     scale: Tensor
 
 
-def to_int8(weight: Tensor) -> Int8Books:
+def to_int8(weight: Tensor) -> Int8Codebooks:
     """weight: M x S x K x d. Each codebook's largest magnitude becomes 127; a codebook of zeros has scale 1.
 
     Raises ValueError when an entry is not finite.
@@ -32,14 +32,14 @@ def to_int8(weight: Tensor) -> Int8Books:
     # Subnormal magnitudes can divide to a scale of zero.
     scale = scale.clamp_min(torch.finfo(torch.float32).tiny)
     values = (weight / scale[:, :, None, None]).round().clamp(-LARGEST, LARGEST)
-    return Int8Books(values.to(torch.int8), scale)
+    return Int8Codebooks(values.to(torch.int8), scale)
 
 
-def from_int8(books: Int8Books) -> Tensor:
+def from_int8(codebooks: Int8Codebooks) -> Tensor:
     """float32, M x S x K x d: at most half a step of its codebook's scale away from what `to_int8` was given."""
-    return books.values.float() * books.scale[:, :, None, None]
+    return codebooks.values.float() * codebooks.scale[:, :, None, None]
 
 
-def int8_mib(groups: int, books: int, K: int, d: int) -> float:
-    """Size of `groups` groups of `books` codebooks of K entries x d channels: a byte a channel, 4 a book's scale."""
-    return groups * books * (K * d + 4) / MIB
+def int8_mib(M: int, S: int, K: int, d: int) -> float:
+    """Size of M x S codebooks of K entries with d channels: one byte a channel, and 4 for each codebook's scale."""
+    return M * S * (K * d + 4) / MIB

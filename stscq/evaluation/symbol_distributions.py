@@ -126,34 +126,34 @@ MODELS = ("fixed", "pooled", "position", "group", "group_position", "neighbours"
 
 
 def distributions(
-    symbols: Symbols, books: np.ndarray, found: Tables, neighbours: Neighbours
+    symbols: Symbols, codebooks: np.ndarray, trained: Tables, neighbours: Neighbours
 ) -> Iterator[dict[str, np.ndarray]]:
     """For each token in turn, N x K probabilities under each of MODELS.
 
-    books: M x T x K x d, as the decoder takes them. Of a token's own and later indices nothing is used.
+    codebooks: M x T x K x d, as the decoder takes them. Of a token's own and later indices nothing is used.
     """
     N, T = symbols.index.shape
-    K = len(found.pooled)
+    K = len(trained.pooled)
     for token in range(T):
-        base = found.group_position[symbols.group, token]
+        base = trained.group_position[symbols.group, token]
         guess = neighbours.guess(symbols.z, token)
         yield {
             "fixed": np.full((N, K), 1 / K),
-            "pooled": np.broadcast_to(found.pooled, (N, K)),
-            "position": np.broadcast_to(found.position[token], (N, K)),
-            "group": found.group[symbols.group],
+            "pooled": np.broadcast_to(trained.pooled, (N, K)),
+            "position": np.broadcast_to(trained.position[token], (N, K)),
+            "group": trained.group[symbols.group],
             "group_position": base,
-            "neighbours": tilted(base, books[symbols.group, token], guess, neighbours.sharpness),
+            "neighbours": tilted(base, codebooks[symbols.group, token], guess, neighbours.sharpness),
         }
 
 
-def probabilities(symbols: Symbols, books: np.ndarray, found: Tables, neighbours: Neighbours) -> np.ndarray:
+def probabilities(symbols: Symbols, codebooks: np.ndarray, trained: Tables, neighbours: Neighbours) -> np.ndarray:
     """len(MODELS) x N x T: of the indices that are really there."""
     rows = np.arange(len(symbols.group))
     return np.stack(
         [
             np.stack([one[model][rows, symbols.index[:, token]] for model in MODELS])
-            for token, one in enumerate(distributions(symbols, books, found, neighbours))
+            for token, one in enumerate(distributions(symbols, codebooks, trained, neighbours))
         ],
         axis=-1,
     )

@@ -36,7 +36,7 @@ MODELS = {
         "pixel_blocks": 1,
     },
 }  # fmt: skip
-VARIANTS = {  # family, groups, entries (0: the shared book of stage 1), router
+VARIANTS = {  # family, groups, entries (0: the shared codebook of stage 1), router
     "global": ("maskgit_vqgan", 1, 0, False),
     "token_specific": ("ibq", 1, 16, False),
     "switchable": ("titok", 4, 8, True),
@@ -55,20 +55,20 @@ def make_bundle(folder, faces, family, groups, entries, router, seed=7):
     tokenizer.take_codebook()
     latents = encode_rows(tokenizer, faces, np.arange(0, 400, 8))
     flat = latents.flatten(0, 1)
-    book = flat[torch.randperm(len(flat))[:16]].clone()
+    shared = flat[torch.randperm(len(flat))[:16]].clone()
     weight = (
-        token_specific(book, latents, entries, groups, tokenizer.metric, 0.1, seed) if entries else book[None, None]
+        token_specific(shared, latents, entries, groups, tokenizer.metric, 0.1, seed) if entries else shared[None, None]
     )
-    found = Router(groups, tokenizer.T, tokenizer.d, 4) if router else None
-    trained = TrainedCodec(tokenizer, Codebooks(weight.clone(), tokenizer.metric), found)
+    network = Router(groups, tokenizer.T, tokenizer.d, 4) if router else None
+    trained = TrainedCodec(tokenizer, Codebooks(weight.clone(), tokenizer.metric), network)
     write_bundle(folder, trained, MODELS[family], SIZE, folder.name)
     codec = Codec.load(folder)
     group, index = codec.quantise(faces[:300])
     symbols = TrainingSymbols(group.numpy(), index.numpy(), np.arange(300) // 10)
     tables = fit(*symbols, groups, weight.shape[2]).tables
-    found = fit_context(symbols, lambda i: entries_of(codec, i), groups, weight.shape[2])
-    features = [found.basis.features(entries_of(codec, i)) for i in range(groups)] if found.basis else []
-    write_tables(folder, tables, found.context, features, codec.bundle.description)
+    fitted = fit_context(symbols, lambda i: entries_of(codec, i), groups, weight.shape[2])
+    features = [fitted.basis.features(entries_of(codec, i)) for i in range(groups)] if fitted.basis else []
+    write_tables(folder, tables, fitted.context, features, codec.bundle.description)
     return folder
 
 

@@ -24,6 +24,7 @@ def test_every_image_of_every_variant_comes_back(bundles, pictures, name, select
     codec = Codec.load(bundles[name])
     unseen = pictures[300:340]
     assigned = codec.quantise(unseen, selection)
+    assert torch.equal(codec.assign(unseen, selection).index, assigned.index)  # its first name, which people may use
     files = codec.encode(unseen, selection)
     found = codec.parse([codec.payload_of(file) for file in files])
     assert torch.equal(found.group, assigned.group)

@@ -1,4 +1,4 @@
-"""What the tokens before a token say about it: tables of each token that follow the image, in integers alone.
+"""The context model: each token's table, tilted by what the tokens before say about it, in integers alone.
 
 A state of r numbers sums up the tokens so far; from it follows in which direction the next entry may lie, and the table
 of the training set is tilted towards entries that lie there. A linear model of the entries, hence, of low rank. It runs

@@ -33,7 +33,7 @@ class DecompressSummary(NamedTuple):
 
 
 class FileJob(NamedTuple):
-    """What to do with one file. places: from the number of an image that is wanted to where its picture goes."""
+    """A file to decompress. places: from the number of each image that is wanted to the path of its picture."""
 
     file: CompressedFile
     bundle: Bundle

@@ -45,7 +45,7 @@ def describe(file: str, model: Path | None, names: bool = False) -> dict[str, An
 
 
 def model_facts(compressed: CompressedFile, lengths: np.ndarray, model: Path | None) -> dict[str, Any]:
-    """What only the model knows of its file; nothing when it is not here, and none was named."""
+    """Facts that the model holds and the file does not; `bundle: None` when none was named and it is not here."""
     try:
         bundle = compressed.bundle(model)
     except BundleError:

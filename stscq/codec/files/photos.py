@@ -3,21 +3,20 @@
 No torch here: worker processes start quickly.
 """
 
-import io
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from stscq.data.pixels import FORMATS, face
+from stscq.data.pixels import check_depth, decode, face
 from stscq.errors import DataError
 
-MOST_PIXELS = 50_000_000
-"""Of a JPEG, which is made smaller while it is decoded; other kinds take more memory, and may have MOST_OTHERS."""
-MOST_OTHERS = 36_000_000
+MAX_PIXELS = 36_000_000
+MAX_JPEG_PIXELS = 50_000_000
+"""More, because a JPEG is made smaller while it is decoded, and takes less memory."""
 LARGE = 2048
-"""Photos of more than twice this are halved, and so on: a face that fills a twentieth of them still is sharp."""
+"""Pixels that the longer side keeps at least when a photo is shrunk: a face in a twentieth of it is still sharp."""
 
 
 def read_face(photo: Path | bytes, size: int, aligned: bool) -> np.ndarray:
@@ -36,44 +35,39 @@ def read_face(photo: Path | bytes, size: int, aligned: bool) -> np.ndarray:
 
 def read_photo(photo: Path | bytes) -> np.ndarray:
     """Upright (EXIF), what is transparent on white; grey, palette and CMYK become RGB. Raises DataError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow's, about sizes that are refused below
-            with Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo, formats=FORMATS) as image:
-                check(image)
-                return np.asarray(ImageOps.exif_transpose(on_white(smaller(image))).convert("RGB"))
-    except DataError:
-        raise
-    except Image.DecompressionBombError as problem:
-        raise DataError(f"more than {MOST_PIXELS:,} pixels; shrink it") from problem
-    except UnidentifiedImageError:  # its message would name an object in memory
-        raise DataError(f"not a readable image (none of {', '.join(FORMATS)})") from None
-    except OSError as problem:
-        raise DataError(problem.strerror or f"damaged ({problem})") from problem
-    except Exception as problem:  # a damaged file may raise nearly anything
-        raise DataError(f"damaged ({problem})") from problem
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow's, about sizes that are refused here
+        return decode(photo, prepare, explain)
 
 
-def check(image: Image.Image) -> None:
-    """Before any pixel is decoded."""
-    most = MOST_PIXELS if image.format in ("JPEG", "MPO") else MOST_OTHERS
+def prepare(image: Image.Image) -> Image.Image:
+    """The photo as large as needed, on white. Raises DataError for what is refused, before any pixel is decoded."""
+    most = MAX_JPEG_PIXELS if image.format in ("JPEG", "MPO") else MAX_PIXELS
     if image.width * image.height > most:
         raise DataError(f"{image.width} x {image.height} pixels; at most {most:,} are read: shrink it")
-    if image.mode.startswith(("I", "F")):  # Pillow would clip them to white
-        raise DataError(f"pixels of more than 8 bits (Pillow's mode {image.mode}); save it with 8")
+    check_depth(image)
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's JPEG with a preview behind the photo
         raise DataError(f"{frames} frames or pages; save one of them as a picture")
+    return on_white(smaller(image))
+
+
+def explain(problem: Exception) -> str:
+    """The message for what Pillow raised."""
+    if isinstance(problem, Image.DecompressionBombError):
+        return f"more than {MAX_JPEG_PIXELS:,} pixels; shrink it"
+    return (isinstance(problem, OSError) and problem.strerror) or f"damaged ({problem})"
 
 
 def smaller(image: Image.Image) -> Image.Image:
-    """Photos beyond twice LARGE, halved until they are not; JPEG while it is decoded."""
+    """The photo, shrunk to less than twice LARGE by a whole factor; a JPEG also while it is decoded."""
     image.draft(None, (LARGE, LARGE))
     factor = max(image.size) // LARGE
     return image.reduce(factor) if factor > 1 and image.mode != "P" else image
 
 
 def on_white(image: Image.Image) -> Image.Image:
+    """Transparent pixels become white; EXIF is kept."""
     if "transparency" not in image.info and "A" not in image.getbands():
         return image
     exif = image.getexif()

@@ -1,4 +1,4 @@
-"""What is to be compressed: files, folders, image stores, standard input; and the faces in them, by many processes."""
+"""The images to compress: in files, folders, image stores, standard input; and the faces in them, by many processes."""
 
 import multiprocessing
 import os
@@ -55,7 +55,7 @@ class Source(NamedTuple):
 
 
 class PhotoResult(NamedTuple):
-    """What reading a photo gave: face (S x S x 3), or problem; bytes: the size of the photo."""
+    """The result of reading a photo. face: S x S x 3, or None with a problem; bytes: the size of the photo."""
 
     face: np.ndarray | None
     problem: str
