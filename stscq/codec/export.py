@@ -7,7 +7,7 @@ python -m stscq.codec.export --codec models/demo/titok_s/stage3/token_specific/s
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -55,19 +55,7 @@ def main(
     ready = Codec.load(out, own_device())  # what is counted comes from what is on disk, and from nothing else
     group, tokens = ready.quantise(pictures, rows=rows)
     symbols = TrainingSymbols(group.numpy(), tokens.numpy(), index.identity[rows].to_numpy())
-    fitted = fit(*symbols, M, K)
-    context, basis, context_bits, baseline_bits, settings = fit_context(symbols, partial(entries_of, ready), M, K)
-    features = [basis.features(entries_of(ready, i)) for i in range(M)] if basis else []
-    fingerprint = write_tables(out, fitted.tables, context, features, ready.bundle.description)
-    saved = baseline_bits - context_bits
-    expected = fitted.held_out_bits - saved
-    bits = {
-        "fixed-length payload, bits an image": payload_bits(T, K, M),
-        "range-coded, expected on people who were not counted, but chose the smoothing": round(expected, 1),
-        "of which the context of earlier tokens saves": round(saved, 1),
-        "smoothing (images)": json.dumps(fitted.strengths),
-        "context": json.dumps(settings),
-    }
+    fingerprint, expected, rate = write_statistics(ready, symbols)
     write_card(
         out,
         {
@@ -79,11 +67,39 @@ def main(
                 "images": len(training),
                 **{key: recipe[key] for key in ("seed", "steps", "selection") if key in recipe},
             },
-            "rate": bits,
+            "rate": rate,
             "measured": numbers_of(measured),
         },
     )
     print(f"{out}: {fingerprint[:8]}, {payload_bits(T, K, M)} bits fixed, {expected:.1f} expected when coded")
+
+
+class Statistics(NamedTuple):
+    """fingerprint: of the finished bundle; expected: bits of an image of people who were not counted; rate: for the
+    card."""
+
+    fingerprint: str
+    expected: float
+    rate: dict[str, Any]
+
+
+def write_statistics(codec: Codec, symbols: TrainingSymbols) -> Statistics:
+    """Fit symbol tables and context on the training images, and write them into the codec's bundle."""
+    M, T, K = codec.bundle.sizes.M, codec.bundle.sizes.T, codec.bundle.sizes.K
+    fitted = fit(*symbols, M, K)
+    context, basis, context_bits, baseline_bits, settings = fit_context(symbols, partial(entries_of, codec), M, K)
+    features = [basis.features(entries_of(codec, group)) for group in range(M)] if basis else []
+    fingerprint = write_tables(codec.bundle.folder, fitted.tables, context, features, codec.bundle.description)
+    saved = baseline_bits - context_bits
+    expected = fitted.held_out_bits - saved
+    rate = {
+        "fixed-length payload, bits an image": payload_bits(T, K, M),
+        "range-coded, expected on people who were not counted, but chose the smoothing": round(expected, 1),
+        "of which the context of earlier tokens saves": round(saved, 1),
+        "smoothing (images)": json.dumps(fitted.strengths),
+        "context": json.dumps(settings),
+    }
+    return Statistics(fingerprint, expected, rate)
 
 
 def entries_of(codec: Codec, group: int) -> np.ndarray:

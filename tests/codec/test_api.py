@@ -76,16 +76,16 @@ def test_only_needed_parts_and_groups_are_read(bundles, pictures, monkeypatch):
     codec = Codec.load(bundles["switchable_conv"])
     files = codec.encode(pictures[:1], "cr")
     group = int(codec.parse([codec.payload_of(files[0])]).group[0])
-    books = [name for part, name in read if part == "codebooks"]
-    assert books == [f"group.{group:05d}"]
+    codebooks = [name for part, name in read if part == "codebooks"]
+    assert codebooks == [f"group.{group:05d}"]
     assert ("encoder", "all") in read
     assert ("decoder", "all") not in read
 
     read.clear()
     Codec.load(bundles["switchable_conv"]).decode(files)
-    assert [name for part, name in read if part == "codebooks"] == books
+    assert [name for part, name in read if part == "codebooks"] == codebooks
     assert ("encoder", "all") not in read
-    assert {name for part, name in read if part == "tables"} == {"group", *books}
+    assert {name for part, name in read if part == "tables"} == {"group", *codebooks}
 
 
 def test_codebooks_in_memory_are_bounded(bundles, pictures, monkeypatch):

@@ -115,35 +115,36 @@ def test_tilting_by_hand():
     assert tilt(base, np.zeros((1, 4), int)).tolist() == base.tolist()
 
 
-def chains(people, seed, books):
+def chains(people, seed, codebooks):
     """Each token is near the one before; people differ in where they begin. Two groups, 8 tokens, 16 entries."""
     random = np.random.default_rng(seed)
     group = np.repeat(random.integers(2, size=people), 4)
     z, index = np.repeat(random.normal(size=(people, 3)), 4, 0), []
     for t in range(8):
-        near = ((books[group, t] - z[:, None] - 0.1 * random.normal(size=(len(z), 1, 3))) ** 2).sum(-1).argmin(1)
-        z = books[group, t, near]
+        near = ((codebooks[group, t] - z[:, None] - 0.1 * random.normal(size=(len(z), 1, 3))) ** 2).sum(-1).argmin(1)
+        z = codebooks[group, t, near]
         index.append(near)
     return TrainingSymbols(group, np.stack(index, 1), np.repeat(np.arange(people), 4))
 
 
 def test_it_pays_off_on_unseen_people_and_is_silent_where_nothing_is_to_be_known():
-    books = np.random.default_rng(0).normal(size=(2, 8, 16, 3))
-    training, unseen = chains(60, 1, books), chains(60, 2, books)
+    codebooks = np.random.default_rng(0).normal(size=(2, 8, 16, 3))
+    training, unseen = chains(60, 1, codebooks), chains(60, 2, codebooks)
     tables = fit(*training, 2, 16).tables
-    found = fit_context(training, lambda group: books[group], 2, 16)
-    plain = token_bits(no_context(8), lambda group: np.zeros((8, 16, 0), np.int8), unseen, tables)
-    assert token_bits(found.context, lambda group: found.basis.features(books[group]), unseen, tables) < 0.85 * plain
+    found = fit_context(training, lambda group: codebooks[group], 2, 16)
+    baseline = token_bits(no_context(8), lambda group: np.zeros((8, 16, 0), np.int8), unseen, tables)
+    tilted = token_bits(found.context, lambda group: found.basis.features(codebooks[group]), unseen, tables)
+    assert tilted < 0.85 * baseline
     assert found.bits < 0.85 * found.baseline_bits
 
     random = np.random.default_rng(3)
     chance = TrainingSymbols(np.zeros(200, int), random.integers(0, 16, (200, 8)), np.arange(200) // 4)
-    assert fit_context(chance, lambda group: books[group], 1, 16).bits > 0.99 * 8 * 4
+    assert fit_context(chance, lambda group: codebooks[group], 1, 16).bits > 0.99 * 8 * 4
     alike = chance._replace(index=np.zeros((200, 8), int))
-    assert fit_context(alike, lambda group: books[group], 1, 16).basis is None
+    assert fit_context(alike, lambda group: codebooks[group], 1, 16).basis is None
     for images in (1, 3):  # of one person
         alone = chance.take(np.arange(images))._replace(identity=np.zeros(images))
-        assert np.isfinite(fit_context(alone, lambda group: books[group], 1, 16).bits)
+        assert np.isfinite(fit_context(alone, lambda group: codebooks[group], 1, 16).bits)
 
 
 def test_coded_payloads_are_shorter_with_it(bundles, pictures):
