@@ -1,35 +1,37 @@
-"""The symbols of an image to bytes and back; docs/bitstream.md has every byte.
+"""The symbols of an image to bytes and back. docs/bitstream.md has every byte.
 
-Axes: M groups, T tokens, K entries. One image is a group g < M and T indices i_0 ... i_{T-1} < K.
+Axes: M groups, T tokens, K entries, f features of an entry. The symbols of one image are its group g < M and its T
+indices i_0 ... i_{T-1} < K: one row of the Assignment that stscq.codec.quantise makes.
 
-    group g, index i_0 ... i_{T-1}                    an Assignment of stscq.codec.quantise, one image of it
-        |
-        |-- packing.pack -------->  fixed length      log2 M bits, then T times log2 K; zeros up to a whole byte
-        |
-        `-- entropy.encode ------>  range-coded       g   by SymbolTables.group[M]
-                  ^                                   i_t by ImageTables.tables[t, K], a row for each token:
-                  |
-             context.ImageTables                      SymbolTables.tokens[g, t, K], tilted by what i_0 ... i_{t-1}
-                  ^                                   say of i_t (Context.read, Context.write, features[t, K, f])
-                  |
-             symbol_tables.fit, fit_context.fit_context                 counted once, on training images, by an export
-        |
-    payload.write                                     the shorter of the two; its length alone tells which it is
-        |
-        |-- image_file.write ---->  one image
-        |
-        |     byte 0      1         3          5
-        |         +------+---------+----------+---------------------------+
-        |         | 0xA2 | model   | CRC-16   | payload                   |
-        |         +------+---------+----------+---------------------------+
-        |
-        `-- stscq.codec.files.archive   many images
-              byte 0                          16
-                  +---------------------------+-----------------------+-----+-----------------+-----------+
-                  | MAGIC, version, flags,    | payload 0, its CRC-16 | ... | index (zlib):   | footer,   |
-                  | model (10 bytes)          |                       |     | lengths, names  | 28 bytes  |
-                  +---------------------------+-----------------------+-----+-----------------+-----------+
+                       group g, indices i_0 ... i_{T-1}
+                                      |
+                 +--------------------+--------------------+
+                 |                                         |
+            packing.pack                            entropy.encode  <---- how likely each symbol is, as integers:
+        log2 M bits for g,                          range coding          g:   SymbolTables.group, M
+        log2 K bits for each i_t,                          |              i_t: ImageTables.tables, row t of T x K:
+        zeros up to a whole byte                           |                   SymbolTables.tokens[g, t], tilted by
+                 |                                         |                   i_0 ... i_{t-1} (Context, features)
+                 +--------------------+--------------------+
+                                      |                               fitted by each export on training images:
+                                payload.write                         symbol_tables.fit, fit_context.fit_context
+                 the shorter of the two; its length tells which
+                                      |
+                 +--------------------+--------------------+
+                 |                                         |
+         image_file.write                      stscq.codec.files.archive
+         one image                             many images
 
-`model` is the beginning of the fingerprint of the bundle that wrote the file; without that bundle nothing can be read.
+    byte 0      1         3          5
+         +------+---------+----------+---------+
+         | 0xA2 | model   | CRC-16   | payload |
+         +------+---------+----------+---------+
+
+    byte 0       4         5       6         16
+         +-------+---------+-------+---------+-----------+--------+-----------+--------+-----+--------------+--------+
+         | MAGIC | version | flags | model   | payload 0 | CRC-16 | payload 1 | CRC-16 | ... | index (zlib) | footer |
+         +-------+---------+-------+---------+-----------+--------+-----------+--------+-----+--------------+--------+
+
+`model` is the beginning (2 or 10 bytes) of the fingerprint of the bundle that wrote a file; no other can read it.
 The way back: image_file.read or archive.Archive.payload, then payload.read (packing.unpack or entropy.SymbolDecoder).
 """

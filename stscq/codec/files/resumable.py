@@ -47,7 +47,7 @@ class ResumableArchive:
         self.journal.write(line(image._asdict()))
 
     def save(self) -> None:
-        """Write to disk: a kill loses nothing that was added before."""
+        """Hand all to the system: a kill of this process loses nothing that was added before."""
         self.data.flush()
         self.journal.flush()
 
