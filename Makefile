@@ -4,7 +4,7 @@
 # make provenance   Snakemake and DVC on small projects: every trap, kills, two users (some twenty minutes)
 # make readme       the numbers of README.md from results/demo
 # make bench        the quantiser's speed and memory on this machine (some ten minutes, 6 GiB)
-# make lint         style and types
+# make lint         style, types, and which room imports which
 # make environment  only set up; TORCH=cpu, cuda or cuda12 picks the build of torch (docs/install.md)
 # make lock         the locks in requirements/ from pyproject.toml; UPGRADE=1 takes the newest versions
 
@@ -50,6 +50,7 @@ lint: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 lock: environment
 	$(BIN)/python requirements/lock.py $(if $(UPGRADE),--upgrade)

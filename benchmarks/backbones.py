@@ -20,10 +20,10 @@ from torch.backends import cudnn
 
 from benchmarks.plain import PLAIN, PlainTokenizer
 from stscq.backbones import Tokenizer, build
+from stscq.backbones.base import fast_layout
 from stscq.cli_tools import run
 from stscq.errors import ParamsError, StscqError
 from stscq.files import write_atomically
-from stscq.training.tokenizer_io import fast_layout
 from tests.test_backbones import PUBLISHED
 
 SIZE = 256

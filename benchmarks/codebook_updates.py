@@ -24,12 +24,12 @@ from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.initialise import token_shared, token_specific
 from stscq.quantization.losses import RouterLossWeights
 from stscq.quantization.revival import Revival
+from stscq.quantization.trained_codec import TrainedCodec
 from stscq.training.batches import Batches, generator
 from stscq.training.codebook_training import CodebookLossWeights, CodebookTraining, latents_of_step
 from stscq.training.encode import encode_rows
 from stscq.training.loop import learning_rate
 from stscq.training.optimiser import Optimiser
-from stscq.training.tokenizer_io import TrainedCodec
 from stscq.training.tokenizer_training import start_tokenizer
 
 ABOUT = (

@@ -20,7 +20,7 @@ from benchmarks.backbones import pair
 from benchmarks.timing import MIB, extra_mib, medians, report
 from stscq.backbones import Tokenizer
 from stscq.cli_tools import run
-from stscq.codec.assign import Quantiser, choose
+from stscq.codec.quantise import Quantiser, quantise_latents
 from stscq.quantization.router import Router
 from stscq.quantization.search import PreparedCodebooks, normalise, search_cr
 from tests.test_backbones import PUBLISHED
@@ -116,7 +116,7 @@ def ratios(
         "NN": Quantiser(metric, books, None),
         "CR": Quantiser(metric, books, router),
     }
-    searches = {name: partial(choose, z, quantiser) for name, quantiser in quantisers.items()}
+    searches = {name: partial(quantise_latents, z, quantiser) for name, quantiser in quantisers.items()}
     taken = medians({"encoder": lambda: tokenizer.encode(part), **searches}, repeats)
     taken["encoder"] *= len(images) / len(part)
     base = taken["encoder"] + taken["global"]

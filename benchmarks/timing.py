@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from benchmarks.backbones import machine
-from stscq.training.checkpoint import write_atomically
+from stscq.checkpoint import write_atomically
 
 MIB = 2**20
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -117,9 +117,9 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Print what is in compressed files, without decoding them."""
-    from stscq.codec.commands import look
+    from stscq.codec.commands import inspect as run
 
-    raise typer.Exit(look(files, model, names, as_json))
+    raise typer.Exit(run(files, model, names, as_json))
 
 
 @app.command()
@@ -129,9 +129,9 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check that compressed files and model bundles are whole. Code 1 unless all are."""
-    from stscq.codec.commands import check
+    from stscq.codec.commands import verify as run
 
-    raise typer.Exit(check(paths, model, as_json))
+    raise typer.Exit(run(paths, model, as_json))
 
 
 @app.command()

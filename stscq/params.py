@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from stscq.codec.packing import bits_of
+from stscq.bits import bits_of
 from stscq.errors import ParamsError, StscqError
 
 TEST = "test"

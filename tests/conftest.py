@@ -53,7 +53,7 @@ def split(faces, tmp_path_factory):
 @pytest.fixture(scope="session")
 def recogniser(faces, split, tmp_path_factory):
     """A small ArcFace, trained for a few steps."""
-    from stscq.recognition.train import main
+    from stscq.training.recogniser import main
 
     out = tmp_path_factory.mktemp("recogniser") / "seed1"
     main(faces, split / "index.parquet", out, SMALL_RECOGNISER, 1, 3, 8, 0.002, 0.05, 16.0, 0.3)

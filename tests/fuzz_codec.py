@@ -20,8 +20,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # atheris runs this file as a program
 
-from stscq.codec import archive, bitstream, bundle, context, description, entropy, payload
 from stscq.codec.api import Codec
+from stscq.codec.bitstream import context, entropy, image_file, payload
+from stscq.codec.bundle import description, read
+from stscq.codec.files import archive
 from stscq.errors import BitstreamError, BundleError
 
 
@@ -30,7 +32,7 @@ def read_file(codec, content):
     found = codec.parse([codec.payload_of(content)])
     assert [codec.file_of(p) for p in codec.payloads(found)] == [content], "another file says the same"
     if content[-1] % 16 == 0:
-        assert codec.paint(found).dtype == np.uint8
+        assert codec.reconstruct(found).dtype == np.uint8
 
 
 def read_payload(codec, content):
@@ -40,14 +42,14 @@ def read_payload(codec, content):
 
 def read_header(codec, content):
     """A header whose checksum fits."""
-    check = bitstream.crc16(codec.bundle.fingerprint, content).to_bytes(2, "big")
+    check = image_file.crc16(codec.bundle.fingerprint, content).to_bytes(2, "big")
     read_file(codec, content[:3] + check + content[3:])
 
 
 def read_archive(codec, content):
     """An archive, as it is."""
     opened = archive.Archive(io.BytesIO(content))
-    bitstream.check_model(opened.model, codec.bundle.fingerprint)
+    image_file.check_model(opened.model, codec.bundle.fingerprint)
     for name, content in opened:
         archive.check_name(name)
         assert codec.payloads(codec.parse([content])) == [content]
@@ -71,7 +73,7 @@ def read_record(codec, content):
 
 def read_description(codec, content):
     """A model bundle, of which one thing in bundle.json is any JSON, with a fingerprint that fits."""
-    said = dict(codec.bundle.said)
+    said = dict(codec.bundle.description)
     inner = dict(said["model"])
     key = [*said, *inner][content[0] % (len(said) + len(inner))]
     try:
@@ -106,7 +108,7 @@ def try_one(codec, content):
         return
 
 
-MODULES = (archive, bitstream, bundle, context, description, entropy, payload)
+MODULES = (archive, image_file, read, context, description, entropy, payload)
 
 
 def instrument(module, instrumented):

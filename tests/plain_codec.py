@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
+from stscq.data.tensors import to_float, to_uint8
 from stscq.quantization.search import Assignment
-from stscq.training.batches import to_float, to_uint8
-from stscq.training.tokenizer_io import TrainedCodec
+from stscq.quantization.trained_codec import TrainedCodec
 
 
 @torch.no_grad()

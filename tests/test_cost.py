@@ -11,8 +11,8 @@ from stscq.evaluation.cost import Way, count_macs, count_parameters, edge_int8_m
 from stscq.evaluation.count_cost import count, published_way
 from stscq.evaluation.measure_cost import in_fresh_process, measure_rows, out_of_memory
 from stscq.evaluation.measured_row import Measured, measure
+from stscq.evaluation.published import published_rows
 from stscq.params import with_profile
-from stscq.report.published import published_rows
 from tests.conftest import ROOT
 from tests.test_backbones import PUBLISHED
 

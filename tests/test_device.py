@@ -12,8 +12,8 @@ import torch
 from stscq.backbones import build
 from stscq.data.store import open_store
 from stscq.device import mixed, own_device
+from stscq.quantization.trained_codec import load_codec
 from stscq.training import stage1_tokenizer, stage3
-from stscq.training.tokenizer_io import load_codec
 from tests.conftest import ROOT, SMALL_MASKGIT
 from tests.plain_codec import decode, encode
 from tests.test_training import IBQ, STAGE3, TITOK, TOKENIZER, train_stages_1_and_2, weights

@@ -18,7 +18,8 @@ from stscq.evaluation.statistics import paired_bootstrap, summarise
 from stscq.evaluation.utilisation import utilisation
 from stscq.evaluation.verification import accuracy, best_threshold, verify
 from stscq.quantization.search import Assignment
-from stscq.recognition.base import load_recogniser, unit
+from stscq.recognition.base import unit
+from stscq.recognition.load import load_recogniser
 
 
 def test_threshold_separates():

@@ -30,7 +30,7 @@ NEEDED = {
     "training.stage1_codebooks": JOB,
     "training.stage2": JOB,
     "training.stage3": JOB,
-    "recognition.train": JOB | {"onnx"},
+    "training.recogniser": JOB | {"onnx"},
     "evaluation.original": JOB,
     "evaluation.evaluate": JOB,
     "evaluation.int8": JOB,

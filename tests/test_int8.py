@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from stscq.codec import export
-from stscq.codec.int8 import from_int8, int8_mib, to_int8
 from stscq.evaluation import int8, original
+from stscq.evaluation.int8_codebooks import from_int8, int8_mib, to_int8
 from stscq.evaluation.int8_frame import int8_frame, int8_means
 from stscq.quantization.search import Assignment
 from stscq.training import stage1_tokenizer

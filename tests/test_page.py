@@ -12,11 +12,11 @@ from docutils.core import publish_parts
 from jinja2 import Environment, StrictUndefined
 
 from stscq.errors import DataError
+from stscq.evaluation.published import blocks
 from stscq.report.arithmetic import checks
 from stscq.report.contents import contents, entry
 from stscq.report.page import page
 from stscq.report.page_parts import cell, common_folder, inputs_of, making, numeric_columns, read_markdown
-from stscq.report.published import blocks
 from tests.conftest import ROOT
 
 CLAIMS = """number,claim,where,statistic,value,low,high,p,verdict,why

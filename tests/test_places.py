@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from stscq.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
 from stscq.cli_tools import threads
 from stscq.data.store import open_store
 from stscq.errors import CheckpointError, DataError, StscqError
 from stscq.files import check_permission
 from stscq.provenance import commit
-from stscq.training.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
 from tests.conftest import ROOT
 
 FACES = "data/demo/faces/images.npy"

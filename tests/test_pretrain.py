@@ -18,12 +18,12 @@ from stscq.errors import DataError
 from stscq.evaluation import tokenizer as measure
 from stscq.evaluation.quality import psnr
 from stscq.quantization.codebooks import Codebooks
+from stscq.quantization.trained_codec import TrainedCodec, load_codec
 from stscq.recognition.dlib_resnet import DlibResNet
 from stscq.training import pretrain, ship, stage1_tokenizer, tokenizer_training
 from stscq.training.encode import encode_rows
 from stscq.training.loop import read_log
 from stscq.training.losses import ImageLossWeights
-from stscq.training.tokenizer_io import TrainedCodec, load_codec
 from stscq.weights.download import fetch
 from stscq.weights.manifest import Shipped, WeightsError, manifest
 from tests.conftest import ROOT

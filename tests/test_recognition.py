@@ -11,13 +11,14 @@ import torch
 from stscq.data.align import CHIP, model_path
 from stscq.data.orl import orl_folder, read_orl
 from stscq.data.store import open_store
+from stscq.data.tensors import to_float
 from stscq.errors import DataError
 from stscq.recognition.arcface import ArcFaceHead
-from stscq.recognition.base import load_recogniser, unit
+from stscq.recognition.base import unit
 from stscq.recognition.dlib_resnet import MODEL, load_network
 from stscq.recognition.frozen import load_iresnet
 from stscq.recognition.iresnet import IResNet, to_input
-from stscq.training.batches import to_float
+from stscq.recognition.load import load_recogniser
 
 
 def test_dlib_tells_people_apart():

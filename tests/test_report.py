@@ -10,12 +10,12 @@ import yaml
 from PIL import Image
 
 from stscq.errors import DataError, ParamsError
+from stscq.evaluation.published import blocks, published_row
 from stscq.report import claims, figure, table
 from stscq.report.collect import Evaluations, Run
 from stscq.report.fairness import common_threshold, fairness, group_accuracies, rates
 from stscq.report.figures import FIGURES
 from stscq.report.metrics import metrics
-from stscq.report.published import blocks, published_row
 from stscq.report.readme import filled
 from stscq.report.render import Table, to_latex, to_markdown
 from stscq.report.summary import read_summary

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from stscq.codec.api import Codec
 from stscq.data.store import open_store
+from stscq.data.tensors import to_float
 from stscq.quantization.search import (
     PreparedCodebooks,
     cpu_backend,
@@ -25,7 +26,6 @@ from stscq.quantization.search import (
     torch_backend,
 )
 from stscq.quantization.search.reference import Assignment, exact_distance, reference
-from stscq.training.batches import to_float
 from tests.search_problems import BACKENDS, METRICS, assert_same, only, problem, trained
 from tests.test_int8 import routed  # noqa: F401  the fixture
 
@@ -87,9 +87,11 @@ def test_a_trained_codec_gives_the_indices_of_float64(routed, faces):  # noqa: F
         z = codec.encoder.encode(images)
         group = codec.router(z).argmax(1)
     metric = codec.encoder.metric
-    wanted, every = reference(z, codec.all_books, metric)
-    assert_same(search_nn(z, codec.all_books, metric), wanted)
-    assert torch.equal(search_cr(z, codec.all_books, group, metric).index, every.argmin(-1)[torch.arange(100), group])
+    wanted, every = reference(z, codec.all_codebooks, metric)
+    assert_same(search_nn(z, codec.all_codebooks, metric), wanted)
+    assert torch.equal(
+        search_cr(z, codec.all_codebooks, group, metric).index, every.argmin(-1)[torch.arange(100), group]
+    )
 
 
 @pytest.mark.parametrize("metric", METRICS)

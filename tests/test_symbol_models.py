@@ -6,22 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stscq.codec.symbol_models import (
+from stscq.codec.bitstream.symbol_tables import count, shrink
+from stscq.evaluation import original, symbol_models
+from stscq.evaluation.symbol_distributions import (
     MODELS,
     Strengths,
     Symbols,
     bits,
     context_of,
-    count,
     distributions,
     empirical_bits,
     fit_neighbours,
     mixture_weights,
     probabilities,
-    shrunk,
     tables,
 )
-from stscq.evaluation import original, symbol_models
 from stscq.evaluation.symbols_frame import symbols_frame, symbols_means, symbols_saved
 from tests.test_int8 import routed  # noqa: F401  the fixture
 
@@ -100,8 +99,8 @@ def test_context_on_a_grid():
 def test_counts_and_lengths_worked_by_hand():
     """M = 1, T = 2, K = 2, four images: token 0 is 0, 0, 0, 1 and token 1 is 1, 1, 1, 1."""
     symbols = Symbols(np.zeros(4, int), np.array([[0, 1], [0, 1], [0, 1], [1, 1]]), np.zeros((4, 2, 1)))
-    assert count(symbols, 1, 2).tolist() == [[[3, 1], [0, 4]]]
-    assert shrunk(np.array([3, 1]), np.array([0.5, 0.5]), 4).tolist() == [5 / 8, 3 / 8]
+    assert count(symbols.group, symbols.index, 1, 2).tokens.tolist() == [[[3, 1], [0, 4]]]
+    assert shrink(np.array([3, 1]), np.array([0.5, 0.5]), 4).tolist() == [5 / 8, 3 / 8]
     found = tables(symbols, 1, 2, Strengths(2, 1, 1, 1))
     assert found.pooled.tolist() == [0.4, 0.6]  # (3 + 1) / 10, (5 + 1) / 10
     assert found.position[0] == pytest.approx([3.4 / 5, 1.6 / 5])

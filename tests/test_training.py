@@ -14,21 +14,22 @@ import torch
 from safetensors.torch import save_file
 
 from stscq.backbones import build
+from stscq.checkpoint import load_checkpoint, load_tensors
 from stscq.data.store import open_store
+from stscq.data.tensors import to_float
 from stscq.errors import CheckpointError, ParamsError
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.losses import RouterLossWeights
 from stscq.quantization.revival import Revival
 from stscq.quantization.search import Assignment, group_errors
+from stscq.quantization.trained_codec import load_codec
 from stscq.recognition.frozen import load_frozen
 from stscq.training import codebook_training, stage1_codebooks, stage1_tokenizer, stage2, stage3, tokenizer_training
-from stscq.training.batches import augment, generator, to_float
-from stscq.training.checkpoint import load_checkpoint, load_tensors
+from stscq.training.batches import augment, generator
 from stscq.training.encode import encode_rows
 from stscq.training.faces import training_batches
 from stscq.training.loop import learning_rate
 from stscq.training.losses import ImageLossWeights
-from stscq.training.tokenizer_io import load_codec
 from tests.conftest import ROOT, SMALL_MASKGIT
 
 CPU = torch.device("cpu")
@@ -350,7 +351,7 @@ def test_state_of_another_recipe_is_not_used(places, tmp_path, capsys):
     stage1_tokenizer.main(**places, out=tmp_path / "one", **TOKENIZER)
     partial = tmp_path / "two.partial"
     partial.mkdir()
-    from stscq.training.checkpoint import save_tensors
+    from stscq.checkpoint import save_tensors
 
     save_tensors(
         {"model.x": torch.zeros(1)}, partial / "state.safetensors", {"step": 5, "recipe_hash": "of another run"}

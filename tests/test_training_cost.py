@@ -23,7 +23,7 @@ def leave_record(models, place, module, seconds, steps, batch, rate, accumulate=
 
 @pytest.fixture
 def models(tmp_path):
-    leave_record(tmp_path, "recogniser/seed1", "stscq.recognition.train", 10.0, 5, 8, 10.0)
+    leave_record(tmp_path, "recogniser/seed1", "stscq.training.recogniser", 10.0, 5, 8, 10.0)
     for seed, seconds in ((1, 60.0), (2, 80.0)):
         leave_record(tmp_path, f"ibq/stage1/seed{seed}", "stscq.training.stage1", seconds, 10, 4, 2.0, accumulate=2)
         for variant in ("global", "switchable"):

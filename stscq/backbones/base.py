@@ -78,3 +78,8 @@ class Tokenizer(nn.Module, ABC):
     @abstractmethod
     def decoder_parts(self) -> list[nn.Module]:
         """What stage 3 tunes."""
+
+
+def fast_layout(tokenizer: Tokenizer) -> Tokenizer:
+    """Convolutions on CPUs and tensor cores run faster with channels last; results agree to rounding."""
+    return tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -7,6 +7,9 @@
 `Codec` is a model bundle that is ready to run. It reads each part of the bundle when it is first needed: encoding never
 reads the decoder, and neither CR encoding nor decoding reads a group that no image uses.
 
+    images --quantise--> Assignment --payloads--> payloads --file_of--> files          (encode)
+    images <-reconstruct- Assignment <--parse---- payloads <-payload_of- files         (decode)
+
 Axes: N images of S x S pixels, T tokens, M groups.
 """
 
@@ -21,20 +24,21 @@ import torch
 from torch import Tensor
 
 from stscq.backbones import Tokenizer
-from stscq.codec import bitstream, payload
-from stscq.codec.assign import Quantiser, same_in_any_batch
-from stscq.codec.bundle import Bundle
-from stscq.codec.description import Selection
-from stscq.codec.groups import Groups
+from stscq.codec.bitstream import image_file, payload
+from stscq.codec.bundle.description import Selection
+from stscq.codec.bundle.groups import Groups
+from stscq.codec.bundle.read import Bundle
+from stscq.codec.quantise import Quantiser, quantise_images
+from stscq.data.tensors import to_float, to_uint8
 from stscq.errors import BitstreamError, StscqError
+from stscq.quantization.lookup import lookup
 from stscq.quantization.router import Router
 from stscq.quantization.search import Assignment, PreparedCodebooks, normalise
-from stscq.training.batches import to_float, to_uint8
 
 BATCH = 32
 
 
-class Sizes(NamedTuple):
+class ImageBytes(NamedTuple):
     """Bytes of each of N images: payloads fixed-length and range-coded, and the whole file, which holds the shorter."""
 
     fixed: np.ndarray
@@ -45,16 +49,15 @@ class Sizes(NamedTuple):
 class Codec:
     """A model bundle that is ready to run.
 
-    Attributes: bundle (its sizes, fingerprint and files), device, alphabet (of its payloads), groups (M codebooks of
-    S x K x d; those that were not needed yet may lie in the file).
+    Attributes: bundle (its sizes, fingerprint and files), device, alphabet (of its payloads), groups (M codebook groups
+    of S x K x d; those that were not needed yet may lie in the file).
     """
 
     def __init__(self, bundle: Bundle, device: torch.device):
         self.bundle = bundle
         self.device = device
-        self.alphabet = payload.Alphabet(
-            bundle.sizes.T, bundle.sizes.K, bundle.sizes.M, bundle.group_table(), bundle.reading
-        )
+        sizes = bundle.sizes
+        self.alphabet = payload.Alphabet(sizes.T, sizes.K, sizes.M, bundle.group_table(), bundle.image_tables)
         self.groups: Groups | Tensor = Groups(bundle, device)
         self._prepared: PreparedCodebooks | None = None
 
@@ -69,46 +72,48 @@ class Codec:
         selection: nn tries all groups, cr asks the router; None is what the bundle prefers. An image's bytes do not
         depend on the others. Raises StscqError for images of another size or type, or cr without a router.
         """
-        return [self.file_of(p) for p in self.payloads(self.assign(images, selection))]
+        return [self.file_of(p) for p in self.payloads(self.quantise(images, selection))]
 
     def decode(self, files: Sequence[bytes]) -> np.ndarray:
         """The faces in such files, N x S x S x 3 uint8.
 
         Raises BitstreamError when one is damaged (it says which), WrongModelError when another model wrote it.
         """
-        found = []
+        payloads = []
         for number, file in enumerate(files):
             try:
-                found.append(self.payload_of(file))
+                payloads.append(self.payload_of(file))
             except BitstreamError as problem:
                 raise type(problem)(f"file {number}: {problem}") from problem
-        return self.paint(self.parse(found))
+        return self.reconstruct(self.parse(payloads))
 
-    def assign(
+    def quantise(
         self, images: np.ndarray, selection: Selection | None = None, rows: np.ndarray | None = None
     ) -> Assignment:
         """Images (or those in some rows of a store) to group (N) and indices (N x T), on the CPU."""
         self._check(images)
         quantiser = self.quantiser(selection)
         rows = np.arange(len(images)) if rows is None else rows
+        none = Assignment(torch.zeros(0, dtype=torch.int64), torch.zeros(0, self.bundle.sizes.T, dtype=torch.int64))
         parts = []
         with full_precision():
             for i in range(0, len(rows), BATCH):
                 batch = to_float(images[rows[i : i + BATCH]], self.device)
-                parts.append(same_in_any_batch(batch, self.encoder.encode, quantiser))
-        empty = Assignment(torch.zeros(0, dtype=torch.int64), torch.zeros(0, self.bundle.sizes.T, dtype=torch.int64))
-        parts = parts or [empty]
+                parts.append(quantise_images(batch, self.encoder.encode, quantiser))
+        parts = parts or [none]
         return Assignment(torch.cat([p.group for p in parts]).cpu(), torch.cat([p.index for p in parts]).cpu())
 
+    assign = quantise  # the name under which it was published first
+
     @torch.no_grad()
-    def paint(self, assignment: Assignment) -> np.ndarray:
+    def reconstruct(self, assignment: Assignment) -> np.ndarray:
         """Group (N) and indices (N x T) to images, N x S x S x 3 uint8."""
         S = self.bundle.sizes.image_size
         parts = [np.zeros((0, S, S, 3), np.uint8)]
         with full_precision():
             for i in range(0, len(assignment.group), BATCH):
-                group, index = assignment.group[i : i + BATCH].to(self.device), assignment.index[i : i + BATCH]
-                z_q = self._lookup(group, index.to(self.device))
+                batch = Assignment(*(part[i : i + BATCH].to(self.device) for part in assignment))
+                z_q = normalise(lookup(self.groups.__getitem__, batch), self.decoder.metric)
                 parts.append(to_uint8(self.decoder.decode(z_q)))
         return np.concatenate(parts)
 
@@ -118,55 +123,54 @@ class Codec:
 
     def parse(self, payloads: Sequence[bytes]) -> Assignment:
         """The inverse of `payloads`. Raises BitstreamError."""
-        T = self.bundle.sizes.T
-        found = [payload.read(p, self.alphabet) for p in payloads]
-        index = np.array([index for _, index in found], np.int64).reshape(-1, T)
-        return Assignment(torch.tensor([group for group, _ in found], dtype=torch.int64), torch.from_numpy(index))
+        symbols = [payload.read(p, self.alphabet) for p in payloads]
+        index = np.array([index for _, index in symbols], np.int64).reshape(-1, self.bundle.sizes.T)
+        return Assignment(torch.tensor([group for group, _ in symbols], dtype=torch.int64), torch.from_numpy(index))
 
     def file_of(self, content: bytes) -> bytes:
         """A payload as the file of one image."""
-        return bitstream.write(self.bundle.fingerprint, content)
+        return image_file.write(self.bundle.fingerprint, content)
 
     def payload_of(self, file: bytes) -> bytes:
         """The inverse of `file_of`. Raises BitstreamError or WrongModelError."""
-        return bitstream.read(file, self.bundle.fingerprint)
+        return image_file.read(file, self.bundle.fingerprint)
 
-    def sizes(self, assignment: Assignment) -> Sizes:
-        """What these images take, measured on the bytes themselves."""
+    def sizes(self, assignment: Assignment) -> ImageBytes:
+        """The sizes of these images in bytes, measured on the bytes themselves."""
         sizes = []
         for group, index in by_image(assignment):
             forms = [form(group, index, self.alphabet) for form in (payload.fixed, payload.coded)]
             sizes.append([*map(len, forms), len(self.file_of(min(forms, key=len)))])
-        return Sizes(*np.array(sizes, np.int64).reshape(-1, 3).T)
+        return ImageBytes(*np.array(sizes, np.int64).reshape(-1, 3).T)
 
     def quantiser(self, selection: Selection | None = None) -> Quantiser:
         """How latents become symbols. Raises StscqError for cr without a router."""
-        chosen = selection or self.bundle.selection
-        if chosen not in ("nn", "cr"):
-            raise StscqError(f"selection {chosen!r} is neither nn nor cr")
-        if chosen == "cr" and self.router is None:
+        selection = selection or self.bundle.selection
+        if selection not in ("nn", "cr"):
+            raise StscqError(f"selection {selection!r} is neither nn nor cr")
+        if selection == "cr" and self.router is None:
             raise StscqError(f"{self.bundle.folder}: selection cr needs a router, and this model has none; use nn")
-        groups = self.all_books if chosen == "nn" else self.groups
-        return Quantiser(self.encoder.metric, self._books(groups), self.router if chosen == "cr" else None)
+        groups = self.all_codebooks if selection == "nn" else self.groups
+        return Quantiser(self.encoder.metric, self._prepare(groups), self.router if selection == "cr" else None)
 
     @property
-    def all_books(self) -> Tensor:
+    def all_codebooks(self) -> Tensor:
         """M x S x K x d, read as a whole when it is first asked for, and kept."""
         if not isinstance(self.groups, Tensor):
             self.groups = self.groups.together()
         return self.groups
 
-    def _books(self, groups: Groups | Tensor) -> PreparedCodebooks:
-        """With norms that are computed once."""
+    def _prepare(self, groups: Groups | Tensor) -> PreparedCodebooks:
+        """The codebooks with their norms, which are computed once."""
         if self._prepared is None or self._prepared.groups is not groups:
             self._prepared = PreparedCodebooks(groups, self.encoder.metric)
         return self._prepared
 
-    def with_books(self, books: Tensor) -> "Codec":
+    def with_codebooks(self, codebooks: Tensor) -> "Codec":
         """The same model with other codebooks (M x S x K x d), such as rounded ones. Its files stay compatible in form,
         and their fingerprint is still that of the bundle."""
         other = Codec(self.bundle, self.device)
-        other.groups = books.to(self.device)
+        other.groups = codebooks.to(self.device)
         return other
 
     @cached_property
@@ -186,15 +190,6 @@ class Codec:
     @cached_property
     def router(self) -> Router | None:
         return self.bundle.router(self.device)
-
-    def _lookup(self, group: Tensor, index: Tensor) -> Tensor:
-        """z_q, B x T x d, from the groups in use alone."""
-        z_q = torch.empty(*index.shape, self.bundle.sizes.d, device=index.device)
-        token = torch.arange(index.shape[1], device=index.device)
-        for g in group.unique().tolist():
-            book, here = self.groups[g], group == g
-            z_q[here] = book[token % len(book), index[here]]
-        return normalise(z_q, self.decoder.metric)
 
     def _check(self, images: np.ndarray) -> None:
         S = self.bundle.sizes.image_size

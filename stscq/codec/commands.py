@@ -15,13 +15,15 @@ import torch
 
 from stscq.cli_tools import threads
 from stscq.codec.api import Codec
-from stscq.codec.compress import compress_many, compress_one
-from stscq.codec.decompress import to_file, to_folder, to_stdout
-from stscq.codec.description import Selection
-from stscq.codec.look import inspect, verify
-from stscq.codec.models import default_bundle, files_of
-from stscq.codec.opened import Opened
-from stscq.codec.sources import STDIN, Source, list_sources, stem_of
+from stscq.codec.bundle.description import Selection
+from stscq.codec.bundle.find import default_bundle, files_of
+from stscq.codec.files.compress import compress_many, compress_one
+from stscq.codec.files.compressed_file import CompressedFile
+from stscq.codec.files.decompress import to_file, to_folder, to_stdout
+from stscq.codec.files.inspect import describe
+from stscq.codec.files.inspect import verify as verify_one
+from stscq.codec.files.names import file_to_write
+from stscq.codec.files.sources import STDIN, Source, list_sources
 from stscq.errors import StscqError
 from stscq.outputs import check_once, check_places, ends_as_folder, refuse_to_replace
 
@@ -44,17 +46,17 @@ def compress(
     """
     torch.set_num_threads(threads(otherwise=os.cpu_count() or 1))
     codec = Codec.load(model or default_bundle(), device())
-    chosen = selection or codec.bundle.selection
-    codec.quantiser(chosen)  # a selection that the model cannot do is told before any photo is read
+    selection = selection or codec.bundle.selection
+    codec.quantiser(selection)  # a selection that the model cannot do is told before any photo is read
     out = file_to_write(paths, out)
     sources = list_sources(paths)
     if out != STDIN:
         refuse_to_replace(check_places([Path(out)], inputs_of(codec, sources)), force)
     if len(paths) == 1 and not Path(paths[0]).is_dir():
-        done = compress_one(codec, sources[0], out, chosen, aligned, force)
+        done = compress_one(codec, sources[0], out, selection, aligned, force)
     else:
         easy = aligned or sources[0].row is not None
-        done = compress_many(codec, sources, out, chosen, aligned, workers or processes(len(sources), easy), force)
+        done = compress_many(codec, sources, out, selection, aligned, workers or processes(len(sources), easy), force)
     pixels = codec.bundle.sizes.image_size**2
     tell(
         {
@@ -62,9 +64,9 @@ def compress(
             "images_a_second": round(done.images_a_second, 1),
             "bits_a_pixel": round(8 * done.bytes / done.images / pixels, 5),
             "model": codec.bundle.name,
-            "selection": chosen,
+            "selection": selection,
         },
-        f"{said(out)}: {number_of(done.images)}, {done.photo_bytes:,} bytes became {done.bytes:,} "
+        f"{shown_name(out)}: {number_of(done.images)}, {done.photo_bytes:,} bytes became {done.bytes:,} "
         f"({done.payload_bytes / done.images:.1f} of payload an image)"
         + (f"; {done.images_a_second:.0f} images a second" if done.images > 1 else "")
         + (f"; {len(done.left_out)} left out" if done.left_out else ""),
@@ -72,23 +74,6 @@ def compress(
         err=out == STDIN,
     )
     return LEFT_OUT if done.left_out else 0
-
-
-def file_to_write(paths: Sequence[str], out: str) -> str:
-    """OUT, or, where OUT ends like a folder, the file in it that is called like the one path."""
-    if not out:
-        raise StscqError("--out is empty (a variable that is not set?); name a file")
-    if out == STDIN:
-        return out
-    if not ends_as_folder(out):
-        if Path(out).is_dir():
-            raise StscqError(f"{out}: a folder; name the file to write, such as {out}.stscq, or end it with a slash")
-        return out
-    if len(paths) > 1:
-        raise StscqError(f"{out}: a folder; several photos make one archive: name it, such as {Path(out)}/faces.stscq")
-    one = Path(paths[0])
-    name = "stdin" if paths[0] == STDIN else one.resolve().name if one.is_dir() else stem_of(one.name)
-    return str(Path(out) / f"{name}.stscq")
 
 
 def inputs_of(codec: Codec, sources: Sequence[Source]) -> Iterator[Path]:
@@ -116,50 +101,52 @@ def decompress(
     if not out:
         raise StscqError("--out is empty (a variable that is not set?); name a file or a folder")
     check_once(files)
-    opened = [Opened(file) for file in files]
+    compressed = [CompressedFile(file) for file in files]
     folder = ends_as_folder(out) or Path(out).is_dir() or len(files) > 1 or bool(only)
-    if folder or (opened[0].archive is not None and files[0] != STDIN):
+    if folder or (compressed[0].archive is not None and files[0] != STDIN):
         if out == STDIN:
             raise StscqError("--out -: only one image fits into standard output; name a folder")
-        done = to_folder(opened, Path(out), model, only, workers or processes(1000), force)
+        done = to_folder(compressed, Path(out), model, only, workers or processes(1000), force)
     elif out == STDIN:
-        done = to_stdout(opened[0], model)
+        done = to_stdout(compressed[0], model)
     else:
-        done = to_file(opened[0], Path(out), model, force)
+        done = to_file(compressed[0], Path(out), model, force)
     there = f"; {number_of(done.there)} there already" if done.there else ""
-    text = f"{said(out)}: {number_of(done.images)} from {done.bytes:,} bytes{there}"
+    text = f"{shown_name(out)}: {number_of(done.images)} from {done.bytes:,} bytes{there}"
     tell(done._asdict(), text, as_json, err=out == STDIN)
     return 0
 
 
-def look(files: Sequence[str], model: Path | None, names: bool, as_json: bool) -> int:
+def inspect(files: Sequence[str], model: Path | None, names: bool, as_json: bool) -> int:
+    """Prints what is in each file."""
     for file in files:
-        found = inspect(file, model, names)
-        tell(found, "\n".join(f"{key}: {value}" for key, value in found.items()), as_json)
+        facts = describe(file, model, names)
+        tell(facts, "\n".join(f"{key}: {value}" for key, value in facts.items()), as_json)
     return 0
 
 
-def check(paths: Sequence[str], model: Path | None, as_json: bool) -> int:
-    """Looks at all, whatever is wrong with one; 1 when something is."""
+def verify(paths: Sequence[str], model: Path | None, as_json: bool) -> int:
+    """Prints for each path whether it is whole; 1 when one is not."""
     torch.set_num_threads(threads(otherwise=os.cpu_count() or 1))
     code = 0
     for path in paths:
         try:
-            found = verify(path, model)
+            facts = verify_one(path, model)
         except StscqError as problem:
             tell({"file": path, "problem": str(problem)}, f"error: {problem}", as_json, err=not as_json)
             code = 1
         else:
-            tell({**found, "problem": None}, f"{path}: whole ({found['checked']})", as_json)
+            tell({**facts, "problem": None}, f"{path}: whole ({facts['checked']})", as_json)
     return code
 
 
-def tell(found: dict[str, Any], text: str, as_json: bool, err: bool = False) -> None:
+def tell(facts: dict[str, Any], text: str, as_json: bool, err: bool = False) -> None:
     """One line of JSON, or text for people; on standard error where standard output holds the result itself."""
-    print(json.dumps(found) if as_json else text, file=sys.stderr if err else sys.stdout)
+    print(json.dumps(facts) if as_json else text, file=sys.stderr if err else sys.stdout)
 
 
-def said(out: str) -> str:
+def shown_name(out: str) -> str:
+    """OUT in messages."""
     return "standard output" if out == STDIN else out
 
 
@@ -168,7 +155,9 @@ def number_of(images: int) -> str:
 
 
 def processes(images: int, easy: bool = True) -> int:
-    """As many as there are cores, at most 8; one where starting more takes longer than the reading that they do."""
+    """How many to start: one a core, at most 8; one where starting more takes longer than reading so few images.
+
+    easy: the images are aligned faces, which are read quickly."""
     return min(8, os.cpu_count() or 1) if images >= (1000 if easy else 16) else 1
 
 

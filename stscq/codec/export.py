@@ -7,26 +7,26 @@ python -m stscq.codec.export --codec models/demo/titok_s/stage3/token_specific/s
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from stscq import __version__
+from stscq.bits import payload_bits
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
-from stscq.codec.bundle import Bundle
-from stscq.codec.card import write_card
-from stscq.codec.fit_context import Symbols, fit_context
-from stscq.codec.packing import payload_bits
-from stscq.codec.statistics import fit
-from stscq.codec.write_bundle import write_bundle, write_tables
+from stscq.codec.bitstream.fit_context import TrainingSymbols, fit_context
+from stscq.codec.bitstream.symbol_tables import fit
+from stscq.codec.bundle.card import write_card
+from stscq.codec.bundle.read import Bundle
+from stscq.codec.bundle.write import write_bundle, write_tables
+from stscq.data.splits import sample_rows
 from stscq.data.store import open_store
 from stscq.device import own_device
 from stscq.errors import BundleError
 from stscq.quantization.search import normalise
-from stscq.training.encode import sample_rows
-from stscq.training.tokenizer_io import load_codec
+from stscq.quantization.trained_codec import load_codec
 
 
 def main(
@@ -39,7 +39,7 @@ def main(
     images: int = 20_000,
     measured: Path | None = None,
 ) -> None:
-    """Writes the bundle OUT: its files are listed in stscq/codec/bundle.py.
+    """Writes the bundle OUT: its files are listed in stscq/codec/bundle/read.py.
 
     The symbol statistics are those of up to IMAGES images that the index SPLIT marks `train` (all, when it has no such
     column), encoded as the bundle prefers. NAME, PROFILE and the numbers of MEASURED (JSON) are for the card.
@@ -53,20 +53,9 @@ def main(
     M, K, T = trained.codebooks.M, trained.codebooks.K, trained.tokenizer.T
     write_bundle(out, trained, model, pictures.shape[1], name)
     ready = Codec.load(out, own_device())  # what is counted comes from what is on disk, and from nothing else
-    group, tokens = ready.assign(pictures, rows=rows)
-    symbols = Symbols(group.numpy(), tokens.numpy(), index.identity[rows].to_numpy())
-    fitted = fit(*symbols, M, K)
-    found = fit_context(symbols, partial(entries_of, ready), M, K)
-    features = [found.basis.features(entries_of(ready, i)) for i in range(M)] if found.basis else []
-    fingerprint = write_tables(out, fitted.tables, found.context, features, ready.bundle.said)
-    expected = fitted.held_out_bits - (found.plain_bits - found.bits)
-    bits = {
-        "fixed-length payload, bits an image": payload_bits(T, K, M),
-        "range-coded, expected on people who were not counted, but chose the smoothing": round(expected, 1),
-        "of which the context of earlier tokens saves": round(found.plain_bits - found.bits, 1),
-        "smoothing (images)": json.dumps(fitted.strengths),
-        "context": json.dumps(found.chosen),
-    }
+    group, tokens = ready.quantise(pictures, rows=rows)
+    symbols = TrainingSymbols(group.numpy(), tokens.numpy(), index.identity[rows].to_numpy())
+    fingerprint, expected, rate = write_statistics(ready, symbols)
     write_card(
         out,
         {
@@ -78,11 +67,39 @@ def main(
                 "images": len(training),
                 **{key: recipe[key] for key in ("seed", "steps", "selection") if key in recipe},
             },
-            "rate": bits,
+            "rate": rate,
             "measured": numbers_of(measured),
         },
     )
     print(f"{out}: {fingerprint[:8]}, {payload_bits(T, K, M)} bits fixed, {expected:.1f} expected when coded")
+
+
+class Statistics(NamedTuple):
+    """fingerprint: of the finished bundle; expected: bits of an image of people who were not counted; rate: for the
+    card."""
+
+    fingerprint: str
+    expected: float
+    rate: dict[str, Any]
+
+
+def write_statistics(codec: Codec, symbols: TrainingSymbols) -> Statistics:
+    """Fit symbol tables and context on the training images, and write them into the codec's bundle."""
+    M, T, K = codec.bundle.sizes.M, codec.bundle.sizes.T, codec.bundle.sizes.K
+    fitted = fit(*symbols, M, K)
+    context, basis, context_bits, baseline_bits, settings = fit_context(symbols, partial(entries_of, codec), M, K)
+    features = [basis.features(entries_of(codec, group)) for group in range(M)] if basis else []
+    fingerprint = write_tables(codec.bundle.folder, fitted.tables, context, features, codec.bundle.description)
+    saved = baseline_bits - context_bits
+    expected = fitted.held_out_bits - saved
+    rate = {
+        "fixed-length payload, bits an image": payload_bits(T, K, M),
+        "range-coded, expected on people who were not counted, but chose the smoothing": round(expected, 1),
+        "of which the context of earlier tokens saves": round(saved, 1),
+        "smoothing (images)": json.dumps(fitted.strengths),
+        "context": json.dumps(settings),
+    }
+    return Statistics(fingerprint, expected, rate)
 
 
 def entries_of(codec: Codec, group: int) -> np.ndarray:
@@ -91,14 +108,14 @@ def entries_of(codec: Codec, group: int) -> np.ndarray:
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:
-    """Its sizes, in words."""
+    """The sizes of a bundle, for its card."""
     M, T, K = bundle.sizes.M, bundle.sizes.T, bundle.sizes.K
-    books = "one codebook for all tokens" if bundle.sizes.shared else f"{M} x {T} codebooks"
+    codebooks = "one codebook for all tokens" if bundle.sizes.shared else f"{M} x {T} codebooks"
     return {
         "family": bundle.sizes.model["family"],
         "pixels": f"{bundle.sizes.image_size} x {bundle.sizes.image_size}",
         "tokens": T,
-        "codebooks": f"{books} of {K} entries with {bundle.sizes.d} channels",
+        "codebooks": f"{codebooks} of {K} entries with {bundle.sizes.d} channels",
         "selection": bundle.selection,
         "bytes": sum(file["bytes"] for file in bundle.files.values()),
     }
@@ -112,8 +129,7 @@ def numbers_of(measured: Path | None) -> dict[str, Any]:
         frame = pd.json_normalize(json.loads(measured.read_text(encoding="utf-8")))
     except (OSError, ValueError) as problem:
         raise BundleError(f"{measured}: no numbers to read ({problem})") from problem
-    found = frame.iloc[0].to_dict()
-    return {str(key): value for key, value in found.items() if isinstance(value, (int, float, np.number))}
+    return {str(key): value for key, value in frame.iloc[0].items() if isinstance(value, (int, float, np.number))}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """From an encoded image to S x S pixels: what all readers share. Arrays are H x W x 3 uint8 RGB."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -15,23 +16,38 @@ FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 100_000_000
 
 
-def decode(image: Path | bytes) -> np.ndarray:
+def decode(
+    image: Path | bytes,
+    prepare: Callable[[Image.Image], Image.Image] | None = None,
+    explain: Callable[[Exception], str] = "not a readable image ({})".format,
+) -> np.ndarray:
     """A file, or its bytes, upright (EXIF); grey, palette and CMYK become RGB.
 
-    Raises DataError when it is no image, damaged, truncated, has more than MAX_PIXELS, or is grey of more than 8 bits.
+    prepare: changes or refuses (DataError) what was opened, before its pixels are decoded; if None, more than
+    MAX_PIXELS and grey of more than 8 bits are refused. explain: from what Pillow raised to the message.
+    Raises DataError when it is no image, damaged, truncated or refused.
     """
     try:
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image, formats=FORMATS) as photo:
-            check_size(photo.width, photo.height)
-            if photo.mode.startswith(("I", "F")):  # Pillow would clip them to white
-                raise DataError(f"pixels of more than 8 bits (Pillow's mode {photo.mode}); save it with 8")
-            return np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
+        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image, formats=FORMATS) as opened:
+            return np.asarray(ImageOps.exif_transpose((prepare or check)(opened)).convert("RGB"))
     except DataError:
         raise
     except UnidentifiedImageError:  # its message would name an object in memory
         raise DataError(f"not a readable image (none of {', '.join(FORMATS)})") from None
     except Exception as problem:  # a damaged file may raise nearly anything
-        raise DataError(f"not a readable image ({problem})") from problem
+        raise DataError(explain(problem)) from problem
+
+
+def check(image: Image.Image) -> Image.Image:
+    """The image, unless it has too many pixels or too many bits a pixel."""
+    check_size(image.width, image.height)
+    check_depth(image)
+    return image
+
+
+def check_depth(image: Image.Image) -> None:
+    if image.mode.startswith(("I", "F")):  # Pillow would clip them to white
+        raise DataError(f"pixels of more than 8 bits (Pillow's mode {image.mode}); save it with 8")
 
 
 def check_size(width: int, height: int) -> None:

@@ -74,3 +74,8 @@ def people_in_no_pair(index: pd.DataFrame, pairs: pd.DataFrame, most: int) -> li
     if len(people) < most:
         raise DataError(f"data.val_people: {len(people)} people are in no pair, {most} wanted; lower it in params.yaml")
     return people.tolist()
+
+
+def sample_rows(rows: np.ndarray, seed: int, most: int = 2048) -> np.ndarray:
+    """Up to `most` of the rows, at random, in order."""
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:most])

@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from stscq.backbones import Tokenizer, build
-from stscq.codec.int8 import int8_mib
+from stscq.evaluation.int8_codebooks import int8_mib
 from stscq.quantization.router import Router
 
 MIB = 2**20
@@ -90,7 +90,7 @@ def edge_mib(parameters: Parameters, way: Way) -> float:
 
 
 def edge_int8_mib(parameters: Parameters, way: Way, tokenizer: Tokenizer) -> float:
-    """The same with int8 codebooks, as stscq.codec.int8 stores them; encoder and router stay float32."""
+    """The same with int8 codebooks, as stscq.evaluation.int8_codebooks stores them; encoder and router stay float32."""
     books = 1 if way.shared else tokenizer.T
     rest = 4 * (parameters.encoder + parameters.router) / MIB
     return rest + int8_mib(held_groups(way), books, way.K, tokenizer.d)

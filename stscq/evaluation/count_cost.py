@@ -12,8 +12,8 @@ import pandas as pd
 
 from stscq.cli_tools import run
 from stscq.evaluation.cost import Way, count_macs, count_parameters, edge_int8_mib, edge_mib, on_meta
+from stscq.evaluation.published import published_rows
 from stscq.files import write_atomically
-from stscq.report.published import published_rows
 
 ERRATUM = 98.70 - 90.69
 """MiB: MaskGIT-VQGAN's encoder in the paper's token-specific rows, and in its global row, which is right."""

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from stscq.bits import payload_bits
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
-from stscq.codec.description import Selection
-from stscq.codec.packing import payload_bits
-from stscq.codec.rounding import batch_differences
+from stscq.codec.bundle.description import Selection
 from stscq.data.store import open_store
 from stscq.device import own_device
+from stscq.evaluation.batch_differences import batch_differences
 from stscq.evaluation.fid import Fid
 from stscq.evaluation.lpips import Lpips
 from stscq.evaluation.published_metrics import missing
@@ -27,7 +27,8 @@ from stscq.evaluation.utilisation import utilisation
 from stscq.evaluation.verification import accuracies, judge_pairs, similarity
 from stscq.files import progress_seconds, write_atomically
 from stscq.quantization.search import Assignment
-from stscq.recognition.base import Recogniser, load_recogniser, unit
+from stscq.recognition.base import Recogniser, unit
+from stscq.recognition.load import load_recogniser
 
 BATCH = 50
 SHOWN = 8
@@ -67,7 +68,7 @@ def main(store: Path, bundle: Path, out: Path, judge: str, metrics: str, origina
     summary: dict[str, Any] = {"images": len(rows), "pixels": images.shape[1] ** 2, "missing": absent, "selections": {}}
     per_image, per_pair, per_group = [], [test_pairs.iloc[:0]], [inside.iloc[:0]]
     for selection in SELECTIONS if codec.router is not None else SELECTIONS[:1]:
-        assignment = codec.assign(images, selection, rows)
+        assignment = codec.quantise(images, selection, rows)
         compressed = [codec.file_of(payload) for payload in codec.payloads(assignment)]
         fid = Fid(weights["fid_inception"], own_device()) if by is None and "fid" not in absent else None
         frame, embeddings = compare(codec.decode, images, rows, compressed, by, lpips, fid)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
-from stscq.codec.int8 import from_int8, int8_mib, to_int8
 from stscq.device import own_device
 from stscq.evaluation.cost import codebooks_mib
+from stscq.evaluation.int8_codebooks import from_int8, int8_mib, to_int8
 from stscq.evaluation.judged import judge_codec, open_test_faces
 from stscq.files import write_atomically
 from stscq.quantization.search import Assignment
@@ -28,17 +28,17 @@ def main(bundle: Path, store: Path, original: Path, judge: str, out: Path) -> No
     """
     faces = open_test_faces(store, original, judge)
     codec = Codec.load(bundle, own_device())
-    small = codec.with_books(from_int8(to_int8(codec.all_books)))
+    small = codec.with_codebooks(from_int8(to_int8(codec.all_codebooks)))
     selection = codec.bundle.selection
-    wide, narrow = (one.assign(faces.images, selection, faces.rows) for one in (codec, small))
-    judged = judge_codec(faces, lambda payloads: small.paint(small.parse(payloads)), small.payloads(narrow))
+    wide, narrow = (one.quantise(faces.images, selection, faces.rows) for one in (codec, small))
+    judged = judge_codec(faces, lambda payloads: small.reconstruct(small.parse(payloads)), small.payloads(narrow))
     out.mkdir(parents=True, exist_ok=True)
     judged.images.assign(selection=selection, group=narrow.group.numpy()).to_parquet(out / "images.parquet")
     judged.pairs.assign(selection=selection).to_parquet(out / "pairs.parquet")
     metrics = {
         "images": len(faces.rows),
         "selection": selection,
-        **sizes(codec.all_books),
+        **sizes(codec.all_codebooks),
         **agreement(wide, narrow)._asdict(),
         **judged.measured,
     }

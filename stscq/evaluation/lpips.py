@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from stscq.backbones.pretrained import read_weights
+from stscq.data.tensors import to_float
 from stscq.device import own_device
 from stscq.errors import DataError
 from stscq.evaluation.published_metrics import check_pairs, refusing
-from stscq.training.batches import to_float
 
 LAYERS = {1: 64, 4: 192, 7: 384, 9: 256, 11: 256}
 """Number of each ReLU in AlexNet.features -> its channels."""

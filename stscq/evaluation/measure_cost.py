@@ -23,8 +23,8 @@ from stscq.cli_tools import run
 from stscq.evaluation.cost import Way
 from stscq.evaluation.count_cost import key_columns, published_way
 from stscq.evaluation.measured_row import Measured, measure
+from stscq.evaluation.published import published_rows
 from stscq.files import progress_seconds, write_atomically
-from stscq.report.published import published_rows
 
 TOO_LITTLE = "not enough memory on this machine"
 NOT_ASKED = "not measured in this profile"

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from stscq.backbones import Tokenizer
+from stscq.backbones.base import fast_layout
 from stscq.device import own_device
 from stscq.evaluation.cost import MIB, Way, on_meta
 from stscq.machine import machine
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.router import Router
 from stscq.quantization.search import Assignment, search_cr, search_nn
-from stscq.training.tokenizer_io import fast_layout
 
 REPEATS = {"cpu": 2, "cuda": 20}
 """Timed searches after one to warm up; half as many passes of encoder and decoder."""

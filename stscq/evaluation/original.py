@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from stscq.cli_tools import run
+from stscq.data.splits import sample_rows
 from stscq.data.store import open_store
 from stscq.device import own_device
 from stscq.evaluation.evaluate import batches, by_row, centred_cosine, cosine, save_array
 from stscq.evaluation.protocols import PUBLISHED, group_pairs, own_protocols
 from stscq.evaluation.verification import accuracies, judge_pairs, similarity
 from stscq.files import write_atomically
-from stscq.recognition.base import load_recogniser
-from stscq.training.encode import sample_rows
+from stscq.recognition.load import load_recogniser
 from stscq.training.faces import training_batches
 
 

@@ -12,12 +12,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
+from stscq.bits import ideal_bits, payload_bits
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
-from stscq.codec.packing import payload_bits
-from stscq.codec.statistics import TOTAL
-from stscq.codec.symbol_models import (
+from stscq.codec.bitstream.symbol_tables import TOTAL
+from stscq.data.splits import sample_rows
+from stscq.data.store import open_store
+from stscq.device import own_device
+from stscq.evaluation.evaluate import pairs_of
+from stscq.evaluation.statistics import paired_bootstrap
+from stscq.evaluation.symbol_distributions import (
     MODELS,
     Neighbours,
     Strengths,
@@ -31,13 +37,9 @@ from stscq.codec.symbol_models import (
     probabilities,
     tables,
 )
-from stscq.data.store import open_store
-from stscq.device import own_device
-from stscq.evaluation.evaluate import pairs_of
-from stscq.evaluation.statistics import paired_bootstrap
 from stscq.files import write_atomically
+from stscq.quantization.lookup import lookup
 from stscq.quantization.search import normalise
-from stscq.training.encode import sample_rows
 
 MOST = 2048
 """Images of either side: a sample of larger sets."""
@@ -68,7 +70,7 @@ def main(bundle: Path, store: Path, split: Path, original: Path, out: Path) -> N
     training, test = (symbols_of(codec, books, faces.images, rows) for rows in (known, tested))
     fitted = fit(training, index.identity.to_numpy()[known], books, context)
     probability = probabilities(test, books, fitted.tables, fitted.neighbours)
-    of_group = -np.log2(fitted.tables.group_choice[test.group])
+    of_group = ideal_bits(fitted.tables.group_choice[test.group])
     length = dict(zip(MODELS, bits(probability), strict=True))
     length["mixture"] = bits(np.tensordot(fitted.weights, probability, 1))
     fixed = float(payload_bits(T, K, M))
@@ -96,25 +98,24 @@ def main(bundle: Path, store: Path, split: Path, original: Path, out: Path) -> N
 
 def symbols_of(codec: Codec, books: np.ndarray, images: np.ndarray, rows: np.ndarray) -> Symbols:
     """Of images[rows]. books: M x T x K x d, as the decoder takes them."""
-    group, index = (part.numpy() for part in codec.assign(images, rows=rows))
-    return Symbols(group, index, books[group[:, None], np.arange(index.shape[1]), index])
+    assignment = codec.quantise(images, rows=rows)
+    entries = lookup(lambda group: torch.from_numpy(books[group]), assignment)
+    return Symbols(assignment.group.numpy(), assignment.index.numpy(), entries.numpy())
 
 
 def codec_bits(codec: Codec, symbols: Symbols) -> np.ndarray:
     """Ideal code length of each image, group and tokens, under the integer tables that the codec codes with: N."""
-    token = np.arange(symbols.index.shape[1])
-    chosen = [
-        codec.alphabet.reading(group).tables(index)[token, index]
+    tokens = [
+        codec.alphabet.image_tables(group).ideal_bits(index)
         for group, index in zip(symbols.group.tolist(), symbols.index, strict=True)
     ]
-    of_group = codec.alphabet.group_table[symbols.group]
-    return -np.log2(np.array(chosen) / TOTAL).sum(1) - np.log2(of_group / TOTAL)
+    return np.array(tokens) + ideal_bits(codec.alphabet.group_table[symbols.group] / TOTAL)
 
 
 def books_of(codec: Codec) -> np.ndarray:
     """M x T x K x d as the decoder takes them; a shared book stands for every token."""
     sizes = codec.bundle.sizes
-    books = normalise(codec.all_books, codec.encoder.metric).cpu()
+    books = normalise(codec.all_codebooks, codec.encoder.metric).cpu()
     return books.expand(sizes.M, sizes.T, sizes.K, sizes.d).numpy()
 
 

@@ -15,14 +15,15 @@ from tqdm import tqdm
 
 from stscq.cli_tools import run
 from stscq.data.store import open_store
+from stscq.data.tensors import to_float, to_uint8
 from stscq.device import own_device
 from stscq.errors import DataError
 from stscq.evaluation.quality import psnr
 from stscq.evaluation.verification import accuracy, verify
 from stscq.files import progress_seconds, write_atomically
-from stscq.recognition.base import Recogniser, load_recogniser
-from stscq.training.batches import to_float, to_uint8
-from stscq.training.tokenizer_io import TrainedCodec, load_codec
+from stscq.quantization.trained_codec import TrainedCodec, load_codec
+from stscq.recognition.base import Recogniser
+from stscq.recognition.load import load_recogniser
 
 BATCH = 50
 

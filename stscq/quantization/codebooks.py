@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stscq.backbones.base import Metric
+from stscq.quantization.lookup import positions
 from stscq.quantization.search import Assignment, PreparedCodebooks, normalise, on_surface, search_cr, search_nn
 
 
@@ -83,10 +84,7 @@ class Codebooks(nn.Module):
 
     def lookup(self, assignment: Assignment) -> Tensor:
         """z_q, B x T x d, as the decoder takes it: the inverse of the search, up to quantisation."""
-        group, index = assignment
-        S = self.weight.shape[1]
-        token = torch.arange(index.shape[1], device=index.device) if S > 1 else torch.zeros_like(index[0])
-        return normalise(self.rows(group[:, None], token, index), self.metric)
+        return normalise(self.rows(*positions(assignment, self.weight.shape[1])), self.metric)
 
     def continuous(self, z_e: Tensor) -> Tensor:
         """What the decoder gets before there is a codebook: latents on the surface where the entries will start."""

@@ -1,6 +1,5 @@
 """The one interface of all recognisers. Axes: N images of S x S pixels, E embedding length."""
 
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -22,17 +21,3 @@ def check_images(images: np.ndarray) -> None:
 def unit(embeddings: np.ndarray) -> np.ndarray:
     """Rows scaled to length 1, float32."""
     return (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32)
-
-
-def load_recogniser(name: str) -> Recogniser:
-    """`dlib`, or the path of an ArcFace-style .onnx file. Raises DataError when it is neither."""
-    # Imported on demand: each pulls in a runtime that the other does not need.
-    if name == "dlib":
-        from stscq.recognition.dlib_resnet import DlibResNet
-
-        return DlibResNet()
-    if Path(name).suffix == ".onnx" and Path(name).is_file():
-        from stscq.recognition.onnx_arcface import OnnxArcFace
-
-        return OnnxArcFace(Path(name))
-    raise DataError(f"recogniser {name!r} is neither 'dlib' nor an existing .onnx file")

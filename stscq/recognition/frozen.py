@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from stscq.checkpoint import load_checkpoint
 from stscq.recognition.iresnet import IResNet
-from stscq.training.checkpoint import load_checkpoint
 
 
 class Frozen(Protocol):
@@ -17,7 +17,7 @@ class Frozen(Protocol):
 
 
 def load_frozen(path: Path, device: torch.device) -> Frozen:
-    """A folder that stscq.recognition.train wrote, or an IResNet's .onnx file. Gradients flow through it, not into it.
+    """What stscq.training.recogniser wrote, or an IResNet's .onnx file. Gradients flow through it, not into it.
 
     Raises CheckpointError or DataError, naming the file, when it cannot be read.
     """

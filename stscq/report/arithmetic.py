@@ -5,7 +5,7 @@ from math import log2
 from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
-from stscq.report.published import published_rows
+from stscq.evaluation.published import published_rows
 
 PIXELS = 256 * 256
 UNPRINTED_K = {"ibq": 8192}

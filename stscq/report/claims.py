@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from stscq.evaluation.published import blocks
 from stscq.report.collect import Run
-from stscq.report.published import blocks
 from stscq.report.render import Table
 from stscq.report.summary import Summary, run_of, spread_over
 from stscq.report.tables.cells import rows_of

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stscq.cli_tools import run
 from stscq.errors import DataError
+from stscq.evaluation.published import blocks
 from stscq.files import write_atomically
 from stscq.report.arithmetic import checks
 from stscq.report.contents import entry
@@ -34,7 +35,6 @@ from stscq.report.page_parts import (
     read_markdown,
     read_record,
 )
-from stscq.report.published import blocks
 
 HEADLINE = {"tables": "headline", "figures": "rate_accuracy"}
 """What the first screen shows."""

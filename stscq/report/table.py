@@ -9,8 +9,8 @@ import pandas as pd
 
 from stscq.cli_tools import run
 from stscq.errors import ParamsError
+from stscq.evaluation.published import blocks, errata, published_rows
 from stscq.report.claims import claims
-from stscq.report.published import blocks, errata, published_rows
 from stscq.report.render import Table, write_table
 from stscq.report.summary import read_summary
 from stscq.report.tables import TABLES

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from stscq.errors import DataError
-from stscq.report.published import published_rows
+from stscq.evaluation.published import published_rows
 
 STAGES = {
-    "stscq.recognition.train": "recogniser",
+    "stscq.training.recogniser": "recogniser",
     "stscq.training.stage1_tokenizer": "stage1_tokenizer",
     "stscq.training.stage1_codebooks": "stage1_codebooks",
     "stscq.training.stage2": "stage2",

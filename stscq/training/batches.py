@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stscq.data.tensors import to_float
+
 SHIFT = 3
 """Largest random shift, in pixels of a 64-pixel face; it grows with the image."""
 
@@ -23,16 +25,6 @@ def generator(seed: int, stream: str, step: int, part: int = 0) -> torch.Generat
     # SeedSequence mixes them: torch's CPU generator only looks at 32 bits of a seed.
     mixed = np.random.SeedSequence([seed, zlib.crc32(stream.encode()), step, part]).generate_state(1)[0]
     return torch.Generator().manual_seed(int(mixed))
-
-
-def to_float(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """B x S x S x 3 uint8 -> B x 3 x S x S float32 in [0, 1], on `device`."""
-    return torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2).float().div_(255)
-
-
-def to_uint8(images: Tensor) -> np.ndarray:
-    """B x 3 x S x S float, clamped to [0, 1] -> B x S x S x 3 uint8, rounded."""
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def augment(images: Tensor, random: torch.Generator) -> Tensor:

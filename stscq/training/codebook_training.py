@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from stscq.backbones import Tokenizer
+from stscq.data.tensors import to_float
 from stscq.quantization.codebooks import Quantised
 from stscq.quantization.losses import RouterLossWeights, codebook_loss, entry_entropy_loss, router_losses
 from stscq.quantization.revival import Revival
 from stscq.quantization.search import group_errors, normalise
-from stscq.training.batches import Batches, augment, generator, to_float
-from stscq.training.tokenizer_io import TrainedCodec, tensors_of
+from stscq.quantization.trained_codec import TrainedCodec, tensors_of
+from stscq.training.batches import Batches, augment, generator
 
 REVIVE_UNTIL = 0.6
 """Share of the steps in which idle entries are revived; the rest lets them settle."""

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from stscq.backbones import Tokenizer
-from stscq.training.batches import to_float
+from stscq.data.tensors import to_float
 
 
 @torch.no_grad()
@@ -14,8 +14,3 @@ def encode_rows(tokenizer: Tokenizer, images: np.ndarray, rows: np.ndarray, batc
     device = tokenizer.device
     parts = [tokenizer.encode(to_float(images[rows[i : i + batch]], device)) for i in range(0, len(rows), batch)]
     return torch.cat(parts)
-
-
-def sample_rows(rows: np.ndarray, seed: int, most: int = 2048) -> np.ndarray:
-    """Up to `most` of the rows, at random, in order."""
-    return np.sort(np.random.default_rng(seed).permutation(rows)[:most])

@@ -16,9 +16,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from stscq.device import Precision
-from stscq.files import progress_seconds, read_log, write_atomically
-from stscq.training.checkpoint import (
+from stscq.checkpoint import (
     fingerprint,
     load_tensors,
     prefixed,
@@ -26,6 +24,8 @@ from stscq.training.checkpoint import (
     save_tensors,
     without_prefix,
 )
+from stscq.device import Precision
+from stscq.files import progress_seconds, read_log, write_atomically
 from stscq.training.optimiser import Optimiser
 
 LossOfStep = Callable[[int, int], dict[str, Tensor]]

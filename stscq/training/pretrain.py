@@ -13,16 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from stscq.backbones import build
+from stscq.backbones.base import fast_layout
 from stscq.cli_tools import run
+from stscq.data.splits import sample_rows
 from stscq.data.store import open_store
+from stscq.data.tensors import to_float
 from stscq.device import Precision, own_device
 from stscq.quantization.codebooks import Codebooks
-from stscq.training.batches import Batches, to_float
-from stscq.training.encode import sample_rows
+from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device, tensors_of
+from stscq.training.batches import Batches
 from stscq.training.faces import recipe_of
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights
-from stscq.training.tokenizer_io import TrainedCodec, fast_layout, load_codec, on_device, tensors_of
 from stscq.training.tokenizer_training import (
     TokenizerLossWeights,
     start_codebook,

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stscq.checkpoint import save_tensors
 from stscq.cli_tools import run
 from stscq.data.store import open_store
+from stscq.data.tensors import to_float
 from stscq.files import read_log, write_atomically
-from stscq.training.batches import to_float
-from stscq.training.checkpoint import save_tensors
-from stscq.training.tokenizer_io import TrainedCodec, load_codec
+from stscq.quantization.trained_codec import TrainedCodec, load_codec
 
 COMPARED = 64
 """Faces on which fp16 weights are held against the trained ones."""

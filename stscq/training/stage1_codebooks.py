@@ -9,17 +9,18 @@ from typing import Literal
 import torch
 
 from stscq.cli_tools import run
+from stscq.data.splits import sample_rows
 from stscq.device import Precision, own_device
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.initialise import token_shared
 from stscq.quantization.losses import RouterLossWeights
 from stscq.quantization.router import Router
+from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device
 from stscq.training.codebook_training import CodebookLossWeights, CodebookTraining, latents_of_step
-from stscq.training.encode import encode_rows, sample_rows
+from stscq.training.encode import encode_rows
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.lazy_adam import large_zeros
 from stscq.training.loop import Schedule, train_and_save
-from stscq.training.tokenizer_io import TrainedCodec, load_codec, on_device
 
 SAMPLE = 512
 """Faces whose latents the entries start from, where there are fewer entries than the tokenizer has."""

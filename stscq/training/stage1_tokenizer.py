@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from stscq.cli_tools import run
+from stscq.data.splits import sample_rows
 from stscq.device import Precision, own_device
 from stscq.quantization.codebooks import Codebooks
+from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device, tensors_of
 from stscq.recognition.frozen import load_frozen, weights_file
-from stscq.training.encode import sample_rows
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights
-from stscq.training.tokenizer_io import TrainedCodec, load_codec, on_device, tensors_of
 from stscq.training.tokenizer_training import (
     TokenizerLossWeights,
     start_codebook,

@@ -12,11 +12,11 @@ from stscq.device import Precision, own_device
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.initialise import token_specific
 from stscq.quantization.losses import RouterLossWeights
+from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device
 from stscq.training.codebook_training import CodebookLossWeights, CodebookTraining, latents_of_step
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.lazy_adam import large_zeros
 from stscq.training.loop import Schedule, train_and_save
-from stscq.training.tokenizer_io import TrainedCodec, load_codec, on_device
 
 
 def main(

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from stscq.cli_tools import run
 from stscq.device import Precision, own_device
+from stscq.quantization.trained_codec import TrainedCodec, load_codec, tensors_of
 from stscq.recognition.frozen import Frozen, load_frozen, weights_file
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights, image_losses
-from stscq.training.tokenizer_io import TrainedCodec, load_codec, tensors_of
 
 
 def main(

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from stscq.backbones import MaskGITVQGAN, TiTok, Tokenizer, build
+from stscq.backbones.base import fast_layout
 from stscq.backbones.pretrained import load_exactly, read_weights
 from stscq.errors import CheckpointError, ParamsError
 from stscq.quantization.codebooks import straight_through
 from stscq.quantization.initialise import global_from_latents, grow
 from stscq.quantization.losses import codebook_loss, commitment_loss, entry_entropy_loss
+from stscq.quantization.trained_codec import TrainedCodec
 from stscq.recognition.frozen import Frozen
 from stscq.training.encode import encode_rows
 from stscq.training.losses import ImageLossWeights, image_losses
-from stscq.training.tokenizer_io import TrainedCodec, fast_layout
 
 
 class TokenizerLossWeights(NamedTuple):

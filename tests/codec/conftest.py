@@ -1,24 +1,29 @@
 """A bundle of every kind of variant, from untrained models: what a codec does with bytes does not hang on training."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from stscq.backbones import build
+from stscq.codec import commands
 from stscq.codec.api import Codec
-from stscq.codec.context import Reading, silent
+from stscq.codec.bitstream.context import ImageTables, no_context
+from stscq.codec.bitstream.fit_context import TrainingSymbols, fit_context
+from stscq.codec.bitstream.symbol_tables import fit
+from stscq.codec.bundle.write import write_bundle, write_tables
 from stscq.codec.export import entries_of
-from stscq.codec.fit_context import Symbols, fit_context
-from stscq.codec.statistics import fit
-from stscq.codec.write_bundle import write_bundle, write_tables
 from stscq.data.store import open_store
+from stscq.errors import StscqError
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.initialise import token_specific
 from stscq.quantization.router import Router
+from stscq.quantization.trained_codec import TrainedCodec
 from stscq.training.encode import encode_rows
-from stscq.training.tokenizer_io import TrainedCodec
 
 SIZE = 32
 CONV = {"image_size": SIZE, "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "d": 8, "K": 16}
@@ -31,7 +36,7 @@ MODELS = {
         "pixel_blocks": 1,
     },
 }  # fmt: skip
-VARIANTS = {  # family, groups, entries (0: the shared book of stage 1), router
+VARIANTS = {  # family, groups, entries (0: the shared codebook of stage 1), router
     "global": ("maskgit_vqgan", 1, 0, False),
     "token_specific": ("ibq", 1, 16, False),
     "switchable": ("titok", 4, 8, True),
@@ -50,20 +55,20 @@ def make_bundle(folder, faces, family, groups, entries, router, seed=7):
     tokenizer.take_codebook()
     latents = encode_rows(tokenizer, faces, np.arange(0, 400, 8))
     flat = latents.flatten(0, 1)
-    book = flat[torch.randperm(len(flat))[:16]].clone()
+    shared = flat[torch.randperm(len(flat))[:16]].clone()
     weight = (
-        token_specific(book, latents, entries, groups, tokenizer.metric, 0.1, seed) if entries else book[None, None]
+        token_specific(shared, latents, entries, groups, tokenizer.metric, 0.1, seed) if entries else shared[None, None]
     )
-    found = Router(groups, tokenizer.T, tokenizer.d, 4) if router else None
-    trained = TrainedCodec(tokenizer, Codebooks(weight.clone(), tokenizer.metric), found)
+    network = Router(groups, tokenizer.T, tokenizer.d, 4) if router else None
+    trained = TrainedCodec(tokenizer, Codebooks(weight.clone(), tokenizer.metric), network)
     write_bundle(folder, trained, MODELS[family], SIZE, folder.name)
     codec = Codec.load(folder)
-    group, index = codec.assign(faces[:300])
-    symbols = Symbols(group.numpy(), index.numpy(), np.arange(300) // 10)
+    group, index = codec.quantise(faces[:300])
+    symbols = TrainingSymbols(group.numpy(), index.numpy(), np.arange(300) // 10)
     tables = fit(*symbols, groups, weight.shape[2]).tables
-    found = fit_context(symbols, lambda i: entries_of(codec, i), groups, weight.shape[2])
-    features = [found.basis.features(entries_of(codec, i)) for i in range(groups)] if found.basis else []
-    write_tables(folder, tables, found.context, features, codec.bundle.said)
+    fitted = fit_context(symbols, lambda i: entries_of(codec, i), groups, weight.shape[2])
+    features = [fitted.basis.features(entries_of(codec, i)) for i in range(groups)] if fitted.basis else []
+    write_tables(folder, tables, fitted.context, features, codec.bundle.description)
     return folder
 
 
@@ -86,10 +91,76 @@ def codec(bundles):
     return Codec.load(bundles["switchable"])
 
 
-def plain_reading(tables):
+def fixed_tables(tables):
     """These tables (T x K), whatever the tokens are."""
-    return Reading(silent(len(tables)), tables, np.zeros((*tables.shape, 0), np.int8))
+    return ImageTables(no_context(len(tables)), tables, np.zeros((*tables.shape, 0), np.int8))
 
 
 def change_json(file, **changes):
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+@pytest.fixture(scope="session")
+def model(bundles):
+    return bundles["switchable"]
+
+
+@pytest.fixture
+def here(pictures, tmp_path, monkeypatch):
+    """We are in a folder with D, which has four photos in two folders and a text, and one.stscq and D.stscq of them."""
+    monkeypatch.chdir(tmp_path)
+    for i in range(4):
+        place = Path(f"D/{'ab'[i % 2]}/{i}.png")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pictures[i]).save(place)
+    Path("D/notes.txt").write_text("notes")
+    return tmp_path
+
+
+@pytest.fixture
+def packed(here, model):
+    pack("D", out="D.stscq", model=model)
+    pack("D/a/0.png", out="one.stscq", model=model)
+    return here
+
+
+def pack(*paths, out, model, force=False):
+    return commands.compress([str(path) for path in paths], str(out), model, None, True, 1, True, force)
+
+
+def unpack(*files, out, model, only=(), force=False):
+    return commands.decompress([str(file) for file in files], str(out), model, only, 1, True, force)
+
+
+def everything(folder=Path()):
+    """Every file here and what is in it, links and hard links as they are."""
+    return {
+        path: (path.lstat().st_ino, path.readlink() if path.is_symlink() else path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def refused(words, call, *arguments, **options):
+    """It ends in one line, and nothing changed."""
+    before = everything()
+    with pytest.raises(StscqError, match=words) as problem:
+        call(*arguments, **options)
+    assert "\n" not in str(problem.value)
+    assert everything() == before
+
+
+def ways_to(file):
+    """Other paths to a file, and links to it of both kinds."""
+    Path("linked").symlink_to(Path(file).absolute())
+    Path("folder").symlink_to(Path(file).parent.absolute())
+    os.link(file, "hard")
+    return [
+        file,
+        f"./{file}",
+        f"D/../{file}",
+        str(Path(file).absolute()),
+        "linked",
+        f"folder/{Path(file).name}",
+        "hard",
+    ]

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from stscq.codec.api import Codec
-from stscq.codec.bundle import Bundle
-from stscq.codec.rounding import batch_differences
+from stscq.codec.bundle.read import Bundle
 from stscq.errors import BitstreamError, StscqError, WrongModelError
+from stscq.evaluation.batch_differences import batch_differences
 from tests.codec.conftest import ROUTED, VARIANTS
 
 
@@ -23,12 +23,13 @@ def choices():
 def test_every_image_of_every_variant_comes_back(bundles, pictures, name, selection):
     codec = Codec.load(bundles[name])
     unseen = pictures[300:340]
-    assigned = codec.assign(unseen, selection)
+    assigned = codec.quantise(unseen, selection)
+    assert torch.equal(codec.assign(unseen, selection).index, assigned.index)  # its first name, which people may use
     files = codec.encode(unseen, selection)
     found = codec.parse([codec.payload_of(file) for file in files])
     assert torch.equal(found.group, assigned.group)
     assert torch.equal(found.index, assigned.index)
-    assert (codec.decode(files) == codec.paint(assigned)).all()
+    assert (codec.decode(files) == codec.reconstruct(assigned)).all()
     sizes = codec.sizes(assigned)
     assert (sizes.file == [len(file) for file in files]).all()
     assert (sizes.file == 5 + np.minimum(sizes.fixed, sizes.coded)).all()
@@ -58,7 +59,7 @@ def test_batch_differences_are_counted(codec, pictures, monkeypatch):
 
 def test_near_ties_are_decided_alone(bundles, pictures, monkeypatch):
     """With rounding as large as the distance between entries, all is a near tie, and the batch has no say."""
-    monkeypatch.setattr("stscq.codec.assign.TIE", 10.0)
+    monkeypatch.setattr("stscq.codec.quantise.TIE", 10.0)
     codec = Codec.load(bundles["token_specific"])
     plain = type(codec.encoder).encode
     expected = codec.encode(pictures[:1])[0]
@@ -75,22 +76,22 @@ def test_only_needed_parts_and_groups_are_read(bundles, pictures, monkeypatch):
     codec = Codec.load(bundles["switchable_conv"])
     files = codec.encode(pictures[:1], "cr")
     group = int(codec.parse([codec.payload_of(files[0])]).group[0])
-    books = [name for part, name in read if part == "codebooks"]
-    assert books == [f"group.{group:05d}"]
+    codebooks = [name for part, name in read if part == "codebooks"]
+    assert codebooks == [f"group.{group:05d}"]
     assert ("encoder", "all") in read
     assert ("decoder", "all") not in read
 
     read.clear()
     Codec.load(bundles["switchable_conv"]).decode(files)
-    assert [name for part, name in read if part == "codebooks"] == books
+    assert [name for part, name in read if part == "codebooks"] == codebooks
     assert ("encoder", "all") not in read
-    assert {name for part, name in read if part == "tables"} == {"group", *books}
+    assert {name for part, name in read if part == "tables"} == {"group", *codebooks}
 
 
 def test_codebooks_in_memory_are_bounded(bundles, pictures, monkeypatch):
     codec = Codec.load(bundles["switchable_conv"])
     size = codec.bundle.codebook(0)
-    monkeypatch.setattr("stscq.codec.groups.KEPT_BYTES", 2 * size.numel() * size.element_size())
+    monkeypatch.setattr("stscq.codec.bundle.groups.KEPT_BYTES", 2 * size.numel() * size.element_size())
     for group in range(6):
         assert torch.equal(codec.groups[group], codec.bundle.codebook(group))
         assert len(codec.groups.kept) <= 2

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stscq.codec import archive, bitstream
 from stscq.codec.api import Codec
-from stscq.codec.archive import Archive
+from stscq.codec.bitstream import image_file
+from stscq.codec.files import archive
+from stscq.codec.files.archive import Archive
 from stscq.errors import BitstreamError
 
 MODEL = bytes.fromhex("0123456789abcdef0123")
@@ -40,19 +41,19 @@ def flips(content):
 
 def test_worked_example_of_the_document():
     # CRC-16 of the fingerprint, a2 01 23 and the payload a8 e0, the one of tests/test_packing.py
-    assert bitstream.write(FINGERPRINT, b"\xa8\xe0").hex() == "a20123785ba8e0"
-    assert bitstream.crc16(b"123456789") == 0x29B1  # the published check value of CRC-16/CCITT-FALSE
+    assert image_file.write(FINGERPRINT, b"\xa8\xe0").hex() == "a20123785ba8e0"
+    assert image_file.crc16(b"123456789") == 0x29B1  # the published check value of CRC-16/CCITT-FALSE
 
 
 @given(st.binary(max_size=60))
 def test_files_come_back(payload):
-    assert bitstream.read(bitstream.write(FINGERPRINT, payload), FINGERPRINT) == payload
+    assert image_file.read(image_file.write(FINGERPRINT, payload), FINGERPRINT) == payload
 
 
 @given(st.binary(max_size=80))
 def test_random_bytes_are_no_file(content):
     with pytest.raises(BitstreamError):
-        bitstream.read(content, FINGERPRINT)
+        image_file.read(content, FINGERPRINT)
 
 
 def test_every_flipped_bit_and_every_cut_of_a_file_is_noticed(codec, pictures):
@@ -81,7 +82,7 @@ def test_archives_come_back(found, data):
 
 
 def test_every_flipped_bit_and_every_cut_of_an_archive_is_noticed(codec, pictures):
-    payloads = codec.payloads(codec.assign(pictures[:4]))
+    payloads = codec.payloads(codec.quantise(pictures[:4]))
     content = make_archive([(f"person {i}/1.png", p) for i, p in enumerate(payloads)])
     for changed in [*flips(content), *(content[:size] for size in range(len(content))), content + b"\0"]:
         with pytest.raises(BitstreamError):

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from stscq.codec import export
 from stscq.codec.api import Codec
-from stscq.codec.bundle import Bundle
+from stscq.codec.bundle.read import Bundle
 from stscq.errors import BundleError
-from stscq.training.tokenizer_io import load_codec
+from stscq.quantization.trained_codec import load_codec
 from tests.codec.conftest import change_json
 from tests.plain_codec import decode, encode
 from tests.test_places import as_nobody, open_folder
@@ -98,7 +98,7 @@ def test_descriptions_that_are_refused(copy, changes, words):
 )
 def test_forged_descriptions_are_refused(copy, changes, words):
     """Those that fit their fingerprint."""
-    from stscq.codec.description import fingerprint_of
+    from stscq.codec.bundle.description import fingerprint_of
 
     said = {**json.loads((copy / "bundle.json").read_text()), **changes}
     change_json(copy / "bundle.json", **changes, fingerprint=fingerprint_of(said))
@@ -107,7 +107,7 @@ def test_forged_descriptions_are_refused(copy, changes, words):
 
 
 def test_tensors_of_another_model_are_refused(copy):
-    from stscq.codec.description import fingerprint_of, seal
+    from stscq.codec.bundle.description import fingerprint_of, seal
 
     def replace(part, tensors):
         save_file(tensors, copy / f"{part}.safetensors")
@@ -155,10 +155,10 @@ def test_export_of_a_trained_codec(request, stage, faces, split, pictures, tmp_p
     codec.bundle.verify()
     for selection in ("nn", "cr") if stage == "second" else ("nn",):
         assignment = encode(trained, pictures[:20], selection)
-        found = codec.assign(pictures[:20], selection)
+        found = codec.quantise(pictures[:20], selection)
         assert torch.equal(found.group, assignment.group)
         assert torch.equal(found.index, assignment.index)
-        assert (codec.paint(found) == decode(trained, assignment)).all()
+        assert (codec.reconstruct(found) == decode(trained, assignment)).all()
     card = json.loads((tmp_path / "b/card.json").read_text())
     assert card["training"]["people"] == 34
     assert card["model"]["fingerprint"] == codec.bundle.fingerprint.hex()

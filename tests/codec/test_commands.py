@@ -16,13 +16,15 @@ import pytest
 from PIL import Image
 
 from stscq import cli
-from stscq.codec import commands, look, models
+from stscq.codec import commands
 from stscq.codec.api import Codec
-from stscq.codec.decompress import picture_paths
-from stscq.codec.description import fingerprint_of
-from stscq.codec.opened import Opened
-from stscq.codec.partial import partial_archive
-from stscq.codec.sources import list_sources
+from stscq.codec.bundle import find
+from stscq.codec.bundle.description import fingerprint_of
+from stscq.codec.files import inspect
+from stscq.codec.files.compressed_file import CompressedFile
+from stscq.codec.files.names import picture_paths
+from stscq.codec.files.resumable import resumable_archive
+from stscq.codec.files.sources import list_sources
 from stscq.errors import BitstreamError, BundleError, DataError, StscqError, WrongModelError
 from tests.conftest import ROOT
 
@@ -63,18 +65,18 @@ def test_one_photo_there_and_back(photos, pictures, model, tmp_path, capsys):
     assert (tmp_path / "a.stscq").stat().st_size == told["bytes"] == told["payload_bytes"] + 5
     assert commands.decompress([str(tmp_path / "a.stscq")], str(tmp_path / "a.png"), model, [], None, True) == 0
     codec = Codec.load(model)
-    expected = codec.paint(codec.assign(pictures[3:4]))[0]
+    expected = codec.reconstruct(codec.quantise(pictures[3:4]))[0]
     assert (np.asarray(Image.open(tmp_path / "a.png")) == expected).all()
 
 
 def test_a_folder_there_and_back(photos, pictures, model, tmp_path):
     assert compress([photos], tmp_path / "a.stscq", model) == 0
-    opened = Opened(str(tmp_path / "a.stscq"))
+    opened = CompressedFile(str(tmp_path / "a.stscq"))
     assert len(opened.names) == 60
     assert opened.names[:3] == ["person 0/0.png", "person 0/1.png", "person 0/2.png"]
     commands.decompress([str(tmp_path / "a.stscq")], str(tmp_path / "out"), model, [], 2, True)
     codec = Codec.load(model)
-    expected = codec.paint(codec.assign(pictures[:60]))
+    expected = codec.reconstruct(codec.quantise(pictures[:60]))
     for i in range(60):
         assert (np.asarray(Image.open(tmp_path / f"out/person {i // 10}/{i}.png")) == expected[i]).all()
     commands.decompress([str(tmp_path / "a.stscq")], str(tmp_path / "few"), model, ["person 3/35.png"], 2, True)
@@ -108,12 +110,12 @@ def test_decompress_goes_on_where_it_was(photos, model, tmp_path, capsys):
 
 def test_a_store_is_a_folder_of_faces(faces, photos, model, tmp_path):
     assert compress([faces], tmp_path / "a.stscq", model) == 0
-    opened = Opened(str(tmp_path / "a.stscq"))
+    opened = CompressedFile(str(tmp_path / "a.stscq"))
     assert len(opened.names) == 400
     assert opened.names[0] == "s1/1.png"
     compress([photos], tmp_path / "b.stscq", model)
     fingerprint = Codec.load(model).bundle.fingerprint
-    assert opened.payload(5, fingerprint) == Opened(str(tmp_path / "b.stscq")).payload(5, fingerprint)
+    assert opened.payload(5, fingerprint) == CompressedFile(str(tmp_path / "b.stscq")).payload(5, fingerprint)
 
 
 @pytest.mark.slow
@@ -133,7 +135,7 @@ def test_unusable_photos_are_left_out_and_named(photos, model, tmp_path, capsys)
     assert set(json.loads(told.out)["left_out"]) == {"dangling.png", "person 0/0.png", "person 1/10.png"}
     assert "left out" in told.err
     assert "person 0/0.png: empty" in told.err
-    assert len(Opened(str(tmp_path / "a.stscq")).names) == 58
+    assert len(CompressedFile(str(tmp_path / "a.stscq")).names) == 58
     with pytest.raises(DataError, match=r"10\.png: "):
         compress([bad / "person 1" / "10.png"], tmp_path / "b.stscq", model)
     only = tmp_path / "only"
@@ -167,12 +169,12 @@ def test_what_is_left_of_a_killed_run_is_used_as_far_as_it_fits(photos, model, t
     """Every cut of both files, as a kill or a crash of the machine may leave them."""
     codec = Codec.load(model)
     sources = list_sources([str(photos)])[:5]
-    payloads = codec.payloads(codec.assign(np.stack([np.asarray(Image.open(s.place)) for s in sources])))
+    payloads = codec.payloads(codec.quantise(np.stack([np.asarray(Image.open(s.place)) for s in sources])))
     out = tmp_path / "a.stscq"
     data, journal = tmp_path / ".partial-a.stscq", tmp_path / ".partial-a.stscq.jsonl"
 
     def write(number, job="x"):
-        with partial_archive(out, {"job": job}, b"0123456789", sources, force=True) as archive:
+        with resumable_archive(out, {"job": job}, b"0123456789", sources, force=True) as archive:
             had = len(archive.done)
             for source, payload in list(zip(sources, payloads, strict=True))[had:number]:
                 archive.add(commands_done(source, payload), payload)
@@ -201,15 +203,15 @@ def test_what_is_left_of_a_killed_run_is_used_as_far_as_it_fits(photos, model, t
         journal.write_bytes(left[1])
         assert write(5, job) == same
     with ExitStack() as both:
-        both.enter_context(partial_archive(tmp_path / "b", {}, b"0123456789", sources))
+        both.enter_context(resumable_archive(tmp_path / "b", {}, b"0123456789", sources))
         with pytest.raises(StscqError, match="another process"):
-            both.enter_context(partial_archive(tmp_path / "b", {}, b"0123456789", sources))
+            both.enter_context(resumable_archive(tmp_path / "b", {}, b"0123456789", sources))
 
 
 def commands_done(source, payload):
-    from stscq.codec.partial import Done
+    from stscq.codec.files.resumable import ProcessedImage
 
-    return Done(source.name, source.key(), len(payload), "", 100)
+    return ProcessedImage(source.name, source.key(), len(payload), "", 100)
 
 
 def test_a_photo_that_changed_since_is_read_again(photos, model, tmp_path):
@@ -217,7 +219,7 @@ def test_a_photo_that_changed_since_is_read_again(photos, model, tmp_path):
     sources = list_sources([str(own)])
 
     def interrupted():
-        with partial_archive(tmp_path / "a", {}, b"0123456789", sources) as archive:
+        with resumable_archive(tmp_path / "a", {}, b"0123456789", sources) as archive:
             for source in sources[:4]:
                 archive.add(commands_done(source, b"12"), b"12")
             archive.save()
@@ -226,7 +228,7 @@ def test_a_photo_that_changed_since_is_read_again(photos, model, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     os.utime(sources[2].place, (1, 1))
-    with partial_archive(tmp_path / "a", {}, b"0123456789", sources) as archive:
+    with resumable_archive(tmp_path / "a", {}, b"0123456789", sources) as archive:
         assert [image.name for image in archive.done] == [source.name for source in sources[:2]]
 
 
@@ -292,24 +294,24 @@ def test_errors_are_one_line_that_names_the_file(photos, model, tmp_path, capsys
 def test_inspect_and_verify(photos, bundles, model, tmp_path, capsys):
     compress([photos], tmp_path / "a.stscq", model)
     capsys.readouterr()
-    commands.look([str(tmp_path / "a.stscq")], model, names=True, as_json=True)
+    commands.inspect([str(tmp_path / "a.stscq")], model, names=True, as_json=True)
     told = json.loads(capsys.readouterr().out)
     parts = ("payload bytes", "checksum bytes", "index bytes", "header and footer bytes")
     assert sum(told[part] for part in parts) == told["bytes"] == (tmp_path / "a.stscq").stat().st_size
     assert told["checksum bytes"] == 2 * told["images"] == 120
     assert len(told["names"]) == 60
-    commands.look([str(tmp_path / "a.stscq")], None, names=False, as_json=True)
+    commands.inspect([str(tmp_path / "a.stscq")], None, names=False, as_json=True)
     assert json.loads(capsys.readouterr().out)["bundle"] is None
 
     files = [str(tmp_path / "a.stscq"), str(model)]
-    assert commands.check(files, model, as_json=False) == 0
+    assert commands.verify(files, model, as_json=False) == 0
     with pytest.raises(WrongModelError, match=r"a\.stscq: written with model"):
-        commands.look(files[:1], bundles["global"], names=False, as_json=True)
+        commands.inspect(files[:1], bundles["global"], names=False, as_json=True)
     changed = bytearray((tmp_path / "a.stscq").read_bytes())
     changed[17] ^= 4
     (tmp_path / "b.stscq").write_bytes(changed)
     for known in (model, None):
-        assert commands.check([str(tmp_path / "b.stscq"), *files[:1]], known, as_json=True) == 1
+        assert commands.verify([str(tmp_path / "b.stscq"), *files[:1]], known, as_json=True) == 1
         lines = capsys.readouterr().out.splitlines()[-2:]
         assert "b.stscq: person 0/0.png: damaged" in json.loads(lines[0])["problem"]
         assert json.loads(lines[1])["problem"] is None
@@ -332,39 +334,39 @@ def test_names(photos, tmp_path):
 
 def test_the_bundle_that_wrote_a_file_is_found(bundles, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models.stscq, "__file__", str(tmp_path / "stscq" / "__init__.py"))
+    monkeypatch.setattr(find.stscq, "__file__", str(tmp_path / "stscq" / "__init__.py"))
     with pytest.raises(BundleError, match="make reproduce"):
-        models.default_bundle()
+        find.default_bundle()
     place = Path("models/demo/titok_s/bundle")
     shutil.copytree(bundles["switchable"], place / "switchable_16x16" / "seed1")
     shutil.copytree(bundles["global"], place / "global" / "seed1")
-    assert models.default_bundle().resolve() == (tmp_path / place / "switchable_16x16/seed1").resolve()
+    assert find.default_bundle().resolve() == (tmp_path / place / "switchable_16x16/seed1").resolve()
     wanted = Codec.load(bundles["global"]).bundle.fingerprint
-    assert [bundle.folder.parts[-2] for bundle in models.bundles_of(wanted[:4])] == ["global"]
+    assert [bundle.folder.parts[-2] for bundle in find.bundles_of(wanted[:4])] == ["global"]
     (place / "global/seed1/bundle.json").write_text("{")
     with pytest.raises(BundleError, match=f"no model with fingerprint {wanted[:4].hex()}"):
-        models.bundles_of(wanted[:4])
+        find.bundles_of(wanted[:4])
 
 
 def test_of_two_models_that_begin_alike_the_one_that_wrote_a_file_is_found(bundles, pictures, tmp_path, monkeypatch):
     """The file holds two bytes of the fingerprint; its checksum knows the others."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models.stscq, "__file__", str(tmp_path / "stscq" / "__init__.py"))
+    monkeypatch.setattr(find.stscq, "__file__", str(tmp_path / "stscq" / "__init__.py"))
     codec = Codec.load(bundles["global"])
     prefix = codec.bundle.fingerprint[:2].hex()
-    salts = ({**codec.bundle.said, "salt": i} for i in range(2**22))
+    salts = ({**codec.bundle.description, "salt": i} for i in range(2**22))
     twin = next(said for said in salts if fingerprint_of(said).startswith(prefix))
-    for name, said in (("a", {**twin, "fingerprint": fingerprint_of(twin)}), ("b", codec.bundle.said)):
+    for name, said in (("a", {**twin, "fingerprint": fingerprint_of(twin)}), ("b", codec.bundle.description)):
         shutil.copytree(bundles["global"], Path("models/demo/x/bundle") / name / "seed1")
         (Path("models/demo/x/bundle") / name / "seed1/bundle.json").write_text(json.dumps(said))
     Path("file").write_bytes(codec.encode(pictures[:1])[0])
-    assert len(models.bundles_of(codec.bundle.fingerprint[:2])) == 2
-    assert Opened("file").codec(None).bundle.fingerprint == codec.bundle.fingerprint
+    assert len(find.bundles_of(codec.bundle.fingerprint[:2])) == 2
+    assert CompressedFile("file").codec(None).bundle.fingerprint == codec.bundle.fingerprint
     with pytest.raises(BitstreamError, match="file: damaged: the checksum does not fit"):
-        Opened("file").codec(Path("models/demo/x/bundle/a/seed1"))
+        CompressedFile("file").codec(Path("models/demo/x/bundle/a/seed1"))
     Path("file").write_bytes(Path("file").read_bytes() + b"x")
     with pytest.raises(BitstreamError, match="file: damaged: the checksum does not fit"):
-        Opened("file").codec(None)
+        CompressedFile("file").codec(None)
 
 
 def test_no_picture_is_written_before_all_files_of_one_image_were_looked_at(photos, model, tmp_path):
@@ -383,8 +385,8 @@ def test_one_image_cannot_be_verified_without_its_model_and_an_archive_can(photo
     compress([photos / "person 0" / "3.png"], tmp_path / "one", model)
     compress([photos], tmp_path / "many", model)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models.stscq, "__file__", str(tmp_path / "stscq" / "__init__.py"))
-    assert "symbols were not looked at" in look.verify("many", None)["checked"]
-    assert look.inspect("one", None)["bundle"] is None
+    monkeypatch.setattr(find.stscq, "__file__", str(tmp_path / "stscq" / "__init__.py"))
+    assert "symbols were not looked at" in inspect.verify("many", None)["checked"]
+    assert inspect.describe("one", None)["bundle"] is None
     with pytest.raises(BundleError, match="no model with fingerprint"):
-        look.verify("one", None)
+        inspect.verify("one", None)

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from stscq.codec import payload
+from stscq.checkpoint import save_tensors
 from stscq.codec.api import Codec
-from stscq.codec.bundle import Bundle
-from stscq.codec.context import LOG2, MOST_SCORE, POWER, STEPS, Context, Reading, silent, tilt
-from stscq.codec.description import fingerprint_of, seal
-from stscq.codec.fit_context import Symbols, bits, fit_context
-from stscq.codec.statistics import TOTAL, fit, integers
+from stscq.codec.bitstream import payload
+from stscq.codec.bitstream.context import LOG2, MOST_SCORE, POWER, STEPS, Context, ImageTables, no_context, tilt
+from stscq.codec.bitstream.fit_context import TrainingSymbols, fit_context, token_bits
+from stscq.codec.bitstream.symbol_tables import TOTAL, fit, integers
+from stscq.codec.bundle.description import fingerprint_of, seal
+from stscq.codec.bundle.read import Bundle
 from stscq.errors import BitstreamError, BundleError
-from stscq.training.checkpoint import save_tensors
 from tests.codec.conftest import change_json
 
 
@@ -34,7 +34,7 @@ def readings(draw):
     base = integers(random.dirichlet(np.full(K, draw(st.sampled_from([0.05, 1.0]))), T))
     features = random.integers(-128, 128, (T, K, f)).astype(np.int8)
     context = Context(read, write, draw(st.integers(0, 40)))
-    return (lambda: Reading(context, base, features)), random.integers(0, K, T), (context, base, features)
+    return (lambda: ImageTables(context, base, features)), random.integers(0, K, T), (context, base, features)
 
 
 def in_whole_numbers(context, base, features, index):
@@ -70,7 +70,7 @@ def test_tables_are_the_documented_arithmetic(problem):
     reading = start()
     for token, entry in enumerate(index):
         assert (reading.next_table()[0] == tables[token]).all()
-        reading.tell(int(entry))
+        reading.advance(int(entry))
 
 
 @settings(max_examples=150, deadline=None)
@@ -115,35 +115,36 @@ def test_tilting_by_hand():
     assert tilt(base, np.zeros((1, 4), int)).tolist() == base.tolist()
 
 
-def chains(people, seed, books):
+def chains(people, seed, codebooks):
     """Each token is near the one before; people differ in where they begin. Two groups, 8 tokens, 16 entries."""
     random = np.random.default_rng(seed)
     group = np.repeat(random.integers(2, size=people), 4)
     z, index = np.repeat(random.normal(size=(people, 3)), 4, 0), []
     for t in range(8):
-        near = ((books[group, t] - z[:, None] - 0.1 * random.normal(size=(len(z), 1, 3))) ** 2).sum(-1).argmin(1)
-        z = books[group, t, near]
+        near = ((codebooks[group, t] - z[:, None] - 0.1 * random.normal(size=(len(z), 1, 3))) ** 2).sum(-1).argmin(1)
+        z = codebooks[group, t, near]
         index.append(near)
-    return Symbols(group, np.stack(index, 1), np.repeat(np.arange(people), 4))
+    return TrainingSymbols(group, np.stack(index, 1), np.repeat(np.arange(people), 4))
 
 
 def test_it_pays_off_on_unseen_people_and_is_silent_where_nothing_is_to_be_known():
-    books = np.random.default_rng(0).normal(size=(2, 8, 16, 3))
-    training, unseen = chains(60, 1, books), chains(60, 2, books)
+    codebooks = np.random.default_rng(0).normal(size=(2, 8, 16, 3))
+    training, unseen = chains(60, 1, codebooks), chains(60, 2, codebooks)
     tables = fit(*training, 2, 16).tables
-    found = fit_context(training, lambda group: books[group], 2, 16)
-    plain = bits(silent(8), lambda group: np.zeros((8, 16, 0), np.int8), unseen, tables)
-    assert bits(found.context, lambda group: found.basis.features(books[group]), unseen, tables) < 0.85 * plain
-    assert found.bits < 0.85 * found.plain_bits
+    found = fit_context(training, lambda group: codebooks[group], 2, 16)
+    baseline = token_bits(no_context(8), lambda group: np.zeros((8, 16, 0), np.int8), unseen, tables)
+    tilted = token_bits(found.context, lambda group: found.basis.features(codebooks[group]), unseen, tables)
+    assert tilted < 0.85 * baseline
+    assert found.bits < 0.85 * found.baseline_bits
 
     random = np.random.default_rng(3)
-    chance = Symbols(np.zeros(200, int), random.integers(0, 16, (200, 8)), np.arange(200) // 4)
-    assert fit_context(chance, lambda group: books[group], 1, 16).bits > 0.99 * 8 * 4
+    chance = TrainingSymbols(np.zeros(200, int), random.integers(0, 16, (200, 8)), np.arange(200) // 4)
+    assert fit_context(chance, lambda group: codebooks[group], 1, 16).bits > 0.99 * 8 * 4
     alike = chance._replace(index=np.zeros((200, 8), int))
-    assert fit_context(alike, lambda group: books[group], 1, 16).basis is None
+    assert fit_context(alike, lambda group: codebooks[group], 1, 16).basis is None
     for images in (1, 3):  # of one person
         alone = chance.take(np.arange(images))._replace(identity=np.zeros(images))
-        assert np.isfinite(fit_context(alone, lambda group: books[group], 1, 16).bits)
+        assert np.isfinite(fit_context(alone, lambda group: codebooks[group], 1, 16).bits)
 
 
 def test_coded_payloads_are_shorter_with_it(bundles, pictures):
@@ -151,9 +152,9 @@ def test_coded_payloads_are_shorter_with_it(bundles, pictures):
     with_it = without = 0
     for folder in bundles.values():
         codec = Codec.load(folder)
-        assigned = codec.assign(pictures[300:])
+        assigned = codec.quantise(pictures[300:])
         with_it += codec.sizes(assigned).coded.sum()
-        codec.bundle.context = silent(codec.bundle.sizes.T)
+        codec.bundle.context = no_context(codec.bundle.sizes.T)
         codec.bundle.features.cache_clear()
         without += codec.sizes(assigned).coded.sum()
     assert with_it < 0.97 * without
@@ -180,4 +181,4 @@ def test_a_context_that_does_not_fit_is_refused(bundles, tmp_path, changes, word
     said["files"]["context.safetensors"] = seal(tmp_path / "b", "context")
     change_json(tmp_path / "b" / "bundle.json", files=said["files"], fingerprint=fingerprint_of(said))
     with pytest.raises(BundleError, match=words):
-        Bundle(tmp_path / "b").reading(1)
+        Bundle(tmp_path / "b").image_tables(1)

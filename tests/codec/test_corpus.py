@@ -28,7 +28,7 @@ def test_the_target_sees_what_is_wrong(fuzzed, pictures, monkeypatch):
     KINDS[2](fuzzed, file[:3] + file[5:])
     with pytest.raises(BitstreamError):
         KINDS[0](fuzzed, file[:-1])
-    monkeypatch.setattr("stscq.codec.bitstream.crc16", lambda *parts: int.from_bytes(file[3:5], "big"))
-    monkeypatch.setattr(fuzzed, "parse", lambda payloads: fuzzed.assign(pictures[:1]))
+    monkeypatch.setattr("stscq.codec.bitstream.image_file.crc16", lambda *parts: int.from_bytes(file[3:5], "big"))
+    monkeypatch.setattr(fuzzed, "parse", lambda payloads: fuzzed.quantise(pictures[:1]))
     with pytest.raises(AssertionError, match="another file says the same"):
         KINDS[0](fuzzed, file[:5] + b"\0\0")

@@ -5,12 +5,12 @@ import re
 
 import numpy as np
 
-from stscq.codec import bitstream, entropy, payload
-from stscq.codec.archive import Archive
-from stscq.codec.context import POWER, Context, Reading
-from stscq.codec.packing import pack
-from stscq.codec.statistics import TOTAL
-from tests.codec.conftest import plain_reading
+from stscq.codec.bitstream import entropy, image_file, payload
+from stscq.codec.bitstream.context import POWER, Context, ImageTables
+from stscq.codec.bitstream.packing import pack
+from stscq.codec.bitstream.symbol_tables import TOTAL
+from stscq.codec.files.archive import Archive
+from tests.codec.conftest import fixed_tables
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "docs" / "bitstream.md").read_text()
@@ -21,10 +21,10 @@ TABLES = np.array([[32768, 16384, 8192, 8192]] * 6)
 
 def test_single_images():
     fixed, coded, _ = BLOCKS
-    assert bitstream.read(fixed, MODEL) == pack(2, np.array([5, 0, 7]), K=8, M=4)
-    assert bitstream.write(MODEL, bitstream.read(fixed, MODEL)) == fixed
-    alphabet = payload.Alphabet(6, 4, 1, np.array([TOTAL]), lambda group: plain_reading(TABLES))
-    assert bitstream.read(coded, MODEL) == payload.write(0, np.array([0, 0, 1, 0, 0, 0]), alphabet)
+    assert image_file.read(fixed, MODEL) == pack(2, np.array([5, 0, 7]), K=8, M=4)
+    assert image_file.write(MODEL, image_file.read(fixed, MODEL)) == fixed
+    alphabet = payload.Alphabet(6, 4, 1, np.array([TOTAL]), lambda group: fixed_tables(TABLES))
+    assert image_file.read(coded, MODEL) == payload.write(0, np.array([0, 0, 1, 0, 0, 0]), alphabet)
     assert payload.read(b"\x20", alphabet)[1].tolist() == [0, 0, 1, 0, 0, 0]
 
 
@@ -35,7 +35,7 @@ def test_what_is_said_of_the_coder():
         low, width = low + unit * 256 * int(TABLES[0, :symbol].sum()), unit * 256 * int(TABLES[0, symbol])
     assert f"low is {low:#x} and width {width:#x}" in TEXT.replace("\n", " ")
     assert len(entropy.encode(0, np.array([3] * 6), np.array([TOTAL]), TABLES)) == 3
-    alphabet = payload.Alphabet(6, 4, 1, np.array([TOTAL]), lambda group: plain_reading(TABLES))
+    alphabet = payload.Alphabet(6, 4, 1, np.array([TOTAL]), lambda group: fixed_tables(TABLES))
     assert payload.write(0, np.array([3] * 6), alphabet).hex(" ") == "ff f0"
 
 
@@ -48,7 +48,7 @@ def test_archive():
 def test_the_context():
     context = Context(np.full((2, 1, 1), 16384.0), np.full((2, 1, 1), 8192.0), 18)
     features = np.array([[[100], [-100]]] * 2, np.int8)
-    reading = Reading(context, np.full((2, 2), TOTAL // 2), features)
+    reading = ImageTables(context, np.full((2, 2), TOTAL // 2), features)
     table = reading.tables(np.array([0, 0]))[1].tolist()
     assert f"round(2^(24 - 625/256)) = {POWER[625]}" in TEXT
     assert f"token 1 is coded with {table[0]} and {table[1]}" in TEXT

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stscq.codec import entropy, payload
-from stscq.codec.statistics import TOTAL, count, fit, integers, uniform
+from stscq.codec.bitstream import entropy, payload
+from stscq.codec.bitstream.symbol_tables import TOTAL, count, fit, integers, uniform
 from stscq.errors import BitstreamError
-from tests.codec.conftest import plain_reading
+from tests.codec.conftest import fixed_tables
 
 
 def reference(symbols, tables):
@@ -60,7 +60,7 @@ def test_coder_is_the_documented_arithmetic(problem):
 def test_payloads_come_back_and_are_never_longer_than_fixed_length(problem):
     group, index, group_table, tables = problem
     M, T, K = tables.shape
-    alphabet = payload.Alphabet(T, K, M, group_table, lambda g: plain_reading(tables[g]))
+    alphabet = payload.Alphabet(T, K, M, group_table, lambda g: fixed_tables(tables[g]))
     written = payload.write(group, index, alphabet)
     assert len(written) <= alphabet.fixed_bytes
     back = payload.read(written, alphabet)
@@ -74,7 +74,7 @@ def test_bytes_that_no_image_has_are_refused(problem, content):
     """Whatever is read is written as the very same bytes."""
     _, _, group_table, tables = problem
     M, T, K = tables.shape
-    alphabet = payload.Alphabet(T, K, M, group_table, lambda g: plain_reading(tables[g]))
+    alphabet = payload.Alphabet(T, K, M, group_table, lambda g: fixed_tables(tables[g]))
     try:
         group, index = payload.read(content, alphabet)
     except BitstreamError:

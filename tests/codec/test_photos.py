@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from stscq.codec.photos import read_face, read_photo
+from stscq.codec.files.photos import read_face, read_photo
 from stscq.errors import DataError
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)

@@ -228,7 +228,7 @@ def test_12_an_edit_of_a_rule_is_noticed_by_dvc(project):
 def test_20_a_rule_that_names_a_further_output_runs_when_its_code_changed(project):
     project.run("snakemake --cores 1 --cleanup-metadata $(find models -name context.safetensors)")
     project.edit("workflow/rules/codec.smk", '"tables", "context")', '"context", "tables")')
-    project.edit("stscq/codec/fit_context.py", "RANK = 32", "RANK = 31")
+    project.edit("stscq/codec/bitstream/fit_context.py", "RANK = 32", "RANK = 31")
     assert project.jobs()["export_bundle"] == 6
 
 

@@ -6,10 +6,10 @@ rule train_recogniser:
         store=rules.prepare_faces.output,
         split=rules.prepare_split.output.index,
     output:
-        stage_output(f"{MODELS}/recogniser/seed{{seed}}", "train"),
+        stage_output(f"{MODELS}/recogniser/seed{{seed}}", "recogniser"),
         f"{MODELS}/recogniser/seed{{seed}}/recogniser.onnx",
     params:
-        code=code("recognition.train"),
+        code=code("training.recogniser"),
         store=FACES,
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags(
@@ -18,7 +18,7 @@ rule train_recogniser:
     log:
         f"logs/{PROFILE}/train_recogniser/seed{{seed}}.log",
     shell:
-        "{PYTHON} -m stscq.recognition.train --store {params.store} --split {input.split} {params.flags}"
+        "{PYTHON} -m stscq.training.recogniser --store {params.store} --split {input.split} {params.flags}"
         " --out {params.out} &> {log}"
 
 

@@ -9,6 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from stscq.evaluation.peers.frames import KEY
+from stscq.evaluation.published import published_rows
 from stscq.report.collect import Run
 from stscq.report.figures.rows import by_seed, named, shown
 from stscq.report.figures.style import (
@@ -23,7 +24,6 @@ from stscq.report.figures.style import (
     lines,
     panels,
 )
-from stscq.report.published import published_rows
 from stscq.report.summary import Summary
 from stscq.report.tables.codebooks import sweep_runs
 from stscq.report.tables.rates import as_people_use_it

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from stscq.evaluation.published import published_rows
 from stscq.report.collect import IDENTITY
-from stscq.report.published import published_rows
 from stscq.report.render import Table
 from stscq.report.summary import Summary
 from stscq.report.tables.cells import PAIRED_NOTE, SEEDS_NOTE, measured, rows_of, versus

@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
+from stscq.evaluation.published import beside
 from stscq.params import TOKENIZERS
 from stscq.report.collect import IDENTITY
-from stscq.report.published import beside
 from stscq.report.render import Table, summary_columns
 from stscq.report.summary import OWN_SET, Summary, spread_over
 from stscq.report.tables.cells import SEEDS_NOTE, mean_and_std, measured, rows_of, versus

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from stscq.report.published import errata
+from stscq.evaluation.published import errata
 from stscq.report.render import Table
 from stscq.report.summary import Summary
 

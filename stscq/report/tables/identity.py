@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from stscq.evaluation.published import beside, errata, published_rows
 from stscq.params import TOKENIZERS
 from stscq.report.collect import IDENTITY, MEASURES, Run
-from stscq.report.published import beside, errata, published_rows
 from stscq.report.render import Table, summary_columns
 from stscq.report.summary import OWN_SET, Summary
 from stscq.report.tables.cells import (

@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
+from stscq.evaluation.published import beside, errata
 from stscq.params import TOKENIZERS
 from stscq.report.fairness import RATES
-from stscq.report.published import beside, errata
 from stscq.report.render import Table, summary_columns
 from stscq.report.summary import Summary
 from stscq.report.tables.cells import SEEDS_NOTE, rows_of

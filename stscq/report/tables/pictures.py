@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from stscq.evaluation.published import beside, errata
 from stscq.params import TOKENIZERS
-from stscq.report.published import beside, errata
 from stscq.report.render import Table
 from stscq.report.summary import Summary
 from stscq.report.tables.cells import SEEDS_NOTE, measured, missing_notes, rows_of, versus

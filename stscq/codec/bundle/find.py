@@ -1,0 +1,54 @@
+"""Which model bundle to use when none is named."""
+
+from pathlib import Path
+
+import stscq
+from stscq.codec.bundle.read import Bundle
+from stscq.errors import BundleError
+
+DEFAULTS = (
+    "models/demo/maskgit_vqgan/bundle/switchable_*/seed1",
+    "models/demo/titok_s/bundle/switchable_*/seed1",
+    "models/demo/*/bundle/token_specific/seed1",
+)
+"""Bundles of the demo in the order of its accuracy (results/demo/tables/main.md): the first that is there is used."""
+ALL = "models/*/*/bundle/*/*"
+
+
+def roots() -> list[Path]:
+    """Where models/ may be: here, or where this program's source is."""
+    return [Path(), Path(stscq.__file__).resolve().parent.parent]
+
+
+def default_bundle() -> Path:
+    """The demo's best bundle. Raises BundleError when there is none yet."""
+    for root in roots():
+        for pattern in DEFAULTS:
+            for bundle in sorted(root.glob(f"{pattern}/bundle.json")):
+                return bundle.parent
+    raise BundleError(
+        "no model: give --model BUNDLE (a folder with bundle.json), or make the demo's with `make reproduce`"
+    )
+
+
+def files_of(bundle: Bundle) -> list[Path]:
+    """Every file of a bundle that is read."""
+    return [bundle.folder / name for name in ("bundle.json", *bundle.files)]
+
+
+def bundles_of(model: bytes) -> list[Bundle]:
+    """The bundles under models/ whose fingerprints begin with `model`. Raises BundleError when there is none."""
+    bundles: dict[bytes, Bundle] = {}
+    for root in roots():
+        for file in sorted(root.glob(f"{ALL}/bundle.json")):
+            try:
+                bundle = Bundle(file.parent)
+            except BundleError:
+                continue  # a damaged bundle is passed over here; naming it with --model says what is wrong
+            if bundle.fingerprint.startswith(model):
+                bundles.setdefault(bundle.fingerprint, bundle)
+    if bundles:
+        return list(bundles.values())
+    raise BundleError(
+        f"no model with fingerprint {model.hex()} under models/; give --model the bundle that wrote this file"
+    )

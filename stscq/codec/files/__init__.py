@@ -1,0 +1,1 @@
+"""Photos to compressed files and archives, and these back to pictures."""
