@@ -2,7 +2,7 @@
 
 import torch
 
-from stscq.quantization.initialise import token_specific
+from stscq.quantization.initialise import token_shared, token_specific
 from stscq.quantization.search import cpu_backend
 
 METRICS = ["cosine", "euclidean", "inner"]
@@ -25,7 +25,7 @@ def trained(seed, B, M, T, K, d, metric):
     random = torch.Generator().manual_seed(seed)
     centres = torch.randn(K, d, generator=random) * torch.logspace(0, -1.5, d)
     z = centres[torch.randint(0, K, (B, T), generator=random)] + 0.05 * torch.randn(B, T, d, generator=random)
-    weight = token_specific(centres, z, K, M, metric, jitter=1e-3, seed=seed)
+    weight = token_specific(token_shared(centres, z, K, M, metric, jitter=1e-3, seed=seed), T)
     weight[:, :, K // 2 :: 3] = weight[:, :, : len(range(K // 2, K, 3))]  # copies, behind their originals
     weight[M // 2] = weight[0]
     return z, weight

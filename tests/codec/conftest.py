@@ -20,7 +20,7 @@ from stscq.codec.export import entries_of
 from stscq.data.store import open_store
 from stscq.errors import StscqError
 from stscq.quantization.codebooks import Codebooks
-from stscq.quantization.initialise import token_specific
+from stscq.quantization.initialise import token_shared, token_specific
 from stscq.quantization.router import Router
 from stscq.quantization.trained_codec import TrainedCodec
 from stscq.training.encode import encode_rows
@@ -36,18 +36,19 @@ MODELS = {
         "pixel_blocks": 1,
     },
 }  # fmt: skip
-VARIANTS = {  # family, groups, entries (0: the shared codebook of stage 1), router
-    "global": ("maskgit_vqgan", 1, 0, False),
-    "token_specific": ("ibq", 1, 16, False),
-    "switchable": ("titok", 4, 8, True),
-    "switchable_nn": ("titok", 4, 8, False),
-    "switchable_conv": ("maskgit_vqgan", 8, 4, True),
-    "switchable_ibq": ("ibq", 2, 8, True),
+VARIANTS = {  # family, token-shared, groups, entries, router
+    "global": ("maskgit_vqgan", True, 1, 16, False),
+    "token_specific": ("ibq", False, 1, 16, False),
+    "token_shared": ("titok", True, 4, 8, True),
+    "switchable": ("titok", False, 4, 8, True),
+    "switchable_nn": ("titok", False, 4, 8, False),
+    "switchable_conv": ("maskgit_vqgan", False, 8, 4, True),
+    "switchable_ibq": ("ibq", False, 2, 8, True),
 }
-ROUTED = [name for name, variant in VARIANTS.items() if variant[3]]
+ROUTED = [name for name, variant in VARIANTS.items() if variant[4]]
 
 
-def make_bundle(folder, faces, family, groups, entries, router, seed=7):
+def make_bundle(folder, faces, family, shared, groups, entries, router, seed=7):
     """An untrained model whose codebooks are latents of faces, with the statistics of the first 300."""
     torch.manual_seed(seed)
     tokenizer = build(**MODELS[family]).requires_grad_(False)
@@ -55,10 +56,10 @@ def make_bundle(folder, faces, family, groups, entries, router, seed=7):
     tokenizer.take_codebook()
     latents = encode_rows(tokenizer, faces, np.arange(0, 400, 8))
     flat = latents.flatten(0, 1)
-    shared = flat[torch.randperm(len(flat))[:16]].clone()
-    weight = (
-        token_specific(shared, latents, entries, groups, tokenizer.metric, 0.1, seed) if entries else shared[None, None]
-    )
+    published = flat[torch.randperm(len(flat))[:16]].clone()
+    weight = token_shared(published, latents, entries, groups, tokenizer.metric, 0.1, seed)
+    if not shared:
+        weight = token_specific(weight, tokenizer.T)
     network = Router(groups, tokenizer.T, tokenizer.d, 4) if router else None
     trained = TrainedCodec(tokenizer, Codebooks(weight.clone(), tokenizer.metric), network)
     write_bundle(folder, trained, MODELS[family], SIZE, folder.name)
