@@ -20,7 +20,7 @@ from stscq.report.render import summary_columns
 from tests.conftest import ROOT
 
 RECORDED = ROOT / "tests" / "data" / "compare"
-MAIN = """backbone,method,codebook_size,bpp,mean_acc,mean_acc_std,mean_acc_low,mean_acc_high,psnr,published_ids,seconds
+MAIN = """backbone,method,entries,bpp,mean_acc,mean_acc_std,mean_acc_low,mean_acc_high,psnr,published_ids,seconds
 none,original,,,98.5,1.0,96.0159,100.984,,,
 ibq,global,16.0,0.0625,81.0,1.0,78.5159,83.4841,20.0,0.8403,1.0
 ibq,token_specific,16.0,0.0625,80.0,2.0,75.0317,84.9683,21.0,0.8545,2.0
@@ -226,7 +226,7 @@ def planted(fault, folder):
 @pytest.mark.parametrize(
     ("fault", "gave_away"),
     [
-        # Stage 1's codebook does not start from k-means centres: global_plain of maskgit_vqgan.
+        # Stage 1's codebook does not start from k-means centres: global_stage1 of maskgit_vqgan.
         ("codebook start lost", {"psnr"}),
         # The weights of L_ent and L_conf change places: the router sends everybody to one group.
         ("router losses swapped", {"groups_used", "same_group_as_nn", "utilisation_merged"}),
@@ -239,5 +239,5 @@ def test_a_planted_error_fails_and_shows_where(fault, gave_away, tmp_path):
     assert done.exit_code == 1, done.stdout
     found = compare(RECORDED / "intel", tmp_path / "b").differences
     assert gave_away <= {d.column for d in found}
-    named = {"codebook start lost": "global_plain", "router losses swapped": "switchable", "wrong split": "mean_face"}
+    named = {"codebook start lost": "global_stage1", "router losses swapped": "switchable", "wrong split": "mean_face"}
     assert any(named[fault] in d.row for d in found)

@@ -56,7 +56,7 @@ TINY["titok_l"] = TINY["titok_s"]
 
 
 def test_parameters_are_those_of_the_modules():
-    way = Way({**TINY["titok_s"], "image_size": 32}, M=4, K=16, shared=False, selection="cr", rank=3)
+    way = Way({**TINY["titok_s"], "image_size": 32}, M=4, K=16, shared=False, selection="router", rank=3)
     tokenizer = build(**way.model)
     parameters = count_parameters(tokenizer, way)
     tokenizer.take_codebook()
@@ -64,20 +64,20 @@ def test_parameters_are_those_of_the_modules():
     assert parameters.codebooks == 4 * 8 * 16 * 12
     assert parameters.router == 3 * (8 + 12 + 4) + 4
     in_one_group = parameters.codebooks // 4
-    cr, nn = (edge_mib(parameters, way._replace(selection=s)) for s in ("cr", "nn"))
-    assert cr == 4 * (parameters.encoder + in_one_group + parameters.router) / 2**20
+    routed, nn = (edge_mib(parameters, way._replace(selection=s)) for s in ("router", "nn"))
+    assert routed == 4 * (parameters.encoder + in_one_group + parameters.router) / 2**20
     assert nn == 4 * (parameters.encoder + parameters.codebooks + parameters.router) / 2**20
     small = edge_int8_mib(parameters, way, tokenizer)
-    assert cr - small == pytest.approx((3 * in_one_group - 4 * tokenizer.T) / 2**20)  # 8 scales of 4 bytes
+    assert routed - small == pytest.approx((3 * in_one_group - 4 * tokenizer.T) / 2**20)  # 8 scales of 4 bytes
 
 
 def test_measured_memory_holds_all_groups_for_nn_and_one_for_cr():
     # 64 groups of 64 entries x 1024 tokens x 12 channels: 192 MiB, one of them 3 MiB.
     sizes = {**TINY["titok_s"], "T": 1024, "image_size": 32}
     way = Way(sizes, M=64, K=64, shared=False, selection="nn", rank=2)
-    nn, cr = (in_fresh_process(way._replace(selection=s), threads=1, repeats=2) for s in ("nn", "cr"))
-    assert nn.sender_peak_mib - cr.sender_peak_mib > 150
-    for measured in (nn, cr):
+    nn, routed = (in_fresh_process(way._replace(selection=s), threads=1, repeats=2) for s in ("nn", "router"))
+    assert nn.sender_peak_mib - routed.sender_peak_mib > 150
+    for measured in (nn, routed):
         assert measured.sender_peak_mib <= measured.peak_mib
         assert len(measured.search_seconds) == 2
         assert min(measured.encoder_seconds + measured.search_seconds + measured.decoder_seconds) > 0
@@ -88,7 +88,7 @@ def test_only_the_backbones_asked_for_are_measured(monkeypatch):
 
     def fake(way, threads, repeats):
         ways.append(way)
-        if way.selection == "cr":
+        if way.selection == "router":
             raise MemoryError("too little")
         return Measured([1.0], [0.5 * way.M], [2.0, 4.0], 10.0, 20.0, "a CPU")
 
@@ -97,13 +97,13 @@ def test_only_the_backbones_asked_for_are_measured(monkeypatch):
     assert list(frame.columns[:3]) == list(count(TINY, 32, 2).columns[:3])  # rows are matched by them
     assert len(frame) == 12
     assert [(w.M, w.K, w.shared, w.selection) for w in ways] == [
-        (1, 4096, True, "nn"), (1, 4096, False, "nn"), (256, 256, False, "nn"), (256, 256, False, "cr"),
+        (1, 4096, True, "nn"), (1, 4096, False, "nn"), (256, 256, False, "nn"), (256, 256, False, "router"),
     ]  # fmt: skip
-    ours = frame[frame.backbone == "titok_s"].set_index(["method", "codebooks"])
-    nn = ours.loc[("NN", "256 x 256")]
+    ours = frame[frame.backbone == "titok_s"].set_index(["method", "groups_x_entries"])
+    nn = ours.loc[("nn", "256 x 256")]
     assert (nn.encode_seconds, nn.search_seconds, nn.seconds_per_image) == (129.0, 128.0, 132.0)
     assert nn.published_seconds_per_image == 0.1496
-    assert ours.not_measured.to_dict()[("CR", "256 x 256")] == "too little"
+    assert ours.not_measured.to_dict()[("router", "256 x 256")] == "too little"
     others = frame[frame.backbone != "titok_s"]
     assert set(others.not_measured) == {"not measured in this profile"}
     assert others[["encode_seconds", "seconds_per_image", "sender_peak_mib", "peak_mib"]].isna().all(axis=None)

@@ -88,9 +88,9 @@ def test_arithmetic_finds_what_the_published_errata_say():
     assert wrong == [
         ("fairness", "titok_s, 1 codebook group", 83.915),  # (80.13 + 80.00 + 87.88 + 87.65) / 4 = 335.66 / 4; 82.42
         ("fairness", "titok_s, 1 codebook group", 3.851),
-        ("cost", "maskgit_vqgan, NN, 1 codebook group", 1114.69),  # 90.69 + 1024
-        ("cost", "maskgit_vqgan, NN, 16 codebook groups", 4186.69),
-        ("cost", "maskgit_vqgan, CR, 16 codebook groups", 346.69),
+        ("cost", "maskgit_vqgan, nn, 1 codebook group", 1114.69),  # 90.69 + 1024
+        ("cost", "maskgit_vqgan, nn, 16 codebook groups", 4186.69),
+        ("cost", "maskgit_vqgan, router, 16 codebook groups", 346.69),
         ("dataset_utilisation", "16 codebook groups", 73.242),  # 12000 / 16384
         ("dataset_utilisation", "256 codebook groups", 18.311),
     ]

@@ -1,8 +1,8 @@
 """Images to symbols, the same whatever batch an image is in.
 
 A convolution or a matrix product rounds differently in another batch size. That moves latents by about 1e-6 of their
-size, and changes an index only where the two nearest entries (or, with NN, the two best groups; with CR, the router's
-two highest scores) are closer than that. So an image in which two of them are closer than TIE is encoded once more,
+size, and changes an index only where the two nearest entries (or, with nn, the two best groups; or, with router,
+its two highest scores) are closer than that. So an image in which two of them are closer than TIE is encoded once more,
 alone: what it gets alone is what it gets.
 
 Axes: B images, M groups, T tokens, K entries, d channels.
@@ -30,7 +30,7 @@ class Chosen(NamedTuple):
 
 
 class Quantiser(NamedTuple):
-    """All that symbols depend on besides the latents. router: latents to scores (B x M), None for NN."""
+    """All that symbols depend on besides the latents. router: latents to scores (B x M), None for nn."""
 
     metric: Metric
     books: Books

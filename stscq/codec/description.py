@@ -12,7 +12,7 @@ from stscq.codec.statistics import TOTAL
 from stscq.errors import BundleError, StscqError
 
 FORMAT = 2
-Selection = Literal["nn", "cr"]
+Selection = Literal["nn", "router"]
 PARTS = ("encoder", "decoder", "codebooks", "router", "tables", "context")
 LARGEST = 1 << 20
 """Bytes of bundle.json that are read; and no size in it may be larger."""

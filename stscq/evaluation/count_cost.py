@@ -23,14 +23,14 @@ ENTRIES = {1: 4096, 16: 1024, 256: 256}
 
 def published_way(published: Mapping[Any, Any], model: Mapping[str, Any], rank: int) -> Way:
     """What a published row does, with a tokenizer of these sizes."""
-    M, selection = published["codebooks"], "cr" if published["method"] == "CR" else "nn"
+    M, selection = published["groups"], "router" if published["method"] == "router" else "nn"
     return Way(model, M, ENTRIES[M], published["method"] == "global", selection, rank)
 
 
 def key_columns(published: Mapping[Any, Any]) -> dict[str, Any]:
     """What tells one row from another, in counted and in measured costs."""
-    M = published["codebooks"]
-    return {"backbone": published["backbone"], "method": published["method"], "codebooks": f"{M} x {ENTRIES[M]}"}
+    M = published["groups"]
+    return {"backbone": published["backbone"], "method": published["method"], "groups_x_entries": f"{M} x {ENTRIES[M]}"}
 
 
 def cost_row(published: Mapping[Any, Any], way: Way) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Judge(NamedTuple):
 
 
 def main(store: Path, bundle: Path, out: Path, judge: str, metrics: str, original: Path | None = None) -> None:
-    """Writes OUT/metrics.json, images.parquet (a row an image), pairs.parquet, groups.parquet and sheet.npy (some
+    """Writes OUT/metrics.json, images.parquet (a row an image), pairs.parquet, group_pairs.parquet and sheet.npy (some
     reconstructions).
 
     BUNDLE: the codec as people get it; every number comes from the files that it writes, decoded again. A codec with a
@@ -96,7 +96,7 @@ def main(store: Path, bundle: Path, out: Path, judge: str, metrics: str, origina
         summary["nn_cr_agreement"] = float(same.mean())
     pd.concat(per_image).to_parquet(out / "images.parquet")
     pd.concat(per_pair).to_parquet(out / "pairs.parquet")
-    pd.concat(per_group).to_parquet(out / "groups.parquet")
+    pd.concat(per_group).to_parquet(out / "group_pairs.parquet")
     write_atomically(out / "metrics.json", json.dumps(summary, indent=2) + "\n")
 
 
@@ -104,7 +104,7 @@ def pairs_of(original: Path | None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The pairs of all protocols, and those inside groups of people, without what the uncompressed images gave."""
     if original is None:
         return pd.DataFrame(), pd.DataFrame()
-    pairs, inside = (pd.read_parquet(original / f"{name}.parquet") for name in ("pairs", "groups"))
+    pairs, inside = (pd.read_parquet(original / f"{name}.parquet") for name in ("pairs", "group_pairs"))
     return pairs[["a", "b", "same", "fold", "protocol"]], inside[["a", "b", "same", "group"]]
 
 
@@ -124,7 +124,7 @@ def by_protocol(judged: pd.DataFrame, frame: pd.DataFrame) -> dict[str, dict[str
     return found
 
 
-SELECTIONS: tuple[Selection, ...] = ("nn", "cr")
+SELECTIONS: tuple[Selection, ...] = ("nn", "router")
 PER_IMAGE = ("ids", "ids_centred", "psnr", "ssim", "lpips")
 
 

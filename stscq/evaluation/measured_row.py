@@ -75,10 +75,10 @@ def build_sender(way: Way, device: torch.device) -> Sender:
     for module in tokenizer.modules():
         if module not in receiver:
             fill(module.to_empty(device=device, recurse=False), recurse=False)
-    held = 1 if way.selection == "cr" else way.M
+    held = 1 if way.selection == "router" else way.M
     books = 1 if way.shared else tokenizer.T
     weight = torch.empty(held, books, way.K, tokenizer.d, device=device).uniform_(-1, 1)
-    routed = way.selection == "cr"
+    routed = way.selection == "router"
     router = Router(way.M, tokenizer.T, tokenizer.d, way.rank).to(device) if routed else None
     return Sender(tokenizer, Codebooks(weight, tokenizer.metric), router)
 

@@ -23,7 +23,7 @@ from stscq.training.faces import training_batches
 
 def main(store: Path, pairs: Path, faces: Path, split: Path, out: Path, judge: str, own: bool) -> None:
     """Writes OUT/embeddings.npy (a row a test image, in order of the store), centre.npy, pairs.parquet (the pairs of
-    every protocol, judged), groups.parquet (pairs inside groups of people) and metrics.json.
+    every protocol, judged), group_pairs.parquet (pairs inside groups of people) and metrics.json.
 
     OWN: the pairs were drawn from our own test people, and harder protocols are chosen from the same images. FACES and
     SPLIT are those of the training. centre: the mean embedding of the training people's images, which the centred IDS
@@ -50,7 +50,7 @@ def main(store: Path, pairs: Path, faces: Path, split: Path, out: Path, judge: s
     save_array(centre, out / "centre.npy")
     judged.to_parquet(out / "pairs.parquet")
     inside = group_pairs(test_pairs, index.identity, index.group, seed=0)
-    inside.assign(similarity=similarity(table, inside)).to_parquet(out / "groups.parquet")
+    inside.assign(similarity=similarity(table, inside)).to_parquet(out / "group_pairs.parquet")
     metrics = {
         "images": len(rows),
         "mean_acc": accuracies(judged)[protocols.protocol.iloc[0]],

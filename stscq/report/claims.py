@@ -19,7 +19,7 @@ from stscq.report.tables.cells import rows_of
 from stscq.report.tables.codebooks import sweep_runs
 
 Verdict = Literal["holds", "does not hold", "not testable here"]
-CR_MARGIN = 0.4
+ROUTER_MARGIN = 0.4
 """Points of accuracy (paper)."""
 SEED_STD = 0.14
 """Points of accuracy (paper)."""
@@ -112,8 +112,8 @@ def over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, floa
 def full_size(s: Summary, method: str, selection: str = "nn") -> pd.DataFrame:
     """The runs that stand for published rows, trained as in the paper's main tables."""
     faces = s.faces()
-    chosen = faces[(faces.method == method) & (faces.selection == selection) & faces.published_M.notna()]
-    return chosen[(chosen.M == 1) | (chosen.training == "router")]
+    runs = faces[(faces.method == method) & (faces.selection == selection) & faces.published_M.notna()]
+    return runs[(runs.M == 1) | (runs.training == "router")]
 
 
 def token_specific_is_better(s: Summary) -> list[Part]:
@@ -133,7 +133,7 @@ def fewer_bits_and_still_better(s: Summary) -> list[Part]:
             faces = s.faces()
             baseline = faces[(faces.backbone == run.backbone) & (faces.method == "global")].iloc[0]
             fewer = 100 * (1 - row.bits / baseline.bits)
-            what = f"mean_acc at {fewer:.1f} % fewer bits, switchable (NN) less compute-matched global"
+            what = f"mean_acc at {fewer:.1f} % fewer bits, switchable (nn) less compute-matched global"
             parts.append(above(f"{run.backbone}, {row.M} x {row.K}", what, s.compared(run, "global", "mean_acc")))
     return parts
 
@@ -152,21 +152,21 @@ def routing_uses_the_codebooks(s: Summary) -> list[Part]:
                 ("groups_used", "groups used"),
             ):
                 ours, theirs = ([100 * v for v in s.measured(r, measure)] for r in (run, other))
-                statistic = f"{name} (%), router training less NN training"
+                statistic = f"{name} (%), router training less nn training"
                 parts.append(above(f"{run.backbone}, {row.M} x {row.K}", statistic, over_seeds(ours, theirs)))
     return parts
 
 
-def choice_is_as_good(s: Summary) -> list[Part]:
+def router_is_as_good(s: Summary) -> list[Part]:
     return [
-        within(f"{run.backbone}, {row.M} x {row.K}", f"mean_acc, CR less NN (one group of {row.M} in memory)",
-               s.compared(run, "nn", "mean_acc"), CR_MARGIN)
-        for run, row in rows_of(full_size(s, "switchable", "cr"))
+        within(f"{run.backbone}, {row.M} x {row.K}", f"mean_acc, router less nn (one group of {row.M} in memory)",
+               s.compared(run, "nn", "mean_acc"), ROUTER_MARGIN)
+        for run, row in rows_of(full_size(s, "switchable", "router"))
     ]  # fmt: skip
 
 
 def utilisation_is_evened_out(s: Summary) -> list[Part]:
-    tokens = s.frame("tokens.parquet")
+    tokens = s.frame("utilisation_tokens.parquet")
     tokens = tokens[tokens["set"] == s.sets[0]]
 
     def spreads(run: Run) -> list[float]:
@@ -271,7 +271,7 @@ TESTS: list[Callable[[Summary], list[Part]]] = [
     token_specific_is_better,
     fewer_bits_and_still_better,
     routing_uses_the_codebooks,
-    choice_is_as_good,
+    router_is_as_good,
     utilisation_is_evened_out,
     seeds_agree,
     groups_help_then_hurt,

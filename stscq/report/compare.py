@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from stscq.report.compare_kinds import FOUND, follows, is_exact, is_measured, is_untrained
+from stscq.report.compare_kinds import VERDICTS, follows, is_exact, is_measured, is_untrained
 from stscq.report.compare_spread import (
     Judged,
     Spread,
@@ -92,7 +92,7 @@ def counted(n: int, thing: str) -> str:
 
 
 def compare(a: Path, b: Path, tolerance: float | None = None, measured: bool = False) -> Comparison:
-    """Of two results folders (results/demo). `measured`: times, memory and machines as well.
+    """Compare two results folders (results/demo). `measured`: times, memory and machines as well.
 
     tolerance: relative, of results whose spread neither folder says; None: these are not judged.
     Raises DataError when a folder has no tables, or one of them cannot be read.
@@ -140,8 +140,8 @@ def look_at(pair: Pair, column: str, spread: Spread, tolerance: float | None, fo
     for row, a, b in pair.cells(column):
         described = pair.described[row]
         change = Difference(pair.name, row, column, str(a), str(b))
-        if column in FOUND or follows(column, pair.shared):
-            found.told += [change] * (column in FOUND and a.text != b.text)
+        if column in VERDICTS or follows(column, pair.shared):
+            found.told += [change] * (column in VERDICTS and a.text != b.text)
         elif column not in pair.numeric or is_exact(column) or is_measured(column) or is_untrained(described):
             exact = column not in pair.numeric or is_exact(column)
             allowed = EXACT if exact else TIMES if is_measured(column) else ROUNDING

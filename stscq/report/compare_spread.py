@@ -67,11 +67,11 @@ class Spread:
         self.seeds = max(set(sizes), key=sizes.count) if sizes else 1
 
     def pooled(self, table: str, measure: str) -> float | None:
-        """Of the measure's column in this table, else of those with its name in all tables."""
+        """Variance of the measure's column in this table, else of those with its name in all tables."""
         return self.of_place.get((table, measure), self.of_name.get(measure))
 
     def standard_error(self, table: str, column: str, row: Mapping[str, str], a: Cell, b: Cell) -> float | None:
-        """Of the difference of two runs; None where neither folder says how the number spreads."""
+        """Standard error of the difference of two runs; None where neither folder says how the number spreads."""
         measure, methods, seeds = measure_of(column, row)
         variance = self.pooled(table, measure)
         if variance is None and (a.interval is None or b.interval is None):

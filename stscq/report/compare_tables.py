@@ -12,11 +12,11 @@ from stscq.errors import DataError
 from stscq.report.compare_kinds import (
     ARBITRARY,
     BARE,
-    CHOSEN,
+    BEST_OF_RUN,
     DESIGN,
     EXPLAINED,
-    FOUND,
     STATISTICS,
+    VERDICTS,
     follows,
     is_exact,
     is_measured,
@@ -79,7 +79,7 @@ class Pair:
         }
 
     def is_key(self, column: str) -> bool:
-        if is_measured(column) or column in FOUND | EXPLAINED or follows(column, self.shared):
+        if is_measured(column) or column in VERDICTS | EXPLAINED or follows(column, self.shared):
             return False
         if column in self.numeric:
             return column in DESIGN | ARBITRARY
@@ -135,7 +135,7 @@ def is_numeric(column: pd.Series) -> bool:
 
 def keyed(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Rows under what they describe; equal ones are told apart by their order."""
-    names = [", ".join(plain(cell) for cell in cells if cell) for cells in frame[keys].itertuples(index=False)]
+    names = [", ".join(described(cell) for cell in cells if cell) for cells in frame[keys].itertuples(index=False)]
     seen: dict[str, int] = {}
     unique = []
     for name in names:
@@ -144,6 +144,6 @@ def keyed(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return frame.set_axis(unique, axis="index")
 
 
-def plain(cell: str) -> str:
-    """16.0 and 16 are one size: a column with an empty cell has its integers as floats. What a run chose is no name."""
-    return cell[:-2] if re.fullmatch(r"\d+\.0", cell) else CHOSEN.sub(r"\1", cell)
+def described(cell: str) -> str:
+    """16.0 and 16 are one size: a column with an empty cell has its integers as floats. Best values are left out."""
+    return cell[:-2] if re.fullmatch(r"\d+\.0", cell) else BEST_OF_RUN.sub(r"\1", cell)

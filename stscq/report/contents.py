@@ -18,7 +18,7 @@ class Entry(NamedTuple):
 
 
 def entry(kind: str, name: str) -> Entry:
-    """Of a table (kind: tables) or a figure (kind: figures); an unknown one comes last, under Other."""
+    """The entry of a table (kind: tables) or a figure (kind: figures); an unknown one comes last, under Other."""
     known = contents()[kind]
     for place, (beginning, found) in enumerate(known.items()):
         if name == beginning or name.startswith(f"{beginning}_"):

@@ -60,12 +60,12 @@ COLUMNS = [*Run._fields, "seed", "group", "measure", "value", "low", "high", "p"
 
 def labelled(e: Evaluations) -> bool:
     """Does anybody on the sets carry a label?"""
-    paths = [e.folder / "original" / s / f"seed{seed}" / "groups.parquet" for s in e.sets for seed in e.seeds]
+    paths = [e.folder / "original" / s / f"seed{seed}" / "group_pairs.parquet" for s in e.sets for seed in e.seeds]
     return all(len(pd.read_parquet(path, columns=["a"])) > 0 for path in paths)
 
 
 def one_group(e: Evaluations, run: Run) -> Run | None:
-    """Of a switchable codec the token-specific one, with one group, of the same published size; None for others."""
+    """The token-specific codec (one group) that a switchable one is compared with; None for other codecs."""
     variants = e.variants.get(run.backbone, {})
     if run.variant not in variants or variants[run.variant]["M"] == 1:
         return None
@@ -80,9 +80,9 @@ def judged_pairs(e: Evaluations, run: Run, seed: int) -> pd.DataFrame:
     frames = []
     for image_set in e.sets:
         if run == ORIGINAL:
-            found = pd.read_parquet(e.folder / "original" / image_set / f"seed{seed}" / "groups.parquet")
+            found = pd.read_parquet(e.folder / "original" / image_set / f"seed{seed}" / "group_pairs.parquet")
         else:
-            found = e.selected(run, seed, image_set, "groups.parquet")
+            found = e.selected(run, seed, image_set, "group_pairs.parquet")
         someone = e.runs()[0]
         person = e.selected(someone, seed, image_set, "images.parquet").set_index("row").identity
         first, second = (image_set + "/" + found[side].map(person) for side in ("a", "b"))
@@ -125,7 +125,7 @@ def ids_by_group(e: Evaluations, run: Run) -> Iterator[dict[str, Any]]:
 
 def with_labels(e: Evaluations, run: Run, seed: int, image_set: str) -> pd.DataFrame:
     """The images of a set with the label of their group of people, as their pairs have it."""
-    pairs = pd.read_parquet(e.folder / "original" / image_set / f"seed{seed}" / "groups.parquet")
+    pairs = pd.read_parquet(e.folder / "original" / image_set / f"seed{seed}" / "group_pairs.parquet")
     label = pd.concat([pairs.set_index(side).group for side in ("a", "b")])
     label = label[~label.index.duplicated()]
     images = e.selected(run, seed, image_set, "images.parquet")
@@ -181,12 +181,12 @@ def group_accuracies(pairs: pd.DataFrame, drawn: pd.DataFrame) -> np.ndarray:
 def router_choices(e: Evaluations) -> pd.DataFrame:
     """Which codebook groups serve which people: rows of run, seed, person, label, codebook_group, images.
 
-    Of the first set, for codecs with several groups.
+    Images of the first set; codecs with several groups.
     """
     rows = []
     for run, seed in product(e.runs(), e.seeds):
         images = with_labels_or_none(e, run, seed, e.sets[0])
-        if images.group.max() > 0 or run.selection == "cr":
+        if images.group.max() > 0 or run.selection == "router":
             counts = images.groupby(["identity", "label", "group"], dropna=False).size().rename("images").reset_index()
             counts = counts.rename(columns={"identity": "person", "group": "codebook_group"})
             rows.append(counts.assign(**run._asdict(), seed=seed))

@@ -187,7 +187,7 @@ def read_claims(file: Path) -> list[Claim]:
 
 
 def errata() -> list[Erratum]:
-    """Of the published numbers, block by block."""
+    """Errata and notes of the published numbers, block by block."""
     found = [
         Erratum(name, block.get("errata", []), block.get("notes", []))
         for name, block in blocks().items()

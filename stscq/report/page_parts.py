@@ -125,7 +125,7 @@ def load_record(file: Path) -> Mapping[str, Any]:
 
 
 def inputs_of(record: Mapping[str, Any]) -> list[Inputs]:
-    """Of each option, without listing hundreds of files: the record beside the table has them all."""
+    """The inputs by option, without listing hundreds of files: the record beside the table has them all."""
     found = []
     for option, hashes in record.get("inputs", {}).items():
         if hashes:

@@ -54,11 +54,11 @@ class Summary(NamedTuple):
         """One number a seed, the mean over the sets; none where some set was evaluated without this measure."""
         sets = self.own_sets(run.backbone) if sets is None else sets
         v = self.values
-        chosen = v[
+        rows = v[
             (v.backbone == run.backbone) & (v.variant == run.variant) & (v.selection == run.selection)
             & (v.measure == measure) & (v.protocol == protocol) & v["set"].isin(sets)
         ]  # fmt: skip
-        table = chosen.pivot_table(index="seed", columns="set", values="value")
+        table = rows.pivot_table(index="seed", columns="set", values="value")
         if table.shape != (len(self.seeds), len(sets)) or table.isna().to_numpy().any():
             return []
         return [float(mean) for mean in table.mean(axis=1)]
@@ -75,7 +75,7 @@ class Summary(NamedTuple):
         )
 
     def frame(self, name: str) -> pd.DataFrame:
-        """One of the further files, such as tokens.parquet. Raises DataError when it is missing."""
+        """One of the further files, such as people.parquet. Raises DataError when it is missing."""
         path = self.folder / name
         if not path.is_file():
             raise DataError(f"{path}: missing; run the rule summarise")

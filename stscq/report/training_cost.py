@@ -106,7 +106,7 @@ def training_cost(trainings: Iterable[Training]) -> pd.DataFrame:
 
 
 def spent(runs: pd.DataFrame) -> dict[str, Any]:
-    """Of models of one kind: what one took, and all together."""
+    """Seconds and images of one model (means), and the totals, of models of one kind."""
     return {
         "seconds": runs.seconds.mean(),
         "seconds_std": runs.seconds.std(),
@@ -117,7 +117,7 @@ def spent(runs: pd.DataFrame) -> dict[str, Any]:
 
 
 def both(runs: pd.DataFrame) -> dict[str, Any]:
-    """Of stages that follow each other: one model goes through all of them."""
+    """The same of stages that follow each other: one model goes through all of them."""
     means = runs.groupby("stage").seconds.mean()
     images = runs.groupby("stage").images_seen.mean()
     models = int(runs.groupby("stage").size().max())

@@ -15,7 +15,7 @@ FIGURES = [
     *(f"reconstructions_{name}" for name in BACKBONES if name not in OWN_SETS),
 ]
 SUMMARY = [
-    *("about.json", "runs.csv", "values.parquet", "comparisons.csv", "tokens.parquet", "groups.parquet"),
+    *("about.json", "runs.csv", "values.parquet", "comparisons.csv", "utilisation_tokens.parquet", "utilisation_groups.parquet"),
     *("people.parquet", "fairness.csv", "curves.parquet", "peers.csv", "int8.csv", "symbols.csv"),
     *("symbols_saved.csv", "cost.csv", "measured.csv", "training_cost.csv"),
     *(f"sheets/{name}.npz" for name in BACKBONES if name not in OWN_SETS),

@@ -54,7 +54,7 @@ def rate(s: Summary, measure: str) -> Figure:
 def published(measure: str) -> pd.DataFrame:
     """The paper's points, from all of its tables of accuracy and IDS: backbone, bpp, MEASURE, method_name."""
     rows = pd.concat([published_rows(block) for block in ("main", "ibq", "seeds", "selection_at_inference")])
-    rows = rows[(rows.method != "global") & (rows.selection != "CR")]
+    rows = rows[(rows.method != "global") & (rows.selection != "router")]
     # Later tables repeat the main one, rounded or from another run.
     return rows.drop_duplicates(["backbone", "bpp"])[["backbone", "bpp", measure]].assign(method_name="published")
 

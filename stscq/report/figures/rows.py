@@ -7,13 +7,13 @@ from stscq.report.summary import Summary
 from stscq.report.tables.cells import rows_of
 
 METHODS = {
-    "global_plain": "global, stage 1 only",
+    "global_stage1": "global, stage 1 only",
     "global": "global, compute-matched",
     "token_specific": "token-specific",
     "switchable": "switchable",
-    "switchable_nn": "switchable, NN-trained",
+    "switchable_nn": "switchable, nn-trained",
 }
-TRAINED = {"router": "router-trained", "nn": "NN-trained"}
+TRAINED = {"router": "router-trained", "nn": "nn-trained"}
 RUN = ["backbone", "variant", "selection"]
 
 
@@ -43,15 +43,15 @@ def by_seed(s: Summary, runs: pd.DataFrame, *measures: str) -> pd.DataFrame:
 
 
 def ranked(s: Summary, name: str, runs: pd.DataFrame, ascending: bool) -> pd.DataFrame:
-    """Rows of tokens.parquet or groups.parquet that belong to RUNS: share (%) of entries in use on the first set, and
-    rank by it within a run and seed, from 1."""
+    """The rows of NAME (utilisation_tokens or utilisation_groups.parquet) that belong to RUNS: share (%) of entries in
+    use on the first set, and rank by it within a run and seed, from 1."""
     rows = s.frame(name)
     rows = runs.merge(rows[rows["set"] == s.sets[0]], on=RUN)
     rank = rows.groupby([*RUN, "seed"]).share.rank(method="first", ascending=ascending).astype(int)
     return rows.assign(share=100 * rows.share, rank=rank)
 
 
-def chosen(s: Summary, runs: pd.DataFrame) -> pd.DataFrame:
+def images_by_group(s: Summary, runs: pd.DataFrame) -> pd.DataFrame:
     """people.parquet of RUNS with a row for every group: run, seed, label, person, group, images (0: none)."""
     people = s.frame("people.parquet").rename(columns={"codebook_group": "group"})
     mine = runs.merge(people, on=RUN)

@@ -32,7 +32,7 @@ STYLES = {
     "global, compute-matched": ("black", "o"),
     "token-specific": (RED, "s"),
     "switchable": (BLUE, "^"),
-    "switchable, NN-trained": (PURPLE, "X"),
+    "switchable, nn-trained": (PURPLE, "X"),
     "published": (SKY, "D"),
 }
 PALETTE = {name: colour for name, (colour, _) in STYLES.items()}
@@ -52,7 +52,7 @@ BY_CODEC: dict[str, Any] = {
 HEAT = "mako_r"
 """Colours of shares, the lightest for none."""
 HEIGHT, ASPECT = 3.4, 1.1
-"""Of one panel: inches, and width over height."""
+"""Inches of one panel, and its width over its height."""
 WIDE = (2 * ASPECT * HEIGHT, 1.4 * HEIGHT)
 """Inches of a figure without a grid of panels."""
 

@@ -21,7 +21,7 @@ PAIRED_NOTE = (
     "[95 % bootstrap interval over people], p two-sided."
 )
 BASELINE_NOTE = (
-    "global_plain is the model after stage 1. global had the same further training as the rows below it: stage 2 on "
+    "global_stage1 is the model after stage 1. global had the same further training as the rows below it: stage 2 on "
     "its one codebook, stage 3 on its decoder."
 )
 
@@ -81,5 +81,5 @@ def missing_notes(s: Summary, measures: Sequence[str]) -> list[str]:
 
 
 def routed_or_single(row: Any) -> bool:
-    """Of a switchable codec trained with a router the router's choice (CR); every other codec as it is."""
-    return bool(row.selection == "cr" or row.M == 1 or row.training == "nn")
+    """True for a codec without a router, and for one with a router where the router selects the group."""
+    return bool(row.selection == "router" or row.M == 1 or row.training == "nn")

@@ -8,8 +8,8 @@ from stscq.report.summary import Summary
 
 
 def cost(s: Summary) -> Table:
-    """Counted, and measured on the machine that ran this profile; the search is the paper's NN or CR."""
-    keys = ["backbone", "method", "codebooks"]
+    """Counted, and measured on the machine that ran this profile; method says how the group is selected."""
+    keys = ["backbone", "method", "groups_x_entries"]
     measured = s.frame("measured.csv")
     where = measured.dropna(subset=["device"])
     frame = s.frame("cost.csv").merge(
@@ -18,14 +18,14 @@ def cost(s: Summary) -> Table:
     notes = []
     if len(where):
         machines = where[["device", "threads", "torch"]].drop_duplicates().astype({"threads": int})
-        said = "; ".join(f"{m.device}, {m.threads} thread(s), torch {m.torch}" for m in machines.itertuples())
-        notes.append(f"Seconds and memory were measured on: {said}; with random weights, one image at a time.")
+        listed = "; ".join(f"{m.device}, {m.threads} thread(s), torch {m.torch}" for m in machines.itertuples())
+        notes.append(f"Seconds and memory were measured on: {listed}; with random weights, one image at a time.")
     notes += [
         "encode_seconds: encoder and search; seconds_per_image: with the decoder; medians. sender_peak_mib, peak_mib: "
         "largest resident memory (on GPUs allocated memory) of a process that encodes, and of one that decodes as "
         "well, above what torch itself takes. published: on a V100. not_measured: why a cell is empty.",
-        "Counted on our modules at published size: storage: float32 MiB of encoder, codebooks that are searched (NN: "
-        "all groups, CR: one) and router; parameters: how many numbers, codebooks and router of all groups.",
+        "Counted on our modules at published size: storage: float32 MiB of encoder, codebooks that are searched (nn: "
+        "all groups, router: one) and router; parameters: how many numbers, codebooks and router of all groups.",
         "int8_storage_mib: the same with int8 codebooks and a scale a codebook; table int8 says what they change. "
         "corrected: the published storage without the erratum below.",
         *errata("cost"),

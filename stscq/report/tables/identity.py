@@ -23,23 +23,23 @@ from stscq.report.tables.cells import (
 
 
 def headline(s: Summary) -> Table:
-    """What the README shows: the compute-matched baseline, token-specific, and switchable as the router chooses."""
+    """What the README shows: the compute-matched baseline, token-specific, and switchable by its router."""
     rows = reference_rows(s)
     for run, row in rows_of(s.faces()):
-        routed = row.method == "switchable" and row.selection == "cr" and not pd.isna(row.published_M)
+        routed = row.method == "switchable" and row.selection == "router" and not pd.isna(row.published_M)
         full_size = row.method == "token_specific" and not pd.isna(row.published_M)
         if row.method == "global" or full_size or routed:
             rows.append(
                 {
-                    "backbone": run.backbone, "method": row.method, "codebooks": f"{row.M} x {row.K}", "bpp": row.bpp,
-                    **measured(s, run, IDENTITY), **versus(s, run, "global"),
+                    "backbone": run.backbone, "method": row.method, "groups_x_entries": f"{row.M} x {row.K}",
+                    "bpp": row.bpp, **measured(s, run, IDENTITY), **versus(s, run, "global"),
                 }
             )  # fmt: skip
     notes = [
         SEEDS_NOTE,
         PAIRED_NOTE,
         IDS_NOTE,
-        "codebooks: groups x entries a codebook. switchable: the router's choice (CR).",
+        "groups_x_entries: groups of codebooks, entries of each codebook. switchable: the router selects the group.",
     ]
     return Table("headline", "Face verification after compression", pd.DataFrame(rows), notes)
 
@@ -52,8 +52,8 @@ def main(s: Summary) -> Table:
             theirs = beside(ours, "main", ("mean_acc", "ids"), s.paper, backbone=run.backbone, method=row.method)
             rows.append(
                 {
-                    "backbone": run.backbone, "method": row.method, "tokens": row.tokens, "codebooks": row.M,
-                    "codebook_size": row.K, "bpp": row.bpp, **ours, **versus(s, run, "global"), **theirs,
+                    "backbone": run.backbone, "method": row.method, "tokens": row.tokens, "groups": row.M,
+                    "entries": row.K, "bpp": row.bpp, **ours, **versus(s, run, "global"), **theirs,
                 }
             )  # fmt: skip
     notes = [SEEDS_NOTE, PAIRED_NOTE, IDS_NOTE, BASELINE_NOTE, "original: the uncompressed test images, the ceiling."]
@@ -71,7 +71,7 @@ def ibq(s: Summary) -> Table:
             theirs = beside(ours, "ibq", ("mean_acc", "ids", "bpp"), s.paper, backbone="ibq", method=row.method)
             rows.append(
                 {
-                    "backbone": run.backbone, "method": row.method, "tokens": row.tokens, "codebook_size": row.K,
+                    "backbone": run.backbone, "method": row.method, "tokens": row.tokens, "entries": row.K,
                     "bpp": row.bpp, **ours, **versus(s, run, "global"), **theirs,
                 }
             )  # fmt: skip
@@ -99,8 +99,8 @@ def variants(s: Summary) -> Table:
     for run, row in rows_of(s.faces()):
         rows.append(
             {
-                "backbone": run.backbone, "variant": run.variant, "method": row.method, "codebooks": row.M,
-                "codebook_size": row.K, "training": row.training, "selection": run.selection, "bits": row.bits,
+                "backbone": run.backbone, "variant": run.variant, "method": row.method, "groups": row.M,
+                "entries": row.K, "training": row.training, "selection": run.selection, "bits": row.bits,
                 "bpp": row.bpp, **measured(s, run, MEASURES), **percent(s, run, USED), **versus(s, run, "global"),
             }
         )  # fmt: skip
@@ -111,18 +111,18 @@ def variants(s: Summary) -> Table:
 def seeds(s: Summary) -> Table:
     rows = []
     for run, row in rows_of(s.faces()):
-        if row.method in ("global", "global_plain") or run.selection == "cr":
+        if row.method in ("global", "global_stage1") or run.selection == "router":
             continue
         ours = measured(s, run, IDENTITY)
         theirs = beside(
             ours, "seeds", ("mean_acc", "mean_acc_std", "ids", "ids_std"), s.paper,
-            backbone=run.backbone, codebooks=row.published_M, codebook_size=row.published_K,
+            backbone=run.backbone, groups=row.published_M, entries=row.published_K,
         )  # fmt: skip
         by_seed = {f"mean_acc_seed{seed}": v for seed, v in zip(s.seeds, s.measured(run, "mean_acc"), strict=False)}
         rows.append(
             {
-                "backbone": run.backbone, "tokens": row.tokens, "training": row.training, "codebooks": row.M,
-                "codebook_size": row.K, **ours, **by_seed, "storage_bits": row.bits, "bpp": row.bpp, **theirs,
+                "backbone": run.backbone, "tokens": row.tokens, "training": row.training, "groups": row.M,
+                "entries": row.K, **ours, **by_seed, "storage_bits": row.bits, "bpp": row.bpp, **theirs,
             }
         )  # fmt: skip
     notes = [SEEDS_NOTE, "Seeds change the split of the people, the recogniser and all training.", *errata("seeds")]
@@ -194,7 +194,7 @@ def other_face_codecs(s: Summary) -> Table:
         if "ours" not in printed["method"]:
             rows.append({"method": printed["method"], "published_bpp": printed["bpp"], "published_ids": printed["ids"]})
     for run, row in rows_of(s.faces()):
-        if row.method == "global_plain" or pd.isna(row.published_M) or (row.M > 1 and run.selection == "nn"):
+        if row.method == "global_stage1" or pd.isna(row.published_M) or (row.M > 1 and run.selection == "nn"):
             continue
         bpp = {1: 0.0234, 256: 0.0157}.get(row.published_M)
         ours = measured(s, run, ["ids"])

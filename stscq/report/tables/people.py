@@ -26,12 +26,12 @@ def fairness(s: Summary) -> Table:
     rows = [fairness_row(s, found, "none", "original", "", groups, {"method": "original"})]
     for run, row in rows_of(s.faces()):
         if (
-            row.method == "global_plain"
+            row.method == "global_stage1"
             or pd.isna(row.published_M)
             or (row.method == "switchable" and row.selection == "nn")
         ):
             continue
-        cells = {"method": row.method, "codebooks": row.M, "bpp": row.bpp}
+        cells = {"method": row.method, "groups": row.M, "bpp": row.bpp}
         rows.append(fairness_row(s, found, *run, groups, cells) | published_cells(s, row, groups))
     notes = [
         SEEDS_NOTE,
@@ -71,8 +71,8 @@ def fairness_row(
 
 
 def published_cells(s: Summary, row: Any, groups: list[str]) -> dict[str, Any]:
-    """Of RFW's groups; nothing beside groups of another kind."""
+    """The published numbers of RFW's groups; empty cells beside groups of another kind."""
     printed = [*groups, "mean_acc", "std", "ids"] if "african" in groups else ["mean_acc", "std", "ids"]
     M = row.published_M if (row.method != "global" and row.training != "nn") or row.M == 1 else None
-    where = {"codebooks": None if row.method == "global" else M}
+    where = {"groups": None if row.method == "global" else M}
     return beside({}, "fairness", printed, False, backbone=row.backbone, **where)

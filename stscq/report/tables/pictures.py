@@ -12,7 +12,7 @@ def image_quality(s: Summary) -> Table:
     measures = ("ssim", "psnr", "lpips")
     rows = []
     for run, row in rows_of(s.faces()):
-        if row.M > 1 or row.method == "global_plain" or run.variant.startswith("groups_"):
+        if row.M > 1 or row.method == "global_stage1" or run.variant.startswith("groups_"):
             continue
         ours = measured(s, run, measures)
         theirs = beside(ours, "image_quality", measures, s.paper, backbone=run.backbone, method=row.method)
@@ -35,7 +35,7 @@ def imagenet(s: Summary) -> Table:
     measures = ("fid", "lpips", "psnr", "ssim")
     runs = s.pictures()
     rows = []
-    for run, row in rows_of(runs[runs.method != "global_plain"]):
+    for run, row in rows_of(runs[runs.method != "global_stage1"]):
         family = run.backbone.removesuffix("_imagenet")
         ours = measured(s, run, measures)
         theirs = beside(ours, "imagenet", measures, s.paper, backbone=family, method=row.method)
