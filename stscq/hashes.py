@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
+from stscq.files import sha256_of_file
+
 CACHE = Path(".stscq") / "hashes.sqlite"
 """In the folder of the project. It may be deleted; then everything is read again."""
 
@@ -24,11 +26,7 @@ def sha256_of(paths: Iterable[Path], cache: Path = CACHE) -> dict[str, str]:
 
 
 def of_file(database: sqlite3.Connection, file: Path) -> str:
-    def read() -> str:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-
-    return remembered(database, file, lambda: state_of(file), read)
+    return remembered(database, file, lambda: state_of(file), lambda: sha256_of_file(file))
 
 
 def of_folder(database: sqlite3.Connection, folder: Path) -> str:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from stscq.data.store import AnyRow, make_index
 from stscq.errors import DataError
+from stscq.files import atomically
 
 CHUNK = 256
 """Images between two lines of the journal: what a kill can cost, times the number of workers."""
@@ -138,8 +139,8 @@ def finish(entries: Sequence[Entry], corrupt: Sequence[int], images: Path, journ
     array.flush()
     if keep < len(rows):
         shorten(images, keep)
-    index.to_parquet(out / ".partial-index.parquet")
-    (out / ".partial-index.parquet").replace(out / "index.parquet")
+    with atomically(out / "index.parquet") as partial_index:
+        index.to_parquet(partial_index)
     images.replace(out / "images.npy")
     journal.unlink()
 

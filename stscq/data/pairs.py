@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from stscq.errors import DataError
+from stscq.files import atomically
 
 
 def make_pairs(index: pd.DataFrame, folds: int, seed: int) -> pd.DataFrame:
@@ -56,5 +57,5 @@ def consecutive_folds(pairs: int, folds: int) -> np.ndarray:
 
 def write_pairs(table: pd.DataFrame, store: Path) -> None:
     """Write STORE/pairs.parquet; it appears there only when complete."""
-    table.to_parquet(store / ".partial-pairs.parquet")
-    (store / ".partial-pairs.parquet").replace(store / "pairs.parquet")
+    with atomically(store / "pairs.parquet") as partial:
+        table.to_parquet(partial)

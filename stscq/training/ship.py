@@ -3,7 +3,6 @@
 python -m stscq.training.ship --tokenizer models/pretrain/ibq --measured lfw.json --store data/pretrain/sets/utkface ...
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from stscq.cli_tools import run
 from stscq.data.store import open_store
-from stscq.files import read_log, write_atomically
+from stscq.files import read_log, sha256_of_file, write_atomically
 from stscq.training.batches import to_float
 from stscq.training.checkpoint import save_tensors
 from stscq.training.tokenizer_io import TrainedCodec, load_codec
@@ -58,7 +57,7 @@ def main(tokenizer: Path, measured: Path, store: Path, stem: Path) -> None:
         "fp16": {"mean": round(float(levels.mean()), 4), "most": round(float(levels.max()), 2)},
         "parameters": sum(tensor.numel() for tensor in half.values()),
         "bytes": path.stat().st_size,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": sha256_of_file(path),
         "record": json.loads((tokenizer / "pretrain.run.json").read_text(encoding="utf-8")),
     }
     write_atomically(stem.with_name(f"{stem.name}.json"), json.dumps(card, indent=1) + "\n")

@@ -8,8 +8,9 @@ import yaml
 from tqdm import tqdm
 
 from stscq.errors import ParamsError
+from stscq.files import sha256_of_file
 from stscq.params import with_profile
-from stscq.weights.checksums import State, sha256_of, state, sums_file
+from stscq.weights.checksums import State, state, sums_file
 from stscq.weights.manifest import Hub, Pack, Shipped, Weight, WeightsError, manifest, needed, select
 
 
@@ -69,7 +70,7 @@ def _advice(folder: Path, weight: Weight, found: State) -> str:
         return ""
     if found is not State.UNPINNED:
         return f"; run: stscq weights get {weight.name}"
-    line = f"{sha256_of(folder / weight.path)}  {weight.name}"
+    line = f"{sha256_of_file(folder / weight.path)}  {weight.name}"
     return (
         f"; run: stscq weights get {weight.name} (asks the hub), or compare with the SHA-256 that the hub shows for "
         f"{_source(weight)} and add the line '{line}' to {sums_file(folder)}"

@@ -19,7 +19,8 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import http_get
 
-from stscq.weights.checksums import State, pin, record, sha256_of, state, sums_file
+from stscq.files import sha256_of_file
+from stscq.weights.checksums import State, pin, record, state, sums_file
 from stscq.weights.manifest import FOLDER, Hub, Pack, Shipped, Weight, WeightsError
 
 # What the libraries raise for a bad network, a bad answer or a full disk (requests' errors are OSErrors).
@@ -43,7 +44,7 @@ def fetch(root: Path, weight: Weight) -> str:
         return "was there, verified"
     try:
         wanted, size = _expectation(root, weight)
-        if before is State.UNPINNED and sha256_of(root / weight.path) == wanted:
+        if before is State.UNPINNED and sha256_of_file(root / weight.path) == wanted:
             record(root, weight, wanted)
             return f"was there, agrees with the SHA-256 that the hub announces; now in {FOLDER}/SHA256SUMS"
         part = _partial(root, weight, wanted)
@@ -130,7 +131,7 @@ def _from_pack(source: Pack, part: Path) -> None:
 
 
 def _put_in_place(root: Path, weight: Weight, part: Path, wanted: str) -> str:
-    found = sha256_of(part)
+    found = sha256_of_file(part)
     if found != wanted:
         part.unlink()
         raise WeightsError(f"{weight.path}: refused: what came has SHA-256 {found}, not {wanted}. {by_hand(weight)}")

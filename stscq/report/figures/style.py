@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stscq.evaluation.statistics import summarise
+from stscq.files import atomically
 
 matplotlib.use("Agg")
 # Set once, legible when a page shows a figure at half its size. The font is the one that matplotlib brings along, and
@@ -103,10 +104,8 @@ def empty(reason: str) -> Figure:
 
 def save(figure: Figure, stem: Path) -> None:
     """STEM.png and STEM.svg, both written whole; without date or version inside."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
     figure.set_layout_engine("constrained")  # instead of seaborn's: it makes room for legends and scales of a figure
     for ending, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-        partial = stem.parent / f".partial-{stem.name}{ending}"
-        figure.savefig(partial, metadata=metadata, format=ending[1:])
-        partial.replace(stem.with_suffix(ending))
+        with atomically(stem.with_suffix(ending)) as partial:
+            figure.savefig(partial, metadata=metadata, format=ending[1:])
     plt.close(figure)
