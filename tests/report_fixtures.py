@@ -106,7 +106,7 @@ def write_evaluation(folder, variant, v, seed):
         "near_ties": 0.25,
     }
     if len(selections) == 2:
-        everything["nn_cr_agreement"] = 0.75
+        everything["nn_router_agreement"] = 0.75
     (folder / "metrics.json").write_text(json.dumps(everything))
     np.save(folder / "sheet.npy", np.zeros((6, 16, 16, 3), np.uint8))
 

@@ -15,7 +15,7 @@ from stscq.codec.api import Codec
 from stscq.codec.int8 import from_int8, int8_mib, to_int8
 from stscq.device import own_device
 from stscq.evaluation.cost import codebooks_mib
-from stscq.evaluation.judged import judge_codec, open_test_faces
+from stscq.evaluation.judging import judge_codec, open_image_set
 from stscq.files import write_atomically
 from stscq.quantization.search import Assignment
 
@@ -26,7 +26,7 @@ def main(bundle: Path, store: Path, original: Path, judge: str, out: Path) -> No
     Groups are chosen as BUNDLE prefers: by its router (CR) where it has one, as at the edge. ORIGINAL is the
     evaluation of the uncompressed images, which says which pairs are compared.
     """
-    faces = open_test_faces(store, original, judge)
+    faces = open_image_set(store, original, judge)
     codec = Codec.load(bundle, own_device())
     small = codec.with_books(from_int8(to_int8(codec.all_books)))
     selection = codec.bundle.selection

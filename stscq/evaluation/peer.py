@@ -14,7 +14,7 @@ import pandas as pd
 
 from stscq.cli_tools import run
 from stscq.errors import DataError
-from stscq.evaluation.judged import judge_codec, open_test_faces
+from stscq.evaluation.judging import judge_codec, open_image_set
 from stscq.evaluation.peers.point import Point, decode_face, encode_face
 from stscq.files import write_atomically
 
@@ -26,7 +26,7 @@ def main(store: Path, original: Path, judge: str, codec: str, points: Path, out:
     Point.name has it, and images.parquet has `file_bytes` of each face. ORIGINAL is the evaluation of the uncompressed
     images, which says which pairs are compared.
     """
-    faces = open_test_faces(store, original, judge)
+    faces = open_image_set(store, original, judge)
     chosen = read_points(points, codec, faces.size)
 
     def decoded(files: Sequence[bytes]) -> np.ndarray:

@@ -33,7 +33,7 @@ from stscq.codec.symbol_models import (
 )
 from stscq.data.store import open_store
 from stscq.device import own_device
-from stscq.evaluation.evaluate import pairs_of
+from stscq.evaluation.judging import pairs_of
 from stscq.evaluation.statistics import paired_bootstrap
 from stscq.files import write_atomically
 from stscq.quantization.search import normalise
@@ -61,7 +61,7 @@ def main(bundle: Path, store: Path, split: Path, original: Path, out: Path) -> N
     context = context_of(T, None if codec.bundle.sizes.model["family"] == "titok" else isqrt(T))
     index = pd.read_parquet(split)
     known = sample_rows(index.index[index.split == "train"].to_numpy(), seed=0, most=MOST)
-    pairs, _ = pairs_of(original)
+    pairs = pairs_of(original)
     tested = sample_rows(np.unique(pairs[["a", "b"]]), seed=0, most=MOST)
     faces = open_store(store)
     books = books_of(codec)

@@ -130,7 +130,7 @@ def all_values(e: Evaluations) -> Iterator[dict[str, Any]]:
             whole = e.everything(run, seed, image_set)
             found = whole["selections"][run.selection]
             if run.selection == "router":
-                found |= {"nn_cr_agreement": whole["nn_cr_agreement"]}
+                found |= {"nn_router_agreement": whole["nn_router_agreement"]}
             else:
                 found |= {f"batch_{name}": value for name, value in whole["batch_1_and_64"].items()}
             yield from number_rows(run, seed, image_set, found)

@@ -126,8 +126,8 @@ def selection_agreement(s: Summary) -> Figure:
     if runs.empty:
         return empty("no router in this profile")
     figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=WIDE)
-    rows = by_seed(s, runs, "nn_cr_agreement")
-    rows["agreement"] = 100 * rows.nn_cr_agreement
+    rows = by_seed(s, runs, "nn_router_agreement")
+    rows["agreement"] = 100 * rows.nn_router_agreement
     triangles: dict[str, Any] = {"color": BLUE, "marker": "^"}
     sns.scatterplot(rows, x="agreement", y="codec", s=80, **triangles, label="a seed", legend=False, ax=left)
     left.plot(100 / runs.M, runs.codec, "|", color="0.4", markersize=22, markeredgewidth=2, label="by chance")

@@ -22,7 +22,7 @@ def selection_at_inference(s: Summary) -> Table:
             ours, "selection_at_inference", ("mean_acc", "ids"), s.paper, backbone=run.backbone,
             selection=run.selection, groups=row.published_M, entries=row.published_K,
         )  # fmt: skip
-        agreement = [100 * share for share in s.measured(run, "nn_cr_agreement")]
+        agreement = [100 * share for share in s.measured(run, "nn_router_agreement")]
         rows.append(
             {
                 "backbone": run.backbone, "selection": run.selection, "groups": row.M,
