@@ -45,14 +45,14 @@ def of_folder(database: sqlite3.Connection, folder: Path) -> str:
     return remembered(database, folder, lambda: listing(state_of), lambda: listing(lambda f: of_file(database, f)))
 
 
-def remembered(database: sqlite3.Connection, path: Path, look: Callable[[], str], read: Callable[[], str]) -> str:
-    """What was read when the path last looked like this; else read now, and remembered unless it changes meanwhile."""
-    place, state = str(path.resolve()), look()
+def remembered(database: sqlite3.Connection, path: Path, state_now: Callable[[], str], read: Callable[[], str]) -> str:
+    """The digest that was read when the path had this state; else read now, and kept unless it changes meanwhile."""
+    place, state = str(path.resolve()), state_now()
     row = database.execute("select sha256 from hashes where path = ? and state = ?", (place, state)).fetchone()
     if row is not None:
         return str(row[0])
     digest = read()
-    if look() == state:
+    if state_now() == state:
         database.execute("replace into hashes values (?, ?, ?)", (place, state, digest))
     return digest
 

@@ -59,7 +59,7 @@ def with_profile(params: Mapping[str, Any], config_folder: Path, given: Mapping[
     merged: dict[str, Any] = dict(params)
     for overlay in overlays(profile, config_folder):
         merged = merge(merged, overlay)
-    # Of --config 'stage2={"lr": 0.1}' and seeds=[1], Snakemake hands on strings: read here as those of a file would be.
+    # Snakemake hands on strings of --config 'stage2={"lr": 0.1}' and seeds=[1]: read here as those of a file would be.
     converted: dict[str, Any] = numbers(merge(merged, each(given, yaml.safe_load)))
     return converted
 
@@ -143,7 +143,7 @@ def set_problems(params: Mapping[str, Any]) -> Iterator[str]:
 
 
 def own_set_problems(name: str, backbone: Mapping[str, Any], sets: Mapping[str, Any]) -> Iterator[str]:
-    """Of a backbone that is no face codec, and trains and is evaluated on pictures of its own."""
+    """Problems of a backbone that is no face codec, and trains and is evaluated on pictures of its own."""
     if ("train_on" in backbone) != ("evaluate_on" in backbone):
         yield f"backbones.{name}: train_on and evaluate_on go together"
     for used in (*backbone.get("evaluate_on", ()), *filter(None, [backbone.get("train_on")])):
@@ -167,7 +167,7 @@ def variant_problems(name: str, backbone: Mapping[str, Any]) -> Iterator[str]:
 
 
 def evaluations(params: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Every (backbone, variant) that is evaluated; `stage1` is the plain baseline, before any further training."""
+    """Every (backbone, variant) that is evaluated; `stage1` is the tokenizer before any further training."""
     return [(name, variant) for name, b in params["backbones"].items() for variant in ("stage1", *b["variants"])]
 
 

@@ -15,7 +15,7 @@ from stscq.errors import DataError
 from stscq.report.arithmetic import checks
 from stscq.report.contents import contents, entry
 from stscq.report.page import page
-from stscq.report.page_parts import cell, common_folder, inputs_of, making, numeric_columns, read_markdown
+from stscq.report.page_parts import cell, common_folder, inputs_of, numeric_columns, read_markdown, run_history
 from stscq.report.published import blocks
 from tests.conftest import ROOT
 
@@ -123,7 +123,7 @@ def test_parts(tmp_path):
     changed = {"inputs": {"evaluation": {**RECORD["inputs"]["evaluation"], "data/demo/evaluation/b/x.json": "3"}}}
     assert inputs_of(changed)[0].digest != found.digest
     assert str(common_folder([])) == "."
-    assert (made_of := making([RECORD, {**RECORD, "seconds": 1.0}])).seconds == 3.5
+    assert (made_of := run_history([RECORD, {**RECORD, "seconds": 1.0}])).seconds == 3.5
     assert made_of.steps == [("stscq.report.tables", 2, 3.5)]
 
 

@@ -24,7 +24,7 @@ CHUNK = 256
 """Images between two lines of the journal: what a kill can cost, times the number of workers."""
 
 
-class Entry(Protocol):
+class StoreEntry(Protocol):
     """An image and what a store says about it. Sent to worker processes; its repr tells it from those of other sets."""
 
     @property
@@ -35,7 +35,7 @@ class Entry(Protocol):
         """size x size x 3 uint8 RGB. Raises DataError when it cannot be read."""
 
 
-def convert(entries: Sequence[Entry], out: Path, size: int, most_corrupt: int, workers: int) -> list[str]:
+def convert(entries: Sequence[StoreEntry], out: Path, size: int, most_corrupt: int, workers: int) -> list[str]:
     """Write the store OUT from `entries`. Returns a line for each image that was left out as corrupt: which, and why.
 
     Raises DataError when two images have the same name, and, with the first few, as soon as more than `most_corrupt`
@@ -65,7 +65,7 @@ def convert(entries: Sequence[Entry], out: Path, size: int, most_corrupt: int, w
     return [f"{entries[number].row.source}: {problem}" for number, problem in corrupt.items()]
 
 
-def convert_chunk(start: int, entries: Sequence[Entry], images: Path, size: int) -> dict[str, str]:
+def convert_chunk(start: int, entries: Sequence[StoreEntry], images: Path, size: int) -> dict[str, str]:
     """Fill the rows from `start` on. Returns the corrupt ones: row number (as JSON has it) -> what is wrong."""
     array = np.load(images, mmap_mode="r+", allow_pickle=False)
     corrupt = {}
@@ -83,7 +83,7 @@ def batches(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
         yield items[i : i + size]
 
 
-def resume(entries: Sequence[Entry], images: Path, journal: Path, size: int) -> dict[int, dict[str, str]]:
+def resume(entries: Sequence[StoreEntry], images: Path, journal: Path, size: int) -> dict[int, dict[str, str]]:
     """The chunks that an earlier run of the same conversion finished; both files are made anew when there is none."""
     digest = hashlib.sha256(repr((size, CHUNK)).encode())
     for entry in entries:
@@ -111,7 +111,7 @@ def merge(done: dict[int, dict[str, str]]) -> dict[int, str]:
     return dict(sorted((int(number), problem) for chunk in done.values() for number, problem in chunk.items()))
 
 
-def check_corrupt(done: dict[int, dict[str, str]], entries: Sequence[Entry], out: Path, most_corrupt: int) -> None:
+def check_corrupt(done: dict[int, dict[str, str]], entries: Sequence[StoreEntry], out: Path, most_corrupt: int) -> None:
     corrupt = merge(done)
     if len(corrupt) > most_corrupt:
         first = "; ".join(f"{entries[number].row.source}: {problem}" for number, problem in list(corrupt.items())[:3])
@@ -121,7 +121,7 @@ def check_corrupt(done: dict[int, dict[str, str]], entries: Sequence[Entry], out
         )
 
 
-def finish(entries: Sequence[Entry], corrupt: Sequence[int], images: Path, journal: Path, out: Path) -> None:
+def finish(entries: Sequence[StoreEntry], corrupt: Sequence[int], images: Path, journal: Path, out: Path) -> None:
     """Fill the holes of corrupt images from the end, shorten the array, write the index, put both in place."""
     rows = [entry.row for entry in entries]
     keep = len(rows) - len(corrupt)

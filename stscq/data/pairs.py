@@ -34,8 +34,8 @@ def make_pairs(index: pd.DataFrame, folds: int, seed: int) -> pd.DataFrame:
         impostors = [(a, b) for p, q in combinations(members, 2) for a in rows[p] for b in rows[q]]
         n = min(len(genuine), len(impostors))
         for pairs, same in ((genuine, True), (impostors, False)):
-            chosen = np.sort(random.choice(len(pairs), n, replace=False))
-            frames.append(pd.DataFrame([pairs[i] for i in chosen], columns=["a", "b"]).assign(same=same, fold=fold))
+            drawn = np.sort(random.choice(len(pairs), n, replace=False))
+            frames.append(pd.DataFrame([pairs[i] for i in drawn], columns=["a", "b"]).assign(same=same, fold=fold))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -52,7 +52,7 @@ class RfwEntry(NamedTuple):
         return face(align(decode(self.folder / self.photo), self.landmarks), size)
 
 
-class Pair(NamedTuple):
+class PhotoPair(NamedTuple):
     """A line of a pairs file: its number from 1, two photos as in RfwEntry, and whether they show the same person."""
 
     line: int
@@ -94,7 +94,7 @@ def open_group(root: Path, group: Group) -> tuple[list[RfwEntry], pd.DataFrame]:
     return [RfwEntry(data, photo, landmarks[photo]) for photo in photos], table
 
 
-def read_pairs(path: Path) -> list[Pair]:
+def read_pairs(path: Path) -> list[PhotoPair]:
     """Raises DataError, naming the line, when one is malformed, or when the folds are unequal."""
     pairs = []
     for number, line in read_lines(path):
@@ -102,7 +102,7 @@ def read_pairs(path: Path) -> list[Pair]:
         if match is None:
             raise DataError(f"{path}, line {number}: expected NAME a b, or NAME1 a NAME2 b; got {line[:60]!r}")
         name, a, other, b = match.groups()
-        pairs.append(Pair(number, photo_of(name, a), photo_of(other or name, b), same=other is None))
+        pairs.append(PhotoPair(number, photo_of(name, a), photo_of(other or name, b), same=other is None))
     if not pairs or len(pairs) % FOLDS:
         line = f"line {pairs[-1].line if pairs else 1}"
         raise DataError(f"{path}, {line}: the file ends after {len(pairs)} pairs; expected {FOLDS} folds of equal size")

@@ -21,9 +21,9 @@ from stscq.quantization.search import Assignment
 
 
 def main(bundle: Path, store: Path, original: Path, judge: str, out: Path) -> None:
-    """Writes OUT/metrics.json, images.parquet and pairs.parquet, the same columns as the evaluation with float32 books.
+    """Writes OUT/metrics.json, images.parquet and pairs.parquet, the same columns as the evaluation in float32.
 
-    Groups are chosen as BUNDLE prefers: by its router (CR) where it has one, as at the edge. ORIGINAL is the
+    Groups are selected as BUNDLE prefers: by its router where it has one, as at the edge. ORIGINAL is the
     evaluation of the uncompressed images, which says which pairs are compared.
     """
     faces = open_image_set(store, original, judge)
@@ -64,9 +64,9 @@ def agreement(wide: Assignment, narrow: Assignment) -> Agreement:
     )
 
 
-def sizes(books: Tensor) -> dict[str, Any]:
+def sizes(codebooks: Tensor) -> dict[str, Any]:
     """MiB of all codebooks (M x S x K x d), as float32 and as int8 with their scales."""
-    M, S, K, d = books.shape
+    M, S, K, d = codebooks.shape
     return {"M": M, "K": K, "float32_mib": codebooks_mib(M, S, K, d), "int8_mib": int8_mib(M, S, K, d)}
 
 

@@ -16,8 +16,8 @@ def int8_frame(
 ) -> pd.DataFrame:
     """A row for each (backbone, variant) of `runs`, set and seed.
 
-    Reads INT8/BACKBONE/VARIANT/SET/seedN/metrics.json and its twin below EVALUATION, with float32 books and the same
-    selection. Columns: sizes, agreement, and for each of EFFECTS its value with int8 and int8 minus float32 (_change).
+    Reads INT8/BACKBONE/VARIANT/SET/seedN/metrics.json and its twin below EVALUATION, with float32 codebooks and
+    the same selection. Columns: sizes, agreement, and each of EFFECTS with int8, and int8 minus float32 (_change).
     """
     rows = []
     for backbone, variant in runs:

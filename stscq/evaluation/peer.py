@@ -27,13 +27,13 @@ def main(store: Path, original: Path, judge: str, codec: str, points: Path, out:
     images, which says which pairs are compared.
     """
     faces = open_image_set(store, original, judge)
-    chosen = read_points(points, codec, faces.size)
+    calibrated = read_points(points, codec, faces.size)
 
     def decoded(files: Sequence[bytes]) -> np.ndarray:
         return np.stack([decode_face(codec, file, faces.size) for file in files])
 
     per_image, per_pair, summary = [], [], []
-    for point in (Point(one["colour"], one["scale"], one["quality"]) for one in chosen["points"]):
+    for point in (Point(one["colour"], one["scale"], one["quality"]) for one in calibrated["points"]):
         files = [encode_face(codec, point, image) for image in faces.images[faces.rows]]
         judged = judge_codec(faces, decoded, files)
         sizes = [len(file) for file in files]
@@ -44,7 +44,7 @@ def main(store: Path, original: Path, judge: str, codec: str, points: Path, out:
     out.mkdir(parents=True, exist_ok=True)
     pd.concat(per_image, ignore_index=True).to_parquet(out / "images.parquet")
     pd.concat(per_pair, ignore_index=True).to_parquet(out / "pairs.parquet")
-    metrics = {**chosen, "images": len(faces.rows), "pixels": faces.size**2, "points": summary}
+    metrics = {**calibrated, "images": len(faces.rows), "pixels": faces.size**2, "points": summary}
     write_atomically(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
 
 

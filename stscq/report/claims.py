@@ -14,7 +14,7 @@ import pandas as pd
 from stscq.report.collect import Run
 from stscq.report.published import blocks
 from stscq.report.render import Table
-from stscq.report.summary import Summary, run_of, spread_over
+from stscq.report.summary import RunSummary, run_of, spread_over
 from stscq.report.tables.cells import rows_of
 from stscq.report.tables.codebooks import sweep_runs
 
@@ -40,7 +40,7 @@ class Part(NamedTuple):
     why: str
 
 
-def claims(s: Summary) -> Table:
+def claims(s: RunSummary) -> Table:
     """One row a claim of published.yaml, then its parts."""
     rows: list[dict[str, Any]] = []
     for number, (text, test) in enumerate(zip(blocks()["claims"], TESTS, strict=True), start=1):
@@ -109,14 +109,14 @@ def over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, floa
     return {"difference": mean, "low": mean - half, "high": mean + half, "p": p}
 
 
-def full_size(s: Summary, method: str, selection: str = "nn") -> pd.DataFrame:
+def full_size(s: RunSummary, method: str, selection: str = "nn") -> pd.DataFrame:
     """The runs that stand for published rows, trained as in the paper's main tables."""
     faces = s.faces()
     runs = faces[(faces.method == method) & (faces.selection == selection) & faces.published_M.notna()]
     return runs[(runs.M == 1) | (runs.training == "router")]
 
 
-def token_specific_is_better(s: Summary) -> list[Part]:
+def token_specific_is_better(s: RunSummary) -> list[Part]:
     return [
         above(
             run.backbone, f"{measure}, token-specific less compute-matched global", s.compared(run, "global", measure)
@@ -126,7 +126,7 @@ def token_specific_is_better(s: Summary) -> list[Part]:
     ]
 
 
-def fewer_bits_and_still_better(s: Summary) -> list[Part]:
+def fewer_bits_and_still_better(s: RunSummary) -> list[Part]:
     parts = []
     for run, row in rows_of(full_size(s, "switchable")):
         if run.backbone == "maskgit_vqgan":
@@ -138,7 +138,7 @@ def fewer_bits_and_still_better(s: Summary) -> list[Part]:
     return parts
 
 
-def routing_uses_the_codebooks(s: Summary) -> list[Part]:
+def routing_uses_the_codebooks(s: RunSummary) -> list[Part]:
     faces = s.faces()
     parts = []
     for run, row in rows_of(faces[(faces.training == "router") & (faces.selection == "nn")]):
@@ -157,7 +157,7 @@ def routing_uses_the_codebooks(s: Summary) -> list[Part]:
     return parts
 
 
-def router_is_as_good(s: Summary) -> list[Part]:
+def router_is_as_good(s: RunSummary) -> list[Part]:
     return [
         within(f"{run.backbone}, {row.M} x {row.K}", f"mean_acc, router less nn (one group of {row.M} in memory)",
                s.compared(run, "nn", "mean_acc"), ROUTER_MARGIN)
@@ -165,7 +165,7 @@ def router_is_as_good(s: Summary) -> list[Part]:
     ]  # fmt: skip
 
 
-def utilisation_is_evened_out(s: Summary) -> list[Part]:
+def utilisation_is_evened_out(s: RunSummary) -> list[Part]:
     tokens = s.frame("utilisation_tokens.parquet")
     tokens = tokens[tokens["set"] == s.sets[0]]
 
@@ -184,7 +184,7 @@ def utilisation_is_evened_out(s: Summary) -> list[Part]:
     return parts
 
 
-def seeds_agree(s: Summary) -> list[Part]:
+def seeds_agree(s: RunSummary) -> list[Part]:
     from scipy import special
 
     parts = []
@@ -214,7 +214,7 @@ def seeds_agree(s: Summary) -> list[Part]:
     return parts
 
 
-def groups_help_then_hurt(s: Summary) -> list[Part]:
+def groups_help_then_hurt(s: RunSummary) -> list[Part]:
     """By the number of groups whose accuracy is best: better than one group, and than the most groups."""
     parts = []
     for (backbone, K), sweep in sweep_runs(s).groupby(["backbone", "K"]):
@@ -236,7 +236,7 @@ def groups_help_then_hurt(s: Summary) -> list[Part]:
     return parts
 
 
-def groups_stay_alike(s: Summary) -> list[Part]:
+def groups_stay_alike(s: RunSummary) -> list[Part]:
     if not s.about["sets"]["fairness"]:
         return []
     found = s.frame("fairness.csv")
@@ -262,12 +262,12 @@ def groups_stay_alike(s: Summary) -> list[Part]:
     return parts
 
 
-def token_shared_groups_help(s: Summary) -> list[Part]:
+def token_shared_groups_help(s: RunSummary) -> list[Part]:
     """None: it needs switchable token-shared codebooks (M > 1, one for all tokens), which no profile trains yet."""
     return []
 
 
-TESTS: list[Callable[[Summary], list[Part]]] = [
+TESTS: list[Callable[[RunSummary], list[Part]]] = [
     token_specific_is_better,
     fewer_bits_and_still_better,
     routing_uses_the_codebooks,

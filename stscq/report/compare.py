@@ -17,14 +17,14 @@ from pathlib import Path
 
 from stscq.report.compare_kinds import VERDICTS, follows, is_exact, is_measured, is_untrained
 from stscq.report.compare_spread import (
-    Judged,
-    Spread,
+    ComparedResult,
+    SeedSpread,
     by_column,
     cell_limit,
     column_limit,
     off_together,
 )
-from stscq.report.compare_tables import Cell, Pair, read_table, tables_of
+from stscq.report.compare_tables import ComparedCell, TablePair, read_table, tables_of
 
 EXACT = 1e-5
 """Relative: the tables have six digits."""
@@ -102,12 +102,12 @@ def compare(a: Path, b: Path, tolerance: float | None = None, measured: bool = F
     pairs = []
     for name in sorted(ours | theirs):
         if name in ours and name in theirs:
-            pairs.append(Pair(name, read_table(ours[name]), read_table(theirs[name])))
+            pairs.append(TablePair(name, read_table(ours[name]), read_table(theirs[name])))
         else:
             found.differences.append(Difference(name, "", "", *present(name in ours)))
     found.tables = len(pairs)
-    spread = Spread(pairs)
-    judged: list[Judged] = []
+    spread = SeedSpread(pairs)
+    judged: list[ComparedResult] = []
     for pair in pairs:
         found.differences += shape_differences(pair)
         for column in pair.columns():
@@ -115,7 +115,7 @@ def compare(a: Path, b: Path, tolerance: float | None = None, measured: bool = F
                 found.not_compared += len(pair.rows)
             elif not pair.named_by_training:
                 found.cells += len(pair.rows)
-                judged += look_at(pair, column, spread, tolerance, found)
+                judged += compare_column(pair, column, spread, tolerance, found)
     found.judged = len(judged)
     beyond = [*cells_beyond(judged), *columns_beyond(judged)]
     found.differences += beyond
@@ -127,7 +127,7 @@ def present(in_a: bool) -> tuple[str, str]:
     return ("there", "missing") if in_a else ("missing", "there")
 
 
-def shape_differences(pair: Pair) -> Iterator[Difference]:
+def shape_differences(pair: TablePair) -> Iterator[Difference]:
     for column, in_a in pair.only_in_one.items():
         yield Difference(pair.name, "", column, *present(in_a))
     if not pair.named_by_training:
@@ -135,8 +135,10 @@ def shape_differences(pair: Pair) -> Iterator[Difference]:
             yield Difference(pair.name, row, "", *present(in_a))
 
 
-def look_at(pair: Pair, column: str, spread: Spread, tolerance: float | None, found: Comparison) -> Iterator[Judged]:
-    """The cells of a column that the spread must judge; what can be said without it goes into `found`."""
+def compare_column(
+    pair: TablePair, column: str, spread: SeedSpread, tolerance: float | None, found: Comparison
+) -> Iterator[ComparedResult]:
+    """The cells of a column that need the spread over seeds; what is plain without it goes into `found`."""
     for row, a, b in pair.cells(column):
         described = pair.described[row]
         change = Difference(pair.name, row, column, str(a), str(b))
@@ -153,15 +155,15 @@ def look_at(pair: Pair, column: str, spread: Spread, tolerance: float | None, fo
         elif not a.text and not b.text:
             continue
         elif within(a, b, EXACT):
-            yield Judged(pair.name, row, column, described.get("backbone", ""), a, b, 0.0)
+            yield ComparedResult(pair.name, row, column, described.get("backbone", ""), a, b, 0.0)
         elif not a.text or not b.text or (column == pair.lone_statistic() and None in (a.interval, b.interval)):
             (found.told if column == pair.lone_statistic() else found.differences).append(change)
         else:
             off = abs(a.value - b.value) / error if error else math.inf
-            yield Judged(pair.name, row, column, described.get("backbone", ""), a, b, off)
+            yield ComparedResult(pair.name, row, column, described.get("backbone", ""), a, b, off)
 
 
-def within(a: Cell, b: Cell, tolerance: float) -> bool:
+def within(a: ComparedCell, b: ComparedCell, tolerance: float) -> bool:
     """Equal texts, or numbers that are no further apart than this share of the larger."""
     if a.text == b.text:
         return True
@@ -170,7 +172,7 @@ def within(a: Cell, b: Cell, tolerance: float) -> bool:
     return abs(a.value - b.value) <= tolerance * max(abs(a.value), abs(b.value))
 
 
-def cells_beyond(judged: list[Judged]) -> Iterator[Difference]:
+def cells_beyond(judged: list[ComparedResult]) -> Iterator[Difference]:
     limit = cell_limit(len(judged))
     for cell in judged:
         if cell.errors > limit:
@@ -178,7 +180,7 @@ def cells_beyond(judged: list[Judged]) -> Iterator[Difference]:
             yield Difference(cell.table, cell.row, cell.column, str(cell.a), str(cell.b), why)
 
 
-def columns_beyond(judged: list[Judged]) -> Iterator[Difference]:
+def columns_beyond(judged: list[ComparedResult]) -> Iterator[Difference]:
     columns = by_column(judged)
     for (table, column), cells in columns.items():
         off, backbones = off_together(cells)

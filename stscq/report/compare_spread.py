@@ -23,29 +23,29 @@ import numpy as np
 from scipy import special
 
 from stscq.report.compare_kinds import is_untrained, measure_of
-from stscq.report.compare_tables import Cell, Pair
+from stscq.report.compare_tables import ComparedCell, TablePair
 
 ALARMS = 0.01
 """Probability that two runs of one method are told apart, half of it for cells and half for columns."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class ComparedResult:
     """A result of training in both folders, and the standard errors between; backbone: '' where none is named."""
 
     table: str
     row: str
     column: str
     backbone: str
-    a: Cell
-    b: Cell
+    a: ComparedCell
+    b: ComparedCell
     errors: float
 
 
-class Spread:
+class SeedSpread:
     """Variances over seeds, of both folders' tables together."""
 
-    def __init__(self, pairs: Sequence[Pair]):
+    def __init__(self, pairs: Sequence[TablePair]):
         found: dict[tuple[str, str], list[float]] = defaultdict(list)
         sizes: list[int] = []
         for pair in pairs:
@@ -70,7 +70,9 @@ class Spread:
         """Variance of the measure's column in this table, else of those with its name in all tables."""
         return self.of_place.get((table, measure), self.of_name.get(measure))
 
-    def standard_error(self, table: str, column: str, row: Mapping[str, str], a: Cell, b: Cell) -> float | None:
+    def standard_error(
+        self, table: str, column: str, row: Mapping[str, str], a: ComparedCell, b: ComparedCell
+    ) -> float | None:
         """Standard error of the difference of two runs; None where neither folder says how the number spreads."""
         measure, methods, seeds = measure_of(column, row)
         variance = self.pooled(table, measure)
@@ -87,7 +89,7 @@ class Spread:
         return float(square**0.5)
 
 
-def seeds_behind(cell: Cell) -> list[int]:
+def seeds_behind(cell: ComparedCell) -> list[int]:
     """How many seeds a mean, its std and its interval by Student's t are of; nothing if they do not say."""
     if not cell.std or cell.interval is None:
         return []
@@ -107,15 +109,15 @@ def column_limit(columns: int, backbones: int) -> float:
     return float((special.chdtri(backbones, ALARMS / 2 / max(1, columns)) / backbones) ** 0.5)
 
 
-def by_column(judged: Iterable[Judged]) -> dict[tuple[str, str], list[Judged]]:
+def by_column(judged: Iterable[ComparedResult]) -> dict[tuple[str, str], list[ComparedResult]]:
     """The cells of every column (table, column) that has more than one."""
-    columns: dict[tuple[str, str], list[Judged]] = defaultdict(list)
+    columns: dict[tuple[str, str], list[ComparedResult]] = defaultdict(list)
     for cell in judged:
         columns[cell.table, cell.column].append(cell)
     return {place: cells for place, cells in columns.items() if len(cells) > 1}
 
 
-def off_together(cells: Sequence[Judged]) -> tuple[float, int]:
+def off_together(cells: Sequence[ComparedResult]) -> tuple[float, int]:
     """Root mean square standard errors of a column, every backbone weighing the same, and how many there are."""
     squares: dict[str, list[float]] = defaultdict(list)
     for cell in cells:

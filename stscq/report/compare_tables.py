@@ -23,7 +23,7 @@ from stscq.report.compare_kinds import (
 )
 
 
-class Cell(NamedTuple):
+class ComparedCell(NamedTuple):
     """One number, as text ('' if empty), with its std over seeds and its 95 % interval, where it has them."""
 
     text: str
@@ -56,7 +56,7 @@ def read_table(file: Path) -> pd.DataFrame:
         raise DataError(f"{file}: no table ({problem}); make it again") from problem
 
 
-class Pair:
+class TablePair:
     """One table of both folders (`sides`), its rows under the same keys; described: row -> text of its key columns."""
 
     def __init__(self, name: str, a: pd.DataFrame, b: pd.DataFrame):
@@ -102,12 +102,12 @@ class Pair:
         named = [c for c in ("statistic", "value", "difference") if c in self.numeric]
         return named[0] if named and {"low", "high"} <= self.numeric else None
 
-    def cells(self, column: str) -> Iterator[tuple[str, Cell, Cell]]:
+    def cells(self, column: str) -> Iterator[tuple[str, ComparedCell, ComparedCell]]:
         """Name of the row, and the cell in both folders."""
         a, b = (self.column_of(side, column) for side in self.sides)
         return zip(self.rows, a, b, strict=True)
 
-    def column_of(self, side: pd.DataFrame, column: str) -> list[Cell]:
+    def column_of(self, side: pd.DataFrame, column: str) -> list[ComparedCell]:
         """Its cells, with std and interval None where the table does not say them."""
         stem = "" if column == self.lone_statistic() else f"{column}_"
         std, low, high = (
@@ -115,7 +115,7 @@ class Pair:
             for name in (f"{stem}std", f"{stem}low", f"{stem}high")
         )
         return [
-            Cell(text, None if math.isnan(s) else s, None if math.isnan(x) or math.isnan(y) else (x, y))
+            ComparedCell(text, None if math.isnan(s) else s, None if math.isnan(x) or math.isnan(y) else (x, y))
             for text, s, x, y in zip(side[column], std, low, high, strict=True)
         ]
 

@@ -50,7 +50,7 @@ def fairness(e: Evaluations) -> pd.DataFrame:
         for measure, reference in (("mean_acc_change", ORIGINAL), ("mean_acc_change_by_groups", one_group(e, run))):
             if reference is not None and reference != run:
                 other = spread_of(judged[reference], drawn)
-                change = Spread(spread.value - other.value, spread.draws - other.draws)
+                change = GroupSpread(spread.value - other.value, spread.draws - other.draws)
                 rows.append({**run._asdict(), "group": "spread", "measure": measure, **change.interval()._asdict()})
     return pd.DataFrame(rows)
 
@@ -139,7 +139,7 @@ class Interval(NamedTuple):
     p: float
 
 
-class Spread(NamedTuple):
+class GroupSpread(NamedTuple):
     """A statistic and its values in R resamples of the people."""
 
     value: float
@@ -152,14 +152,14 @@ class Spread(NamedTuple):
         return Interval(self.value, float(low), float(high), min(1.0, 2 * (tail + 1) / (len(self.draws) + 1)))
 
 
-def spread_of(frames: Sequence[pd.DataFrame], drawn: pd.DataFrame) -> Spread:
+def spread_of(frames: Sequence[pd.DataFrame], drawn: pd.DataFrame) -> GroupSpread:
     """Population standard deviation of the groups' accuracies, in points, mean over seeds (a frame each).
 
     drawn: R x people, how often each occurs in a resample. Thresholds stay where all people put them.
     """
     value = float(np.mean([np.std([rates(part)["mean_acc"] for _, part in f.groupby("group")]) for f in frames]))
     draws = [np.std(group_accuracies(f, drawn), axis=1) for f in frames]
-    return Spread(value, np.mean(draws, axis=0))
+    return GroupSpread(value, np.mean(draws, axis=0))
 
 
 def group_accuracies(pairs: pd.DataFrame, drawn: pd.DataFrame) -> np.ndarray:

@@ -15,7 +15,7 @@ OWN_SET = "test"
 """The test people of our own split, among the sets."""
 
 
-class Summary(NamedTuple):
+class RunSummary(NamedTuple):
     """folder: of the files; runs: a row a run (of faces and of pictures); values, comparisons: see `summarise`."""
 
     folder: Path
@@ -89,7 +89,7 @@ def run_of(row: Any) -> Run:
     return Run(row.backbone, row.variant, row.selection)
 
 
-def read_summary(folder: Path) -> Summary:
+def read_summary(folder: Path) -> RunSummary:
     """Raises DataError when the folder is not what stscq.report.summarise writes."""
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
@@ -98,7 +98,7 @@ def read_summary(folder: Path) -> Summary:
         values = pd.read_parquet(folder / "values.parquet")
     except (OSError, ValueError, KeyError) as problem:
         raise DataError(f"{folder}: not a summary ({problem}); run the rule summarise") from problem
-    return Summary(folder, about, runs, values, comparisons)
+    return RunSummary(folder, about, runs, values, comparisons)
 
 
 def spread_over(values: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from stscq.errors import ParamsError
 from stscq.files import sha256_of_file
 from stscq.params import with_profile
 from stscq.weights.checksums import State, state, sums_file
-from stscq.weights.manifest import Hub, Pack, Shipped, Weight, WeightsError, manifest, needed, select
+from stscq.weights.manifest import Hub, ModelPack, Shipped, Weight, WeightsError, manifest, needed, select
 
 
 def of_profile(folder: Path, profile: str | None) -> list[Weight]:
@@ -88,6 +88,6 @@ def _source(weight: Weight) -> str:
         return f"hub {weight.source.repo} {weight.source.file}"
     if isinstance(weight.source, Shipped):
         return f"this package, {weight.source.file}"
-    if isinstance(weight.source, Pack):
+    if isinstance(weight.source, ModelPack):
         return f"InsightFace {weight.source.pack} {weight.source.file}"
     return weight.source

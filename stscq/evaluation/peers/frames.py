@@ -49,7 +49,7 @@ class Classic(NamedTuple):
 
 
 def bytes_at(points: pd.DataFrame, mean_acc: float) -> tuple[float, str]:
-    """Of one codec's points (bytes, mean_acc): bytes for this accuracy (%), linear in log bytes; and Classic.where.
+    """Bytes for an accuracy (%) by one codec's points (bytes, mean_acc), linear in log bytes; and Classic.where.
 
     Accuracy is first made monotone in bytes by isotonic regression: on few people it may fall by chance, and picking
     the lucky points by their test accuracy would flatter the codec.

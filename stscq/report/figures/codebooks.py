@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from stscq.report.figures.rows import RUN, by_seed, images_by_group, ranked, shown
 from stscq.report.figures.style import BLUE, HEAT, PALETTE, WIDE, empty, legend_below, lines, panels, whole_numbers
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 from stscq.report.tables.cells import rows_of
 
 
-def utilisation_tokens(s: Summary) -> Figure:
+def utilisation_tokens(s: RunSummary) -> Figure:
     """Share of its entries that each token uses, tokens in order of that share: mean, least and most over seeds."""
     runs = shown(s)
     rows = ranked(s, "utilisation_tokens.parquet", runs[runs.method.isin(["global", "token_specific"])], ascending=True)
@@ -28,12 +28,12 @@ def utilisation_tokens(s: Summary) -> Figure:
     return legend_below(grid.figure)
 
 
-def switchable(s: Summary) -> pd.DataFrame:
+def switchable(s: RunSummary) -> pd.DataFrame:
     runs = shown(s)
     return runs[runs.M > 1]
 
 
-def utilisation_groups(s: Summary) -> Figure:
+def utilisation_groups(s: RunSummary) -> Figure:
     """Share of a group's (token, entry) in use, groups in order of that share, a row a seed; selection nn."""
     runs = switchable(s)
     runs = runs[runs.selection == "nn"]
@@ -68,7 +68,7 @@ def with_scale(grid: sns.FacetGrid, label: str) -> Figure:
     return grid.figure
 
 
-def router_choices(s: Summary) -> Figure:
+def router_choices(s: RunSummary) -> Figure:
     """Share of images that go to each group, groups in order of that share, a line a seed."""
     runs = switchable(s)
     runs = runs[(runs.selection == "router") | (runs.training == "nn")]
@@ -91,7 +91,7 @@ def router_choices(s: Summary) -> Figure:
     return legend_below(grid.figure)
 
 
-def router_people(s: Summary) -> Figure:
+def router_people(s: RunSummary) -> Figure:
     """Share of each test person's images (first seed) that the router sends to each group; people of a label
     together. (The paper's supplementary figure 2.)"""
     runs = switchable(s)
@@ -119,7 +119,7 @@ def people_and_groups(data: pd.DataFrame, **_: Any) -> None:
     panel.set_yticks(ends - sizes / 2, [(label or "people").replace("_", "\n") for label in sizes.index])
 
 
-def selection_agreement(s: Summary) -> Figure:
+def selection_agreement(s: RunSummary) -> Figure:
     """How often the router selects the very group of least error, and what that costs in accuracy."""
     runs = switchable(s)
     runs = runs[runs.selection == "router"]

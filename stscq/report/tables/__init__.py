@@ -6,10 +6,10 @@ A name that is a block of published.yaml is that table of the paper; the others 
 from collections.abc import Callable
 
 from stscq.report.render import Table
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 from stscq.report.tables import ablation, codebooks, costs, identity, people, pictures, rates
 
-TABLES: dict[str, Callable[[Summary], Table]] = {
+TABLES: dict[str, Callable[[RunSummary], Table]] = {
     "headline": identity.headline,
     "main": identity.main,
     "per_dataset_accuracy": identity.per_dataset_accuracy,

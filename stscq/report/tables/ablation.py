@@ -5,7 +5,7 @@ import pandas as pd
 from stscq.report.collect import IDENTITY
 from stscq.report.published import published_rows
 from stscq.report.render import Table
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 from stscq.report.tables.cells import PAIRED_NOTE, SEEDS_NOTE, measured, rows_of, versus
 
 EQUAL_BITS = 0.01
@@ -14,7 +14,7 @@ ROW_OF_TRAINING = {"nn": 2, "router": 3}
 """The paper's numbers of its two rows with token-specific switchable codebooks."""
 
 
-def ablation(s: Summary) -> Table:
+def ablation(s: RunSummary) -> Table:
     """Our two token-specific rows per backbone and size that has both, then the paper's four."""
     faces = s.faces()
     switchable = faces[(faces.method == "switchable") & (faces.selection == "nn")]
@@ -44,7 +44,7 @@ def ablation(s: Summary) -> Table:
     return Table("ablation", "What each step adds", pd.DataFrame(rows), notes)
 
 
-def rate_gain(s: Summary) -> Table:
+def rate_gain(s: RunSummary) -> Table:
     """Each codec less the compute-matched global baseline, where both cost as many bits; then the paper's rows."""
     faces = s.faces()
     bits = faces[faces.method == "global"].groupby("backbone").bits.first()

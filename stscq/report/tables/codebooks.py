@@ -7,12 +7,12 @@ import pandas as pd
 from stscq.report.collect import IDENTITY
 from stscq.report.published import beside
 from stscq.report.render import Table, summary_columns
-from stscq.report.summary import OWN_SET, Summary, spread_over
+from stscq.report.summary import OWN_SET, RunSummary, spread_over
 from stscq.report.tables.cells import SEEDS_NOTE, mean_and_std, measured, rows_of, versus
 from stscq.report.tables.identity import UTILISATION_NOTE, percent
 
 
-def selection_at_inference(s: Summary) -> Table:
+def selection_at_inference(s: RunSummary) -> Table:
     rows = []
     for run, row in rows_of(s.faces()):
         if row.method != "switchable" or row.training != "router":
@@ -39,7 +39,7 @@ def selection_at_inference(s: Summary) -> Table:
     return Table("selection_at_inference", "Selecting the group at inference", pd.DataFrame(rows), notes)
 
 
-def selection_in_training(s: Summary) -> Table:
+def selection_in_training(s: RunSummary) -> Table:
     used = ("utilisation_all_entries", "utilisation_merged", "utilisation_bound", "groups_used")
     faces = s.faces()
     by_nn = faces[(faces.training == "nn") & (faces.M > 1)]
@@ -69,7 +69,7 @@ def selection_in_training(s: Summary) -> Table:
     return Table("selection_in_training", "Selecting the group in training", pd.DataFrame(rows), notes)
 
 
-def sweep_runs(s: Summary) -> pd.DataFrame:
+def sweep_runs(s: RunSummary) -> pd.DataFrame:
     """Codecs of a backbone that differ in M alone: at least two numbers of groups at the same K; selection nn."""
     faces = s.faces()
     candidates = faces[
@@ -81,7 +81,7 @@ def sweep_runs(s: Summary) -> pd.DataFrame:
     return candidates[sizes > 1].sort_values(["backbone", "K", "M"], kind="stable")
 
 
-def groups_sweep(s: Summary) -> Table:
+def groups_sweep(s: RunSummary) -> Table:
     rows = []
     for run, row in rows_of(sweep_runs(s)):
         rows.append(
@@ -101,7 +101,7 @@ def groups_sweep(s: Summary) -> Table:
     return Table("groups_sweep", "More groups at a fixed number of entries", pd.DataFrame(rows), notes)
 
 
-def token_utilisation(s: Summary) -> Table:
+def token_utilisation(s: RunSummary) -> Table:
     tokens = s.frame("utilisation_tokens.parquet")
     first = s.sets[0]
     rows = []
@@ -129,7 +129,7 @@ def token_utilisation(s: Summary) -> Table:
     return Table("token_utilisation", "Utilisation of each token's codebook", pd.DataFrame(rows), notes)
 
 
-def dataset_utilisation(s: Summary) -> Table:
+def dataset_utilisation(s: RunSummary) -> Table:
     rows = []
     for run, row in rows_of(s.faces()):
         if row.method in ("global", "global_stage1") or run.selection == "router" or pd.isna(row.published_M):
@@ -160,7 +160,7 @@ def dataset_utilisation(s: Summary) -> Table:
     return Table("dataset_utilisation", "Utilisation of the whole codebook", pd.DataFrame(rows), notes)
 
 
-def group_use(s: Summary) -> Table:
+def group_use(s: RunSummary) -> Table:
     """Which codebook groups serve which people (the paper's supplementary figure 2), as the router selects them."""
     people = s.frame("people.parquet")
     routed = people[people.selection == "router"]

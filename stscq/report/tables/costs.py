@@ -4,10 +4,10 @@ import pandas as pd
 
 from stscq.report.published import errata
 from stscq.report.render import Table
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 
 
-def cost(s: Summary) -> Table:
+def cost(s: RunSummary) -> Table:
     """Counted, and measured on the machine that ran this profile; method says how the group is selected."""
     keys = ["backbone", "method", "groups_x_entries"]
     measured = s.frame("measured.csv")
@@ -35,7 +35,7 @@ def cost(s: Summary) -> Table:
     return Table("cost", "Cost at the edge, at published size", frame, notes, digits=4)
 
 
-def training_cost(s: Summary) -> Table:
+def training_cost(s: RunSummary) -> Table:
     notes = [
         "seconds: of one model, mean (seconds_std over models); hours: of all models of a row together, one job after "
         "the other. continued: models whose training went on after a kill, so that part of their seconds is an "

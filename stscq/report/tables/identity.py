@@ -8,7 +8,7 @@ import pandas as pd
 from stscq.report.collect import IDENTITY, MEASURES, Run
 from stscq.report.published import beside, errata, published_rows
 from stscq.report.render import Table, summary_columns
-from stscq.report.summary import OWN_SET, Summary
+from stscq.report.summary import OWN_SET, RunSummary
 from stscq.report.tables.cells import (
     BASELINE_NOTE,
     IDS_NOTE,
@@ -22,7 +22,7 @@ from stscq.report.tables.cells import (
 )
 
 
-def headline(s: Summary) -> Table:
+def headline(s: RunSummary) -> Table:
     """What the README shows: the compute-matched baseline, token-specific, and switchable by its router."""
     rows = reference_rows(s)
     for run, row in rows_of(s.faces()):
@@ -44,7 +44,7 @@ def headline(s: Summary) -> Table:
     return Table("headline", "Face verification after compression", pd.DataFrame(rows), notes)
 
 
-def main(s: Summary) -> Table:
+def main(s: RunSummary) -> Table:
     rows = reference_rows(s)
     for run, row in rows_of(s.faces()):
         if row.M == 1 and not run.variant.startswith("groups_"):
@@ -62,7 +62,7 @@ def main(s: Summary) -> Table:
     )
 
 
-def ibq(s: Summary) -> Table:
+def ibq(s: RunSummary) -> Table:
     """The block of the paper for IBQ alone, which its main table leaves out."""
     rows = []
     for run, row in rows_of(s.faces()):
@@ -86,7 +86,7 @@ UTILISATION_NOTE = (
 )
 
 
-def percent(s: Summary, run: Run, measures: tuple[str, ...]) -> dict[str, float]:
+def percent(s: RunSummary, run: Run, measures: tuple[str, ...]) -> dict[str, float]:
     """Means over seeds of shares, in %, as MEASURE and MEASURE_std."""
     columns: dict[str, float] = {}
     for name in measures:
@@ -94,7 +94,7 @@ def percent(s: Summary, run: Run, measures: tuple[str, ...]) -> dict[str, float]
     return columns
 
 
-def variants(s: Summary) -> Table:
+def variants(s: RunSummary) -> Table:
     rows = reference_rows(s)
     for run, row in rows_of(s.faces()):
         rows.append(
@@ -108,7 +108,7 @@ def variants(s: Summary) -> Table:
     return Table("variants", "Every variant and every selection that was evaluated", pd.DataFrame(rows), notes)
 
 
-def seeds(s: Summary) -> Table:
+def seeds(s: RunSummary) -> Table:
     rows = []
     for run, row in rows_of(s.faces()):
         if row.method in ("global", "global_stage1") or run.selection == "router":
@@ -137,7 +137,7 @@ PROTOCOLS = {
 }
 
 
-def per_dataset(s: Summary, name: str, measure: str, title: str) -> Table:
+def per_dataset(s: RunSummary, name: str, measure: str, title: str) -> Table:
     """One column a set, or where our own people are the only set, one a protocol; the published columns beside them."""
     own = s.sets == [OWN_SET]
     columns: list[dict[str, Any]] = [{"protocol": p} for p in PROTOCOLS] if own else [{"sets": [one]} for one in s.sets]
@@ -169,7 +169,9 @@ def per_dataset(s: Summary, name: str, measure: str, title: str) -> Table:
     return Table(name, title, pd.DataFrame(rows), notes, digits=4 if measure == "ids" else 2)
 
 
-def cells_of(s: Summary, run: Run, labels: list[str], columns: list[dict[str, Any]], measure: str) -> dict[str, float]:
+def cells_of(
+    s: RunSummary, run: Run, labels: list[str], columns: list[dict[str, Any]], measure: str
+) -> dict[str, float]:
     """The columns of a run, and their mean, each as mean, _std, _low, _high over seeds."""
     values = [s.measured(run, measure, **where) for where in columns]
     cells: dict[str, float] = {}
@@ -180,15 +182,15 @@ def cells_of(s: Summary, run: Run, labels: list[str], columns: list[dict[str, An
     return cells | summary_columns("mean", means)
 
 
-def per_dataset_accuracy(s: Summary) -> Table:
+def per_dataset_accuracy(s: RunSummary) -> Table:
     return per_dataset(s, "per_dataset_accuracy", "mean_acc", "Verification accuracy (%) on each set")
 
 
-def per_dataset_ids(s: Summary) -> Table:
+def per_dataset_ids(s: RunSummary) -> Table:
     return per_dataset(s, "per_dataset_ids", "ids", "IDS on each set")
 
 
-def other_face_codecs(s: Summary) -> Table:
+def other_face_codecs(s: RunSummary) -> Table:
     rows: list[dict[str, Any]] = []
     for printed in published_rows("other_face_codecs").to_dict("records"):
         if "ours" not in printed["method"]:

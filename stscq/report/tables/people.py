@@ -7,7 +7,7 @@ import pandas as pd
 from stscq.report.fairness import RATES
 from stscq.report.published import beside, errata
 from stscq.report.render import Table, summary_columns
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 from stscq.report.tables.cells import SEEDS_NOTE, rows_of
 
 GROUPS_NOTE = {
@@ -17,7 +17,7 @@ GROUPS_NOTE = {
 }
 
 
-def fairness(s: Summary) -> Table:
+def fairness(s: RunSummary) -> Table:
     found = s.frame("fairness.csv")
     if found.empty:  # fairness_on in params.yaml names no set whose people carry labels
         return Table("fairness", "Groups of people before and after compression", pd.DataFrame(), [])
@@ -47,7 +47,7 @@ def fairness(s: Summary) -> Table:
 
 
 def fairness_row(
-    s: Summary,
+    s: RunSummary,
     found: pd.DataFrame,
     backbone: str,
     variant: str,
@@ -70,7 +70,7 @@ def fairness_row(
     return row
 
 
-def published_cells(s: Summary, row: Any, groups: list[str]) -> dict[str, Any]:
+def published_cells(s: RunSummary, row: Any, groups: list[str]) -> dict[str, Any]:
     """The published numbers of RFW's groups; empty cells beside groups of another kind."""
     printed = [*groups, "mean_acc", "std", "ids"] if "african" in groups else ["mean_acc", "std", "ids"]
     M = row.published_M if (row.method != "global" and row.training != "nn") or row.M == 1 else None

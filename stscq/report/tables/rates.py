@@ -9,13 +9,13 @@ from stscq.evaluation.peers.frames import against_classic_by_seed, peer_means
 from stscq.evaluation.symbols_frame import symbols_means
 from stscq.report.collect import Run
 from stscq.report.render import Table, summary_columns
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 from stscq.report.tables.cells import SEEDS_NOTE, mean, mean_and_std, measured, routed_or_single, rows_of
 
 PAYLOADS = ("fixed", "coded", "file")
 
 
-def rates(s: Summary) -> Table:
+def rates(s: RunSummary) -> Table:
     """Fixed-length payload, coded payload, whole file; and how stable symbols are against the batch size."""
     rows = []
     for run, row in rows_of(s.faces()):
@@ -54,18 +54,18 @@ def rates(s: Summary) -> Table:
     return Table("rates", "Bytes really written", pd.DataFrame(rows), notes)
 
 
-def by_seed(s: Summary, run: Run) -> pd.DataFrame:
+def by_seed(s: RunSummary, run: Run) -> pd.DataFrame:
     """bytes of the whole file and accuracy, a row a seed."""
     columns = {"bytes": s.measured(run, "file_bytes"), "mean_acc": s.measured(run, "mean_acc")}
     return pd.DataFrame({"seed": s.seeds, **columns}).assign(**run._asdict())
 
 
 def as_people_use_it(row: Any) -> bool:
-    """True for a row of `Summary.runs` whose codec stands for a published one, its group selected by its router."""
+    """True for a row of `RunSummary.runs` whose codec stands for a published one, its group selected by its router."""
     return row.method != "global_stage1" and not pd.isna(row.published_M) and routed_or_single(row)
 
 
-def peers(s: Summary) -> Table:
+def peers(s: RunSummary) -> Table:
     """Classic codecs at their operating points; then ours, and what the best classic codec needs to verify as well."""
     points = s.frame("peers.csv")
     if points.empty:
@@ -103,7 +103,7 @@ def peers(s: Summary) -> Table:
 TITLE = "Classic codecs on the same faces"
 
 
-def symbols(s: Summary) -> Table:
+def symbols(s: RunSummary) -> Table:
     """What a better model of the symbols would save."""
     title = "What better models of the symbols would save"
     found = s.frame("symbols.csv")
@@ -124,7 +124,7 @@ def symbols(s: Summary) -> Table:
     return Table("symbols", title, frame, notes)
 
 
-def int8(s: Summary) -> Table:
+def int8(s: RunSummary) -> Table:
     title = "Codebooks in int8, with one scale a codebook"
     found = s.frame("int8.csv")
     if found.empty:
