@@ -108,7 +108,7 @@ def codec_bits(codec: Codec, symbols: Symbols) -> np.ndarray:
         for group, index in zip(symbols.group.tolist(), symbols.index, strict=True)
     ]
     of_group = codec.alphabet.group_table[symbols.group]
-    return -np.log2(np.array(width) / TOTAL).sum(1) - np.log2(of_group / TOTAL)
+    return bits(np.array(width) / TOTAL) - np.log2(of_group / TOTAL)
 
 
 def codebooks_of(codec: Codec) -> np.ndarray:

@@ -11,10 +11,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from stscq.evaluation.statistics import summarise
 from stscq.report.collect import Run
 from stscq.report.published import blocks
 from stscq.report.render import Table
-from stscq.report.summary import RunSummary, run_of, spread_over
+from stscq.report.summary import RunSummary, of_run, run_of, spread_over
 from stscq.report.tables.cells import rows_of
 from stscq.report.tables.codebooks import sweep_runs
 
@@ -99,14 +100,11 @@ def over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, floa
     """Paired difference of one number a seed, its 95 % interval and p by Student's t; None below two seeds."""
     from scipy import special  # imported here: a fifth of a second that one table needs, and all tables import this
 
-    difference = np.subtract(ours, theirs)
-    n = len(difference)
-    if n < 2:
+    s = summarise(np.subtract(ours, theirs))
+    if s.n < 2:
         return None
-    mean, error = float(difference.mean()), float(difference.std(ddof=1)) / n**0.5
-    half = float(special.stdtrit(n - 1, 0.975)) * error
-    p = float(2 * special.stdtr(n - 1, -abs(mean) / error)) if error else float(mean == 0)
-    return {"difference": mean, "low": mean - half, "high": mean + half, "p": p}
+    p = float(2 * special.stdtr(s.n - 1, -abs(s.mean) / (s.std / s.n**0.5))) if s.std else float(s.mean == 0)
+    return {"difference": s.mean, "low": s.low, "high": s.high, "p": p}
 
 
 def full_size(s: RunSummary, method: str, selection: str = "nn") -> pd.DataFrame:
@@ -170,10 +168,7 @@ def utilisation_is_evened_out(s: RunSummary) -> list[Part]:
     tokens = tokens[tokens["set"] == s.sets[0]]
 
     def spreads(run: Run) -> list[float]:
-        mine = tokens[
-            (tokens.backbone == run.backbone) & (tokens.variant == run.variant) & (tokens.selection == run.selection)
-        ]
-        return [spread_over(100 * part.share.to_numpy()) for _, part in mine.groupby("seed")]
+        return [spread_over(100 * part.share.to_numpy()) for _, part in of_run(tokens, run).groupby("seed")]
 
     parts = []
     for run, _ in rows_of(full_size(s, "token_specific")):
@@ -199,18 +194,8 @@ def seeds_agree(s: RunSummary) -> list[Part]:
             std = float(np.std(values, ddof=1))
             low, high = (std * ((n - 1) / float(special.chdtri(n - 1, 1 - q))) ** 0.5 for q in (0.975, 0.025))
             verdict: Verdict = "holds" if std <= SEED_STD else "does not hold"
-            parts.append(
-                Part(
-                    where,
-                    statistic,
-                    std,
-                    low,
-                    high,
-                    nan,
-                    verdict,
-                    f"{std:.2f} against {SEED_STD}; interval by chi-square",
-                )
-            )
+            why = f"{std:.2f} against {SEED_STD}; interval by chi-square"
+            parts.append(Part(where, statistic, std, low, high, nan, verdict, why))
     return parts
 
 
@@ -245,9 +230,7 @@ def groups_stay_alike(s: RunSummary) -> list[Part]:
     ethnic = "african" in set(found.group)
     parts = []
     for run, row in rows_of(full_size(s, "switchable")):
-        mine = found[
-            (found.backbone == run.backbone) & (found.variant == run.variant) & (found.selection == run.selection)
-        ]
+        mine = of_run(found, run)
         change = mine[mine.measure == "mean_acc_change_by_groups"]
         if change.empty:
             continue

@@ -23,7 +23,7 @@ EXPLAINED = {"why", "reason", "not_measured"}
 BEST_OF_RUN = re.compile(r"(best \w+) = \d+")
 """In a text that names a row: what was best in that run, and may be another in the next."""
 ARBITRARY = {"codebook_group"}
-"""Numbers that training hands out like names: group 3 of another run is another group. Such a table is not judged."""
+"""Numbers that training hands out like names: group 3 of another run is another group. Such a table is not tested."""
 FOLLOWING = re.compile(r"^(best_classic_bytes|where|ours_over_classic|ratio_low|ratio_high)$")
 """In a table of classic codecs: which one is nearest, and how far; follows from file_bytes and mean_acc."""
 UNTRAINED = {"original", "mean_face"}
@@ -43,7 +43,7 @@ def is_exact(column: str) -> bool:
 
 
 def follows(column: str, columns: Mapping[str, object] | list[str]) -> bool:
-    """Not judged, as other columns of the same table say it all."""
+    """Not tested, as other columns of the same table say it all."""
     return "codec" in columns and bool(FOLLOWING.search(column))
 
 

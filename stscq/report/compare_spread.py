@@ -6,7 +6,7 @@ seed. So a result of training differs when it is further off than two draws of a
 - A cell: its standard error is sqrt(v (1/n_a + 1/n_b)), with n seeds a side and v the sum of its own variance over
   seeds and that of all rows of its column. Either alone would do with many seeds and rows alike; with three seeds the
   sum is what keeps the rate of false alarms (tests/test_compare.py draws them). A difference of two methods has twice
-  v, and the error of its bootstrap over people besides. The limit holds for all judged cells together (Bonferroni):
+  v, and the error of its bootstrap over people besides. The limit holds for all tested cells together (Bonferroni):
   two runs of one method have a cell beyond it in ALARMS / 2 of all comparisons.
 - A column: what moves every row a little. The mean square of its rows' standard errors; rows of one backbone share
   their stage 1 and count as one draw, so that the limit is that of chi-square with as many degrees as backbones.
@@ -109,10 +109,10 @@ def column_limit(columns: int, backbones: int) -> float:
     return float((special.chdtri(backbones, ALARMS / 2 / max(1, columns)) / backbones) ** 0.5)
 
 
-def by_column(judged: Iterable[ComparedResult]) -> dict[tuple[str, str], list[ComparedResult]]:
+def by_column(tested: Iterable[ComparedResult]) -> dict[tuple[str, str], list[ComparedResult]]:
     """The cells of every column (table, column) that has more than one."""
     columns: dict[tuple[str, str], list[ComparedResult]] = defaultdict(list)
-    for cell in judged:
+    for cell in tested:
         columns[cell.table, cell.column].append(cell)
     return {place: cells for place, cells in columns.items() if len(cells) > 1}
 

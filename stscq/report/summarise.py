@@ -28,7 +28,7 @@ from stscq.files import read_log, write_atomically
 from stscq.report.collect import IDENTITY, MEASURES, Evaluations, Run
 from stscq.report.fairness import fairness, router_choices
 from stscq.report.summary import OWN_SET
-from stscq.report.training_cost import read_all, record_files, training_cost
+from stscq.report.training_cost import read_training, record_files, training_cost
 
 
 def main(
@@ -78,7 +78,7 @@ def main(
         np.savez_compressed(out / "sheets" / f"{backbone}.npz", **sheet(faces, backbone, store))  # type: ignore[arg-type]
     for file in (cost / "cost.csv", measured / "measured.csv"):
         write_atomically(out / file.name, file.read_text(encoding="utf-8"))
-    training_cost(read_all(record_files(models))).to_csv(out / "training_cost.csv", index=False)
+    training_cost(map(read_training, record_files(models))).to_csv(out / "training_cost.csv", index=False)
     for name, frame in further(faces, json.loads(compared), peers, int8, symbols).items():
         frame.to_csv(out / f"{name}.csv", index=False)
     about = {"profile": profile, "seeds": faces.seeds, "sets": of, "missing": missing(everybody, of)}
@@ -191,11 +191,10 @@ def references(e: Evaluations, run: Run) -> dict[str, Run]:
 def utilisation_by(e: Evaluations, unit: Literal["token", "group"]) -> list[dict[str, Any]]:
     """A row a token (or codebook group): its share of used entries, in [0, 1], on every set and seed."""
     rows = []
-    for run in e.runs():
-        for image_set in e.sets:
-            for seed in e.seeds:
-                for number, share in enumerate(e.metrics(run, seed, image_set)[f"utilisation_per_{unit}"]):
-                    rows.append({**run._asdict(), "set": image_set, "seed": seed, unit: number, "share": share})
+    for run, image_set, seed in product(e.runs(), e.sets, e.seeds):
+        where = {**run._asdict(), "set": image_set, "seed": seed}
+        shares = e.metrics(run, seed, image_set)[f"utilisation_per_{unit}"]
+        rows += [{**where, unit: number, "share": share} for number, share in enumerate(shares)]
     return rows
 
 

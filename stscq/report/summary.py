@@ -53,26 +53,18 @@ class RunSummary(NamedTuple):
     def measured(self, run: Run, measure: str, sets: Sequence[str] | None = None, protocol: str = "") -> list[float]:
         """One number a seed, the mean over the sets; none where some set was evaluated without this measure."""
         sets = self.own_sets(run.backbone) if sets is None else sets
-        v = self.values
-        rows = v[
-            (v.backbone == run.backbone) & (v.variant == run.variant) & (v.selection == run.selection)
-            & (v.measure == measure) & (v.protocol == protocol) & v["set"].isin(sets)
-        ]  # fmt: skip
-        table = rows.pivot_table(index="seed", columns="set", values="value")
+        v = of_run(self.values, run)
+        v = v[(v.measure == measure) & (v.protocol == protocol) & v["set"].isin(sets)]
+        table = v.pivot_table(index="seed", columns="set", values="value")
         if table.shape != (len(self.seeds), len(sets)) or table.isna().to_numpy().any():
             return []
         return [float(mean) for mean in table.mean(axis=1)]
 
     def compared(self, run: Run, versus: str, measure: str) -> dict[str, float] | None:
         """difference, low, high, p of a run against one of its references; None where it has none."""
-        c = self.comparisons
-        found = c[
-            (c.backbone == run.backbone) & (c.variant == run.variant) & (c.selection == run.selection)
-            & (c.versus == versus) & (c.measure == measure)
-        ]  # fmt: skip
-        return (
-            None if found.empty else {name: float(found[name].iloc[0]) for name in ("difference", "low", "high", "p")}
-        )
+        c = of_run(self.comparisons, run)
+        c = c[(c.versus == versus) & (c.measure == measure)]
+        return None if c.empty else {name: float(c[name].iloc[0]) for name in ("difference", "low", "high", "p")}
 
     def frame(self, name: str) -> pd.DataFrame:
         """One of the further files, such as people.parquet. Raises DataError when it is missing."""
@@ -82,6 +74,11 @@ class RunSummary(NamedTuple):
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         return pd.read_csv(path) if path.stat().st_size > 1 else pd.DataFrame()  # a file of no columns is a line end
+
+
+def of_run(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """The rows of a frame (columns backbone, variant, selection) that belong to one run."""
+    return frame[(frame.backbone == run.backbone) & (frame.variant == run.variant) & (frame.selection == run.selection)]
 
 
 def run_of(row: Any) -> Run:

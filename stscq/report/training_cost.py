@@ -1,7 +1,7 @@
 """What training cost: seconds and images of every stage, from the records that its runs left beside the checkpoints."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,7 +131,3 @@ def total(runs: pd.DataFrame) -> dict[str, Any]:
         "continued": int(runs.going_on.sum()),
         "machine": "; ".join(sorted(set(runs.machine))),
     }
-
-
-def read_all(records: Sequence[Path]) -> list[Training]:
-    return [read_training(record) for record in records]

@@ -7,7 +7,7 @@ import pandas as pd
 from stscq.report.collect import IDENTITY
 from stscq.report.published import beside
 from stscq.report.render import Table, summary_columns
-from stscq.report.summary import OWN_SET, RunSummary, spread_over
+from stscq.report.summary import OWN_SET, RunSummary, of_run, spread_over
 from stscq.report.tables.cells import SEEDS_NOTE, mean_and_std, measured, rows_of, versus
 from stscq.report.tables.identity import UTILISATION_NOTE, percent
 
@@ -102,17 +102,14 @@ def groups_sweep(s: RunSummary) -> Table:
 
 
 def token_utilisation(s: RunSummary) -> Table:
-    tokens = s.frame("utilisation_tokens.parquet")
     first = s.sets[0]
+    tokens = s.frame("utilisation_tokens.parquet")
+    tokens = tokens[tokens["set"] == first]
     rows = []
     for run, row in rows_of(s.faces()):
         if row.method not in ("global", "token_specific") or run.variant.startswith("groups_"):
             continue
-        t = tokens[
-            (tokens.backbone == run.backbone) & (tokens.variant == run.variant)
-            & (tokens.selection == run.selection) & (tokens["set"] == first)
-        ]  # fmt: skip
-        shares = [100 * part.share.to_numpy() for _, part in t.groupby("seed")]
+        shares = [100 * part.share.to_numpy() for _, part in of_run(tokens, run).groupby("seed")]
         cells: dict[str, Any] = {}
         for name, of in (("min", min), ("max", max), ("mean", lambda x: float(x.mean())), ("std", spread_over)):
             cells |= summary_columns(name, [float(of(share)) for share in shares])

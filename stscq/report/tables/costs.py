@@ -1,7 +1,5 @@
 """Tables about what it costs."""
 
-import pandas as pd
-
 from stscq.report.published import errata
 from stscq.report.render import Table
 from stscq.report.summary import RunSummary
@@ -43,9 +41,6 @@ def training_cost(s: RunSummary) -> Table:
         "Tokenizers of this profile's sizes on this profile's machine; the published hours are those of the paper's "
         "sizes.",
     ]
-    return Table("training_cost", "Cost of training", with_whole_numbers(s.frame("training_cost.csv")), notes)
-
-
-def with_whole_numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """Counts beside empty cells, which CSV turned into floats."""
-    return frame.convert_dtypes(convert_string=False, convert_floating=False)
+    # Counts beside empty cells, which CSV turned into floats, become whole again.
+    frame = s.frame("training_cost.csv").convert_dtypes(convert_string=False, convert_floating=False)
+    return Table("training_cost", "Cost of training", frame, notes)

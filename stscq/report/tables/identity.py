@@ -145,13 +145,8 @@ def per_dataset(s: RunSummary, name: str, measure: str, title: str) -> Table:
     printed = list(published_rows(name).columns[3:])
     rows: list[dict[str, Any]] = []
     if measure == "mean_acc":
-        rows.append(
-            {
-                "backbone": "none",
-                "method": "original",
-                **cells_of(s, Run("none", "original", ""), labels, columns, measure),
-            }
-        )
+        ceiling = cells_of(s, Run("none", "original", ""), labels, columns, measure)
+        rows.append({"backbone": "none", "method": "original", **ceiling})
     for run, row in rows_of(s.faces()):
         if pd.isna(row.published_M) or (row.method == "switchable" and run.selection == "nn"):
             continue
@@ -180,14 +175,6 @@ def cells_of(
     complete = all(values)
     means = [sum(seed) / len(seed) for seed in zip(*values, strict=True)] if complete else [nan]
     return cells | summary_columns("mean", means)
-
-
-def per_dataset_accuracy(s: RunSummary) -> Table:
-    return per_dataset(s, "per_dataset_accuracy", "mean_acc", "Verification accuracy (%) on each set")
-
-
-def per_dataset_ids(s: RunSummary) -> Table:
-    return per_dataset(s, "per_dataset_ids", "ids", "IDS on each set")
 
 
 def other_face_codecs(s: RunSummary) -> Table:

@@ -4,10 +4,11 @@ from typing import Any
 
 import pandas as pd
 
-from stscq.report.fairness import RATES
+from stscq.report.collect import Run
+from stscq.report.fairness import ORIGINAL, RATES
 from stscq.report.published import beside, errata
 from stscq.report.render import Table, summary_columns
-from stscq.report.summary import RunSummary
+from stscq.report.summary import RunSummary, of_run
 from stscq.report.tables.cells import SEEDS_NOTE, rows_of
 
 GROUPS_NOTE = {
@@ -23,7 +24,7 @@ def fairness(s: RunSummary) -> Table:
         return Table("fairness", "Groups of people before and after compression", pd.DataFrame(), [])
     found = found.fillna({"selection": ""})
     groups = sorted(set(found.group) - {"spread"})
-    rows = [fairness_row(s, found, "none", "original", "", groups, {"method": "original"})]
+    rows = [fairness_row(found, ORIGINAL, groups, {"method": "original"})]
     for run, row in rows_of(s.faces()):
         if (
             row.method == "global_stage1"
@@ -32,7 +33,7 @@ def fairness(s: RunSummary) -> Table:
         ):
             continue
         cells = {"method": row.method, "groups": row.M, "bpp": row.bpp}
-        rows.append(fairness_row(s, found, *run, groups, cells) | published_cells(s, row, groups))
+        rows.append(fairness_row(found, run, groups, cells) | published_cells(row, groups))
     notes = [
         SEEDS_NOTE,
         "GROUP_mean_acc, _fmr, _fnmr: accuracy, false match and false non-match rate in %, at the one threshold that "
@@ -46,17 +47,10 @@ def fairness(s: RunSummary) -> Table:
     return Table("fairness", "Groups of people before and after compression", pd.DataFrame(rows), notes)
 
 
-def fairness_row(
-    s: RunSummary,
-    found: pd.DataFrame,
-    backbone: str,
-    variant: str,
-    selection: str,
-    groups: list[str],
-    cells: dict[str, Any],
-) -> dict[str, Any]:
-    mine = found[(found.backbone == backbone) & (found.variant == variant) & (found.selection == selection)]
-    row: dict[str, Any] = {"backbone": backbone, **cells}
+def fairness_row(found: pd.DataFrame, run: Run, groups: list[str], cells: dict[str, Any]) -> dict[str, Any]:
+    """Rates of a run in each group of people, mean over seeds; and their spread over the groups."""
+    mine = of_run(found, run)
+    row: dict[str, Any] = {"backbone": run.backbone, **cells}
     for measure in (*RATES, "ids"):
         for group in groups:
             values = mine[(mine.group == group) & (mine.measure == measure)].value
@@ -70,7 +64,7 @@ def fairness_row(
     return row
 
 
-def published_cells(s: RunSummary, row: Any, groups: list[str]) -> dict[str, Any]:
+def published_cells(row: Any, groups: list[str]) -> dict[str, Any]:
     """The published numbers of RFW's groups; empty cells beside groups of another kind."""
     printed = [*groups, "mean_acc", "std", "ids"] if "african" in groups else ["mean_acc", "std", "ids"]
     M = row.published_M if (row.method != "global" and row.training != "nn") or row.M == 1 else None
