@@ -3,14 +3,12 @@
 No torch here: worker processes start quickly.
 """
 
-import io
-import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from stscq.data.pixels import FORMATS, face
+from stscq.data.pixels import decode, face
 from stscq.errors import DataError
 
 MOST_PIXELS = 50_000_000
@@ -36,22 +34,7 @@ def read_face(photo: Path | bytes, size: int, aligned: bool) -> np.ndarray:
 
 def read_photo(photo: Path | bytes) -> np.ndarray:
     """Upright (EXIF), what is transparent on white; grey, palette and CMYK become RGB. Raises DataError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow's, about sizes that are refused below
-            with Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo, formats=FORMATS) as image:
-                check(image)
-                return np.asarray(ImageOps.exif_transpose(on_white(smaller(image))).convert("RGB"))
-    except DataError:
-        raise
-    except Image.DecompressionBombError as problem:
-        raise DataError(f"more than {MOST_PIXELS:,} pixels; shrink it") from problem
-    except UnidentifiedImageError:  # its message would name an object in memory
-        raise DataError(f"not a readable image (none of {', '.join(FORMATS)})") from None
-    except OSError as problem:
-        raise DataError(problem.strerror or f"damaged ({problem})") from problem
-    except Exception as problem:  # a damaged file may raise nearly anything
-        raise DataError(f"damaged ({problem})") from problem
+    return decode(photo, check, lambda image: on_white(smaller(image)))
 
 
 def check(image: Image.Image) -> None:
@@ -59,8 +42,6 @@ def check(image: Image.Image) -> None:
     most = MOST_PIXELS if image.format in ("JPEG", "MPO") else MOST_OTHERS
     if image.width * image.height > most:
         raise DataError(f"{image.width} x {image.height} pixels; at most {most:,} are read: shrink it")
-    if image.mode.startswith(("I", "F")):  # Pillow would clip them to white
-        raise DataError(f"pixels of more than 8 bits (Pillow's mode {image.mode}); save it with 8")
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's JPEG with a preview behind the photo
         raise DataError(f"{frames} frames or pages; save one of them as a picture")

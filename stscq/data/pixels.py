@@ -1,6 +1,8 @@
 """From an encoded image to S x S pixels: what all readers share. Arrays are H x W x 3 uint8 RGB."""
 
 import io
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -15,17 +17,24 @@ FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 100_000_000
 
 
-def decode(image: Path | bytes) -> np.ndarray:
+def decode(
+    image: Path | bytes,
+    check: Callable[[Image.Image], None] = lambda photo: check_size(photo.width, photo.height),
+    prepare: Callable[[Image.Image], Image.Image] = lambda photo: photo,
+) -> np.ndarray:
     """A file, or its bytes, upright (EXIF); grey, palette and CMYK become RGB.
 
-    Raises DataError when it is no image, damaged, truncated, has more than MAX_PIXELS, or is grey of more than 8 bits.
+    check: raises DataError for a picture that is not taken, before any pixel is decoded. prepare: what is done to it
+    before it is turned upright. Raises DataError when it is no image, damaged, truncated, or grey of more than 8 bits.
     """
     try:
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image, formats=FORMATS) as photo:
-            check_size(photo.width, photo.height)
-            if photo.mode.startswith(("I", "F")):  # Pillow would clip them to white
-                raise DataError(f"pixels of more than 8 bits (Pillow's mode {photo.mode}); save it with 8")
-            return np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow's, about sizes that `check` refuses
+            with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image, formats=FORMATS) as photo:
+                check(photo)
+                if photo.mode.startswith(("I", "F")):  # Pillow would clip them to white
+                    raise DataError(f"pixels of more than 8 bits (Pillow's mode {photo.mode}); save it with 8")
+                return np.asarray(ImageOps.exif_transpose(prepare(photo)).convert("RGB"))
     except DataError:
         raise
     except UnidentifiedImageError:  # its message would name an object in memory
@@ -62,5 +71,5 @@ def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """Shrink by averaging areas (no aliases), enlarge by cubic interpolation; an image of that size stays as it is."""
     if image.shape[:2] == (height, width):
         return image
-    way = cv2.INTER_AREA if width * height < image.shape[0] * image.shape[1] else cv2.INTER_CUBIC
-    return cv2.resize(image, (width, height), interpolation=way)
+    method = cv2.INTER_AREA if width * height < image.shape[0] * image.shape[1] else cv2.INTER_CUBIC
+    return cv2.resize(image, (width, height), interpolation=method)
