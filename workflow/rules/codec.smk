@@ -12,7 +12,7 @@ def bundle(folder):
 
 
 def trained(wc):
-    """The checkpoint of a variant; `stage1` is the plain baseline, without further training."""
+    """The checkpoint of a variant; `stage1` is the tokenizer without further training."""
     folder = f"stage1/seed{wc.seed}" if wc.variant == "stage1" else f"stage3/{wc.variant}/seed{wc.seed}"
     return checkpoint(f"{MODELS}/{wc.backbone}/{folder}")
 
