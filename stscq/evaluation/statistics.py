@@ -61,11 +61,15 @@ def paired_bootstrap(difference: pd.DataFrame, draws: int = 2000, seed: int = 0)
     for _, part in difference.groupby("stratum"):
         share = part.weight.sum() / difference.weight.sum()
         means += share * resampled_means(part, position, weights)
-    low, high = np.quantile(means, [0.025, 0.975])
-    tail = min((means <= 0).sum(), (means >= 0).sum())
-    p = min(1.0, 2 * (tail + 1) / (draws + 1))
     mean = float(np.average(difference.value.to_numpy(float), weights=difference.weight.to_numpy(float)))
-    return Paired(mean, float(low), float(high), float(p))
+    return Paired(mean, *low_high_p(means))
+
+
+def low_high_p(draws: np.ndarray) -> tuple[float, float, float]:
+    """95 % interval of R bootstrap draws of a statistic (NaN where undefined), and the two-sided p-value of 0."""
+    low, high = np.nanquantile(draws, [0.025, 0.975])
+    tail = min((draws <= 0).sum(), (draws >= 0).sum())
+    return float(low), float(high), float(min(1.0, 2 * (tail + 1) / (len(draws) + 1)))
 
 
 def resampled_means(part: pd.DataFrame, position: Mapping[Any, int], weights: np.ndarray) -> np.ndarray:

@@ -5,14 +5,13 @@ from math import log2
 from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
-from stscq.report.published import published_rows
+from stscq.report.published import ENTRIES, published_rows
 
 PIXELS = 256 * 256
 UNPRINTED_K = {"ibq": 8192}
 """Entries of the global codebook where a table does not print them."""
 D = {"maskgit_vqgan": 256, "titok_s": 12, "titok_l": 12}
 TOKENS = {"maskgit_vqgan": 256, "titok_s": 128, "titok_l": 32}
-ENTRIES = {1: 4096, 16: 1024, 256: 256}
 LFW_IMAGES = 12000
 """Two of each of its 6000 pairs."""
 DATASETS = ("lfw", "cfp_fp", "agedb", "cplfw", "calfw")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from stscq.evaluation.statistics import person_weights
+from stscq.evaluation.statistics import low_high_p, person_weights
 from stscq.report.collect import Evaluations, Run
 
 DRAWS = 1000
@@ -119,17 +119,17 @@ def rates(pairs: pd.DataFrame) -> dict[str, float]:
 def ids_by_group(e: Evaluations, run: Run) -> Iterator[dict[str, Any]]:
     for seed in e.seeds:
         images = pd.concat([with_labels(e, run, seed, image_set) for image_set in e.sets])
-        for group, part in images.groupby("label"):
+        for group, part in images[images.label != ""].groupby("label"):
             yield {**run._asdict(), "seed": seed, "group": group, "measure": "ids", "value": float(part.ids.mean())}
 
 
 def with_labels(e: Evaluations, run: Run, seed: int, image_set: str) -> pd.DataFrame:
-    """The images of a set with the label of their group of people, as their pairs have it."""
+    """The images of a set with the label of their group of people, as their pairs have it; empty for the others."""
     pairs = pd.read_parquet(e.folder / "original" / image_set / f"seed{seed}" / "group_pairs.parquet")
     label = pd.concat([pairs.set_index(side).group for side in ("a", "b")])
     label = label[~label.index.duplicated()]
     images = e.selected(run, seed, image_set, "images.parquet")
-    return images.assign(label=images.row.map(label)).dropna(subset=["label"])
+    return images.assign(label=images.row.map(label).fillna(""))
 
 
 class Interval(NamedTuple):
@@ -146,10 +146,8 @@ class GroupSpread(NamedTuple):
     draws: np.ndarray
 
     def interval(self) -> Interval:
-        """95 %; p of "no difference", two-sided, means something for differences alone."""
-        low, high = np.nanquantile(self.draws, [0.025, 0.975])
-        tail = min((self.draws <= 0).sum(), (self.draws >= 0).sum())
-        return Interval(self.value, float(low), float(high), min(1.0, 2 * (tail + 1) / (len(self.draws) + 1)))
+        """p means something for differences alone."""
+        return Interval(self.value, *low_high_p(self.draws))
 
 
 def spread_of(frames: Sequence[pd.DataFrame], drawn: pd.DataFrame) -> GroupSpread:
@@ -185,16 +183,9 @@ def router_choices(e: Evaluations) -> pd.DataFrame:
     """
     rows = []
     for run, seed in product(e.runs(), e.seeds):
-        images = with_labels_or_none(e, run, seed, e.sets[0])
+        images = with_labels(e, run, seed, e.sets[0])
         if images.group.max() > 0 or run.selection == "router":
             counts = images.groupby(["identity", "label", "group"], dropna=False).size().rename("images").reset_index()
             counts = counts.rename(columns={"identity": "person", "group": "codebook_group"})
             rows.append(counts.assign(**run._asdict(), seed=seed))
     return pd.concat(rows, ignore_index=True)
-
-
-def with_labels_or_none(e: Evaluations, run: Run, seed: int, image_set: str) -> pd.DataFrame:
-    """Like `with_labels`, but images without a label stay, with an empty one."""
-    images = e.selected(run, seed, image_set, "images.parquet")
-    labelled = with_labels(e, run, seed, image_set).set_index("row").label
-    return images.assign(label=images.row.map(labelled).fillna(""))

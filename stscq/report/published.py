@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+ENTRIES = {1: 4096, 16: 1024, 256: 256}
+"""Groups of codebooks -> entries of each, for published rows that do not print them."""
 COLUMNS = {"codebooks": "groups", "codebook_size": "entries", "selection_in_training": "training"}
 SELECTIONS = {"NN": "nn", "CR": "router", "routing": "router"}
 """The paper's words and ours, for columns and for how the group of an image is selected (CR: by the router)."""
