@@ -35,7 +35,7 @@ Points = tuple[float, ...]
 """x1, y1, .. x5, y5 in pixels of the photo."""
 
 
-class RfwEntry(NamedTuple):
+class RfwImage(NamedTuple):
     """One photo, for stscq.data.convert. photo: NAME/NAME_0001.jpg in the folder of its group."""
 
     folder: Path
@@ -53,7 +53,7 @@ class RfwEntry(NamedTuple):
 
 
 class PhotoPair(NamedTuple):
-    """A line of a pairs file: its number from 1, two photos as in RfwEntry, and whether they show the same person."""
+    """A line of a pairs file: its number from 1, two photos as in RfwImage, and whether they show the same person."""
 
     line: int
     a: str
@@ -71,7 +71,7 @@ def align(photo: np.ndarray, landmarks: Points) -> np.ndarray:
         return norm_crop(photo, np.array(landmarks).reshape(5, 2), ALIGNED)
 
 
-def open_group(root: Path, group: Group) -> tuple[list[RfwEntry], pd.DataFrame]:
+def open_group(root: Path, group: Group) -> tuple[list[RfwImage], pd.DataFrame]:
     """The photos in pairs, sorted by name, and the pairs (columns a, b, same, fold) as they are in the file.
 
     ROOT holds the archive's folder `test`, or is that folder. Raises DataError, naming file and line, when a line is
@@ -91,7 +91,7 @@ def open_group(root: Path, group: Group) -> tuple[list[RfwEntry], pd.DataFrame]:
     row = {photo: number for number, photo in enumerate(photos)}
     a, b = [row[pair.a] for pair in pairs], [row[pair.b] for pair in pairs]
     table = pair_table(a, b, [pair.same for pair in pairs], consecutive_folds(len(pairs), FOLDS))
-    return [RfwEntry(data, photo, landmarks[photo]) for photo in photos], table
+    return [RfwImage(data, photo, landmarks[photo]) for photo in photos], table
 
 
 def read_pairs(path: Path) -> list[PhotoPair]:
@@ -120,7 +120,7 @@ def photo_of(name: str, number: str) -> str:
 
 
 def read_landmarks(path: Path) -> dict[str, Points]:
-    """Photo, as in RfwEntry -> landmarks. Raises DataError, naming the line at fault."""
+    """Photo, as in RfwImage -> landmarks. Raises DataError, naming the line at fault."""
     landmarks = {}
     for number, line in read_lines(path):
         photo, *numbers = line.split()

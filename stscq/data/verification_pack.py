@@ -26,7 +26,7 @@ class VerificationPack(NamedTuple):
     same: np.ndarray
 
 
-class PackEntry(NamedTuple):
+class PackImage(NamedTuple):
     """One image of a pack, for stscq.data.convert.
 
     Who it shows is not said, so a pair stands for its people: what is resampled by identity is resampled by pair.
@@ -139,8 +139,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-def entries(pack: VerificationPack, name: str) -> list[PackEntry]:
-    return [PackEntry(name, number, image) for number, image in enumerate(pack.images)]
+def pack_images(pack: VerificationPack, name: str) -> list[PackImage]:
+    return [PackImage(name, number, image) for number, image in enumerate(pack.images)]
 
 
 def pairs(pack: VerificationPack, folds: int) -> pd.DataFrame:
