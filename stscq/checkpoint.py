@@ -11,20 +11,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stscq.errors import CheckpointError
-from stscq.files import check_permission, write_atomically
+from stscq.files import atomically, check_permission, sha256_of_file, write_atomically
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, note: Mapping[str, Any] | None = None) -> None:
     """Write tensors, with `note` (JSON) in the same file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    partial.unlink(missing_ok=True)
-    partial.touch()
-    mode = partial.stat().st_mode  # by the umask; safetensors makes a file that nobody else may read
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, partial, metadata={"note": json.dumps(note or {})})
-    partial.chmod(mode)
-    partial.replace(path)
+    with atomically(path) as partial:
+        partial.unlink(missing_ok=True)
+        partial.touch()
+        mode = partial.stat().st_mode  # by the umask; safetensors makes a file that nobody else may read
+        save_file(contiguous, partial, metadata={"note": json.dumps(note or {})})
+        partial.chmod(mode)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -57,8 +55,7 @@ def fingerprint(recipe: Mapping[str, Any], *inputs: Path) -> str:
     """SHA-256 of a recipe and of the content of the files that it starts from."""
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode())
     for path in inputs:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(sha256_of_file(path)))
     return digest.hexdigest()
 
 

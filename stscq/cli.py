@@ -22,7 +22,7 @@ app.add_typer(weights_app, name="weights")
 
 Folder = Annotated[Path, typer.Option(help="The project's root: where params.yaml, config/ and weights/ are")]
 Names = Annotated[list[str] | None, typer.Argument(help="Such as titok_s128; all without names")]
-Selection = Literal["nn", "cr"]
+Selection = Literal["nn", "router"]
 Model = Annotated[
     Path | None,
     typer.Option(

@@ -33,16 +33,16 @@ def run(main: Callable[..., None]) -> None:
 
 
 def threads(otherwise: int) -> int:
-    """What OMP_NUM_THREADS says, of a list (4,1: for loops within loops) the first; `otherwise` where it says nothing.
+    """The number in OMP_NUM_THREADS, or the first of its list (4,1: for loops within loops); `otherwise` if empty.
 
     Raises StscqError when it is no number.
     """
-    said = os.environ.get("OMP_NUM_THREADS", "").strip()
-    first = said.split(",")[0].strip()
-    if not said:
+    text = os.environ.get("OMP_NUM_THREADS", "").strip()
+    first = text.split(",")[0].strip()
+    if not text:
         return otherwise
     if not first.isdecimal() or int(first) == 0:
-        raise StscqError(f"OMP_NUM_THREADS={said}: no number of threads; set it to one from 1 on, or unset it")
+        raise StscqError(f"OMP_NUM_THREADS={text}: no number of threads; set it to one from 1 on, or unset it")
     return int(first)
 
 

@@ -1,22 +1,40 @@
-"""Small files of text, and the progress of long work; without torch, so that what only reads results starts at once."""
+"""Whole files or none, hashes of files, logs; without torch, so that what only reads results starts at once."""
 
+import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stscq.errors import StscqError
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """The file has its old content or the new one, whenever the process is killed."""
+@contextmanager
+def atomically(path: Path) -> Iterator[Path]:
+    """Gives a file to write beside `path`, and renames it to `path` when the block ends without an error.
+
+    So the file has its old content or the new one, whenever the process is killed. Makes the folder.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{path.name}")
-    with partial.open("w", encoding="utf-8") as file:
+    yield partial
+    partial.replace(path)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Text, which is on the disk before the file has its name."""
+    with atomically(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
+
+
+def sha256_of_file(path: Path) -> str:
+    """64 hexadecimal digits. Raises OSError when the file cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_permission(file: Path, error: type[StscqError]) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
+from stscq.files import sha256_of_file
+
 CACHE = Path(".stscq") / "hashes.sqlite"
 """In the folder of the project. It may be deleted; then everything is read again."""
 
@@ -24,11 +26,7 @@ def sha256_of(paths: Iterable[Path], cache: Path = CACHE) -> dict[str, str]:
 
 
 def of_file(database: sqlite3.Connection, file: Path) -> str:
-    def read() -> str:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-
-    return remembered(database, file, lambda: state_of(file), read)
+    return remembered(database, file, lambda: state_of(file), lambda: sha256_of_file(file))
 
 
 def of_folder(database: sqlite3.Connection, folder: Path) -> str:
@@ -47,14 +45,14 @@ def of_folder(database: sqlite3.Connection, folder: Path) -> str:
     return remembered(database, folder, lambda: listing(state_of), lambda: listing(lambda f: of_file(database, f)))
 
 
-def remembered(database: sqlite3.Connection, path: Path, look: Callable[[], str], read: Callable[[], str]) -> str:
-    """What was read when the path last looked like this; else read now, and remembered unless it changes meanwhile."""
-    place, state = str(path.resolve()), look()
+def remembered(database: sqlite3.Connection, path: Path, state_now: Callable[[], str], read: Callable[[], str]) -> str:
+    """The digest that was read when the path had this state; else read now, and kept unless it changes meanwhile."""
+    place, state = str(path.resolve()), state_now()
     row = database.execute("select sha256 from hashes where path = ? and state = ?", (place, state)).fetchone()
     if row is not None:
         return str(row[0])
     digest = read()
-    if look() == state:
+    if state_now() == state:
         database.execute("replace into hashes values (?, ?, ?)", (place, state, digest))
     return digest
 

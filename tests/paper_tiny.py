@@ -208,7 +208,7 @@ def test_titok_s_at_published_size(tmp_path, faces, capsys):
         (tmp_path / "data/titok_s/evaluation/titok_s/switchable_256x256/lfw/seed1/metrics.json").read_text()
     )
     assert metrics["images"] == 20
-    assert {s: m["bits"] for s, m in metrics["selections"].items()} == {"nn": 128 * 8 + 8, "cr": 128 * 8 + 8}
+    assert {s: m["bits"] for s, m in metrics["selections"].items()} == {"nn": 128 * 8 + 8, "router": 128 * 8 + 8}
     assert metrics["selections"]["nn"]["bpp"] == pytest.approx(0.0157, abs=5e-5)
     table = pd.read_csv(tmp_path / "results/titok_s/tables/main.csv").set_index("method")
     assert table.loc["global", "published_mean_acc"] == 87.56

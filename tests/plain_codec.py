@@ -12,7 +12,7 @@ from stscq.quantization.trained_codec import TrainedCodec
 def encode(codec: TrainedCodec, images: np.ndarray, selection: str) -> Assignment:
     """N x S x S x 3 uint8 to group and indices, on the CPU."""
     z_e = codec.tokenizer.encode(to_float(images, codec.tokenizer.device))
-    group = codec.router(z_e).argmax(1) if selection == "cr" else None
+    group = codec.router(z_e).argmax(1) if selection == "router" else None
     return Assignment(*(part.cpu() for part in codec.codebooks.search(z_e, group)))
 
 

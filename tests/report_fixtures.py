@@ -89,11 +89,11 @@ def measures(gain, seed, M, K):
 def write_evaluation(folder, variant, v, seed):
     folder.mkdir(parents=True)
     gain, M = GAIN[variant], v["M"]
-    selections = ["nn", "cr"] if v["training"] == "router" else ["nn"]
+    selections = ["nn", "router"] if v["training"] == "router" else ["nn"]
     base = np.random.default_rng(seed).uniform(0.6, 0.7, 12)
     images = pd.DataFrame({"row": range(12), "identity": [f"p{i // 2}" for i in range(12)], "ids": base + gain})
     images = images.assign(ids_centred=2 * images.ids, psnr=20 + images.ids, ssim=images.ids, group=images.row % M)
-    for name, frame in (("images", images), ("pairs", judged(gain, seed)), ("groups", inside(gain, seed))):
+    for name, frame in (("images", images), ("pairs", judged(gain, seed)), ("group_pairs", inside(gain, seed))):
         pd.concat([frame.assign(selection=s) for s in selections]).to_parquet(folder / f"{name}.parquet")
     everything = {"missing": {"lpips": "no weights", "fid": "no weights"},
                   "selections": {s: measures(gain, seed, M, v["K"]) for s in selections}}  # fmt: skip
@@ -106,7 +106,7 @@ def write_evaluation(folder, variant, v, seed):
         "near_ties": 0.25,
     }
     if len(selections) == 2:
-        everything["nn_cr_agreement"] = 0.75
+        everything["nn_router_agreement"] = 0.75
     (folder / "metrics.json").write_text(json.dumps(everything))
     np.save(folder / "sheet.npy", np.zeros((6, 16, 16, 3), np.uint8))
 
@@ -117,15 +117,18 @@ def write_original(folder, seed):
     metrics = {"mean_acc": 99.0, "protocols": protocols, "mean_face": {"ids": 0.5, "ids_centred": 0.0}}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     judged(0.3, seed).to_parquet(folder / "pairs.parquet")
-    inside(0.3, seed).to_parquet(folder / "groups.parquet")
+    inside(0.3, seed).to_parquet(folder / "group_pairs.parquet")
 
 
 def write_costs(folder):
     for name in ("cost", "measured"):
         (folder / name).mkdir()
-    (folder / "cost" / "cost.csv").write_text("backbone,method,codebooks,storage_mib\ntitok_s,NN,256 x 256,482.5\n")
+    (folder / "cost" / "cost.csv").write_text(
+        "backbone,method,groups_x_entries,storage_mib\ntitok_s,nn,256 x 256,482.5\n"
+    )
     (folder / "measured" / "measured.csv").write_text(
-        "backbone,method,codebooks,seconds_per_image,device,threads,torch\ntitok_s,NN,256 x 256,0.5,a CPU,1,2.13.0\n"
+        "backbone,method,groups_x_entries,seconds_per_image,device,threads,torch\n"
+        "titok_s,nn,256 x 256,0.5,a CPU,1,2.13.0\n"
     )
 
 

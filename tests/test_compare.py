@@ -20,7 +20,7 @@ from stscq.report.render import summary_columns
 from tests.conftest import ROOT
 
 RECORDED = ROOT / "tests" / "data" / "compare"
-MAIN = """backbone,method,codebook_size,bpp,mean_acc,mean_acc_std,mean_acc_low,mean_acc_high,psnr,published_ids,seconds
+MAIN = """backbone,method,entries,bpp,mean_acc,mean_acc_std,mean_acc_low,mean_acc_high,psnr,published_ids,seconds
 none,original,,,98.5,1.0,96.0159,100.984,,,
 ibq,global,16.0,0.0625,81.0,1.0,78.5159,83.4841,20.0,0.8403,1.0
 ibq,token_specific,16.0,0.0625,80.0,2.0,75.0317,84.9683,21.0,0.8545,2.0
@@ -56,10 +56,10 @@ def places(a, b, **options):
 
 def test_equal_folders_do_not_differ(folders):
     found = compare(*folders)
-    assert found.differences == found.told == []
+    assert found.differences == found.noted == []
     assert found.tables == 2
     assert found.cells == 3 * 4 + 3 * 2  # bpp, mean_acc, psnr, published_ids; value, verdict
-    assert found.judged == 2 + 2  # mean_acc of what was trained; values of claims
+    assert found.tested == 2 + 2  # mean_acc of what was trained; values of claims
     assert found.no_spread == 2  # psnr: no table says how it spreads
     assert found.not_compared == 3
 
@@ -76,7 +76,7 @@ def test_equal_folders_do_not_differ(folders):
         ("main", "98.5,1.0", "98.8,1.0", ["main: none, original: mean_acc"]),  # 0.3 %
         ("main", "0.0625,80.0", "0.0626,80.0", ["main: ibq, token_specific, 16: bpp"]),
         ("main", "0.8403", "0.8404", ["main: ibq, global, 16: published_ids"]),
-        ("main", ",20.0,", ",20.5,", []),  # no spread: not judged
+        ("main", ",20.0,", ",20.5,", []),  # no spread: not tested
         ("main", ",20.0,", ",,", ["main: ibq, global, 16: psnr"]),
         ("main", "8545,2.0", "8545,9.0", []),  # a time
         ("main", "16.0", "16", []),  # the same size, written otherwise
@@ -98,11 +98,11 @@ def test_a_verdict_differs_only_with_its_number(folders):
     edit(b, "claims", "0.01,holds", "0.04,does not hold")
     found = compare(a, b)
     assert found.differences == []
-    assert [str(change) for change in found.told] == ["claims: 1, ibq, mean_acc: verdict: holds -> does not hold"]
+    assert [str(change) for change in found.noted] == ["claims: 1, ibq, mean_acc: verdict: holds -> does not hold"]
     edit(b, "claims", "1.5,0.5,2.5", "-9.5,-10.5,-8.5")
     found = compare(a, b)
     assert {d.column for d in found.differences if d.row} == {"value", "verdict"}
-    assert found.told == []
+    assert found.noted == []
 
 
 def test_tolerance_and_times_are_options(folders):
@@ -202,8 +202,8 @@ def test_another_processor_passes():
     done = CliRunner().invoke(app, ["compare", str(RECORDED / "intel"), str(RECORDED / "amd")])
     assert done.exit_code == 0, done.stdout
     assert "0 differences" in done.stdout
-    # Six verdicts change, the headline by 4 points: that is told.
-    assert done.stdout.count("told: claims") == 6
+    # Six verdicts change, the headline by 4 points: that is noted.
+    assert done.stdout.count("note: claims") == 6
 
 
 def planted(fault, folder):
@@ -226,7 +226,7 @@ def planted(fault, folder):
 @pytest.mark.parametrize(
     ("fault", "gave_away"),
     [
-        # Stage 1's codebook does not start from k-means centres: global_plain of maskgit_vqgan.
+        # Stage 1's codebook does not start from k-means centres: global_stage1 of maskgit_vqgan.
         ("codebook start lost", {"psnr"}),
         # The weights of L_ent and L_conf change places: the router sends everybody to one group.
         ("router losses swapped", {"groups_used", "same_group_as_nn", "utilisation_merged"}),
@@ -239,5 +239,5 @@ def test_a_planted_error_fails_and_shows_where(fault, gave_away, tmp_path):
     assert done.exit_code == 1, done.stdout
     found = compare(RECORDED / "intel", tmp_path / "b").differences
     assert gave_away <= {d.column for d in found}
-    named = {"codebook start lost": "global_plain", "router losses swapped": "switchable", "wrong split": "mean_face"}
+    named = {"codebook start lost": "global_stage1", "router losses swapped": "switchable", "wrong split": "mean_face"}
     assert any(named[fault] in d.row for d in found)

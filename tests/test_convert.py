@@ -13,7 +13,7 @@ from stscq.data import prepare
 from stscq.data.convert import convert
 from stscq.data.images import list_images
 from stscq.data.pixels import decode, face
-from stscq.data.rfw import RfwEntry
+from stscq.data.rfw import RfwImage
 from stscq.data.store import Row, open_store
 from stscq.errors import DataError
 from tests.test_recordio import write_training_set
@@ -21,7 +21,7 @@ from tests.test_rfw import TEMPLATE
 
 
 class Memory(NamedTuple):
-    """An entry whose bytes are at hand."""
+    """An image whose bytes are at hand."""
 
     name: str
     data: bytes
@@ -57,7 +57,7 @@ def entries_of(kind, folder):
         name.write_bytes(b"\xff\xd8" if i == 2 else cv2.imencode(".jpg", np.full((112, 112), i, np.uint8))[1].tobytes())
     if kind == "images":
         return list_images(folder)
-    return [RfwEntry(folder, f"n1/n1_{i:04d}.jpg", tuple(TEMPLATE.ravel())) for i in range(20)]
+    return [RfwImage(folder, f"n1/n1_{i:04d}.jpg", tuple(TEMPLATE.ravel())) for i in range(20)]
 
 
 def test_a_record_set_becomes_a_store(tmp_path):
@@ -98,11 +98,11 @@ def test_a_killed_conversion_goes_on(tmp_path, tmp_path_factory, small_chunks, m
     done = []
     images_of_kind = entries_of(kind, tmp_path_factory.mktemp("source") / "set")
 
-    def dies_at_third(start, entries, images, size):
+    def dies_at_third(start, sources, images, size):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(start)
-        return chunk(start, entries, images, size)
+        return chunk(start, sources, images, size)
 
     class Pool:  # in this process, so that the kill is where we want it
         def __init__(self, workers): ...

@@ -7,10 +7,10 @@ import torch
 import yaml
 
 from stscq.backbones import build
-from stscq.evaluation.cost import Way, count_macs, count_parameters, edge_int8_mib, edge_mib, on_meta
-from stscq.evaluation.count_cost import count, published_way
+from stscq.evaluation.cost import CodingScheme, count_macs, count_parameters, edge_int8_mib, edge_mib, on_meta
+from stscq.evaluation.count_cost import count, published_scheme
 from stscq.evaluation.measure_cost import in_fresh_process, measure_rows, out_of_memory
-from stscq.evaluation.measured_row import Measured, measure
+from stscq.evaluation.measured_row import MeasuredCost, measure
 from stscq.evaluation.published import published_rows
 from stscq.params import with_profile
 from tests.conftest import ROOT
@@ -56,54 +56,54 @@ TINY["titok_l"] = TINY["titok_s"]
 
 
 def test_parameters_are_those_of_the_modules():
-    way = Way({**TINY["titok_s"], "image_size": 32}, M=4, K=16, shared=False, selection="cr", rank=3)
-    tokenizer = build(**way.model)
-    parameters = count_parameters(tokenizer, way)
+    scheme = CodingScheme({**TINY["titok_s"], "image_size": 32}, M=4, K=16, shared=False, selection="router", rank=3)
+    tokenizer = build(**scheme.model)
+    parameters = count_parameters(tokenizer, scheme)
     tokenizer.take_codebook()
     assert parameters.encoder + parameters.decoder == sum(p.numel() for p in tokenizer.parameters())
     assert parameters.codebooks == 4 * 8 * 16 * 12
     assert parameters.router == 3 * (8 + 12 + 4) + 4
     in_one_group = parameters.codebooks // 4
-    cr, nn = (edge_mib(parameters, way._replace(selection=s)) for s in ("cr", "nn"))
-    assert cr == 4 * (parameters.encoder + in_one_group + parameters.router) / 2**20
+    routed, nn = (edge_mib(parameters, scheme._replace(selection=s)) for s in ("router", "nn"))
+    assert routed == 4 * (parameters.encoder + in_one_group + parameters.router) / 2**20
     assert nn == 4 * (parameters.encoder + parameters.codebooks + parameters.router) / 2**20
-    small = edge_int8_mib(parameters, way, tokenizer)
-    assert cr - small == pytest.approx((3 * in_one_group - 4 * tokenizer.T) / 2**20)  # 8 scales of 4 bytes
+    small = edge_int8_mib(parameters, scheme, tokenizer)
+    assert routed - small == pytest.approx((3 * in_one_group - 4 * tokenizer.T) / 2**20)  # 8 scales of 4 bytes
 
 
 def test_measured_memory_holds_all_groups_for_nn_and_one_for_cr():
     # 64 groups of 64 entries x 1024 tokens x 12 channels: 192 MiB, one of them 3 MiB.
     sizes = {**TINY["titok_s"], "T": 1024, "image_size": 32}
-    way = Way(sizes, M=64, K=64, shared=False, selection="nn", rank=2)
-    nn, cr = (in_fresh_process(way._replace(selection=s), threads=1, repeats=2) for s in ("nn", "cr"))
-    assert nn.sender_peak_mib - cr.sender_peak_mib > 150
-    for measured in (nn, cr):
+    scheme = CodingScheme(sizes, M=64, K=64, shared=False, selection="nn", rank=2)
+    nn, routed = (in_fresh_process(scheme._replace(selection=s), threads=1, repeats=2) for s in ("nn", "router"))
+    assert nn.sender_peak_mib - routed.sender_peak_mib > 150
+    for measured in (nn, routed):
         assert measured.sender_peak_mib <= measured.peak_mib
         assert len(measured.search_seconds) == 2
         assert min(measured.encoder_seconds + measured.search_seconds + measured.decoder_seconds) > 0
 
 
 def test_only_the_backbones_asked_for_are_measured(monkeypatch):
-    ways = []
+    schemes = []
 
-    def fake(way, threads, repeats):
-        ways.append(way)
-        if way.selection == "cr":
+    def fake(scheme, threads, repeats):
+        schemes.append(scheme)
+        if scheme.selection == "router":
             raise MemoryError("too little")
-        return Measured([1.0], [0.5 * way.M], [2.0, 4.0], 10.0, 20.0, "a CPU")
+        return MeasuredCost([1.0], [0.5 * scheme.M], [2.0, 4.0], 10.0, 20.0, "a CPU")
 
     monkeypatch.setattr("stscq.evaluation.measure_cost.in_fresh_process", fake)
     frame = measure_rows(TINY, ["titok_s"], image_size=32, rank=2)
     assert list(frame.columns[:3]) == list(count(TINY, 32, 2).columns[:3])  # rows are matched by them
     assert len(frame) == 12
-    assert [(w.M, w.K, w.shared, w.selection) for w in ways] == [
-        (1, 4096, True, "nn"), (1, 4096, False, "nn"), (256, 256, False, "nn"), (256, 256, False, "cr"),
+    assert [(w.M, w.K, w.shared, w.selection) for w in schemes] == [
+        (1, 4096, True, "nn"), (1, 4096, False, "nn"), (256, 256, False, "nn"), (256, 256, False, "router"),
     ]  # fmt: skip
-    ours = frame[frame.backbone == "titok_s"].set_index(["method", "codebooks"])
-    nn = ours.loc[("NN", "256 x 256")]
+    ours = frame[frame.backbone == "titok_s"].set_index(["method", "groups_x_entries"])
+    nn = ours.loc[("nn", "256 x 256")]
     assert (nn.encode_seconds, nn.search_seconds, nn.seconds_per_image) == (129.0, 128.0, 132.0)
     assert nn.published_seconds_per_image == 0.1496
-    assert ours.not_measured.to_dict()[("CR", "256 x 256")] == "too little"
+    assert ours.not_measured.to_dict()[("router", "256 x 256")] == "too little"
     others = frame[frame.backbone != "titok_s"]
     assert set(others.not_measured) == {"not measured in this profile"}
     assert others[["encode_seconds", "seconds_per_image", "sender_peak_mib", "peak_mib"]].isna().all(axis=None)
@@ -112,8 +112,8 @@ def test_only_the_backbones_asked_for_are_measured(monkeypatch):
 def test_every_published_row_runs_on_random_weights():
     """In this process, and sizes that are small: shapes of sender and receiver fit for every backbone."""
     for row in published_rows("cost").to_dict("records"):
-        way = published_way(row, {**TINY[row["backbone"]], "image_size": 32}, rank=2)
-        measured = measure(way._replace(M=min(way.M, 3), K=16), threads=1, repeats=1)
+        scheme = published_scheme(row, {**TINY[row["backbone"]], "image_size": 32}, rank=2)
+        measured = measure(scheme._replace(M=min(scheme.M, 3), K=16), threads=1, repeats=1)
         assert len(measured.decoder_seconds) == 1
 
 

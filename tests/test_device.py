@@ -83,7 +83,7 @@ def test_all_stages_and_the_evaluation_on_a_gpu(places, split, tmp_path, model, 
     assert own_device().type == "cuda"
     codecs = [load_codec(tmp_path / "three", torch.device(kind))[0] for kind in ("cuda", "cpu")]
     images = np.asarray(open_store(places["store"]).images[:20])
-    for selection in ("nn", "cr"):
+    for selection in ("nn", "router"):
         ours, theirs = (encode(codec, images, selection) for codec in codecs)
         assert (ours.index == theirs.index).float().mean() > 0.95  # ties are rounded differently
         difference = np.abs(decode(codecs[0], ours).astype(int) - decode(codecs[1], ours))

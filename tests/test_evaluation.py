@@ -11,7 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from stscq.data.pairs import make_pairs
 from stscq.data.store import open_store
 from stscq.evaluation import original
-from stscq.evaluation.evaluate import centred_cosine, cosine
+from stscq.evaluation.judging import centred_cosine, cosine
 from stscq.evaluation.protocols import CHANGED, HARD, OWN, coarse_change, group_pairs, own_protocols
 from stscq.evaluation.quality import psnr, ssim
 from stscq.evaluation.statistics import paired_bootstrap, summarise

@@ -10,7 +10,7 @@ import pytest
 from stscq.evaluation.statistics import summarise
 from stscq.report.collect import Run
 from stscq.report.figures import FIGURES, draw
-from stscq.report.figures.rows import METHODS, by_seed, chosen, ranked, shown
+from stscq.report.figures.rows import METHODS, by_seed, images_by_group, ranked, shown
 from stscq.report.figures.style import PALETTE
 from tests.report_fixtures import SEEDS, make_summary
 
@@ -52,8 +52,8 @@ def test_published_points_stand_beside_ours_in_the_papers_profile_alone(summary)
 
 def test_every_group_has_a_place_also_one_that_serves_nobody(summary):
     runs = shown(summary)
-    runs = runs[runs.selection == "cr"]
-    rows = chosen(summary, runs)
+    runs = runs[runs.selection == "router"]
+    rows = images_by_group(summary, runs)
     assert len(rows) == len(SEEDS) * 6 * 4
     assert rows.images.sum() == len(SEEDS) * 12
     figure = draw(summary, "router_people")
@@ -68,13 +68,13 @@ def test_every_group_has_a_place_also_one_that_serves_nobody(summary):
 
 def test_shares_are_in_order(summary):
     runs = shown(summary)
-    tokens = ranked(summary, "tokens.parquet", runs[runs.variant == "global"], ascending=True)
+    tokens = ranked(summary, "utilisation_tokens.parquet", runs[runs.variant == "global"], ascending=True)
     for _, part in tokens.groupby("seed"):
         part = part.sort_values("rank")
         assert part["rank"].tolist() == list(range(1, 7))
         assert part.share.is_monotonic_increasing
         assert part.share.max() == pytest.approx(50)  # of %, as tests.report_fixtures has it
-    most_first = ranked(summary, "tokens.parquet", runs[runs.variant == "global"], ascending=False)
+    most_first = ranked(summary, "utilisation_tokens.parquet", runs[runs.variant == "global"], ascending=False)
     assert most_first[most_first.seed == SEEDS[0]].sort_values("rank").share.is_monotonic_decreasing
     (panel, _) = draw(summary, "router_choices").axes[:2]
     for line in panel.get_lines()[:-1]:

@@ -79,7 +79,7 @@ def test_evaluation_beside_float32(routed, faces, split, tmp_path):
     out = tmp_path / "int8" / "x" / "v" / "test" / "seed1"
     int8.main(routed, faces, tmp_path / "o", "dlib", out)
     found = json.loads((out / "metrics.json").read_text())
-    assert found["selection"] == "cr"
+    assert found["selection"] == "router"
     assert found["groups_equal"] == 1.0  # the router is as it was
     assert 0.5 < found["indices_equal"] <= 1
     assert found["int8_mib"] < 0.3 * found["float32_mib"]
@@ -87,7 +87,7 @@ def test_evaluation_beside_float32(routed, faces, split, tmp_path):
     assert found["ids"] == pytest.approx(images.ids.mean())
     twin = tmp_path / "fp32" / "x" / "v" / "test" / "seed1" / "metrics.json"
     twin.parent.mkdir(parents=True)
-    twin.write_text(json.dumps({"selections": {"cr": {**found, "ids": found["ids"] + 0.01}}}))
+    twin.write_text(json.dumps({"selections": {"router": {**found, "ids": found["ids"] + 0.01}}}))
     means = int8_means(int8_frame(tmp_path / "int8", tmp_path / "fp32", [("x", "v")], ["test"], [1]))
     assert means.ids_change.iloc[0] == pytest.approx(-0.01)
     assert means.mean_acc_change.iloc[0] == 0

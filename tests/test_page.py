@@ -16,7 +16,7 @@ from stscq.evaluation.published import blocks
 from stscq.report.arithmetic import checks
 from stscq.report.contents import contents, entry
 from stscq.report.page import page
-from stscq.report.page_parts import cell, common_folder, inputs_of, making, numeric_columns, read_markdown
+from stscq.report.page_parts import cell, common_folder, inputs_of, numeric_columns, read_markdown, run_history
 from tests.conftest import ROOT
 
 CLAIMS = """number,claim,where,statistic,value,low,high,p,verdict,why
@@ -88,9 +88,9 @@ def test_arithmetic_finds_what_the_published_errata_say():
     assert wrong == [
         ("fairness", "titok_s, 1 codebook group", 83.915),  # (80.13 + 80.00 + 87.88 + 87.65) / 4 = 335.66 / 4; 82.42
         ("fairness", "titok_s, 1 codebook group", 3.851),
-        ("cost", "maskgit_vqgan, NN, 1 codebook group", 1114.69),  # 90.69 + 1024
-        ("cost", "maskgit_vqgan, NN, 16 codebook groups", 4186.69),
-        ("cost", "maskgit_vqgan, CR, 16 codebook groups", 346.69),
+        ("cost", "maskgit_vqgan, nn, 1 codebook group", 1114.69),  # 90.69 + 1024
+        ("cost", "maskgit_vqgan, nn, 16 codebook groups", 4186.69),
+        ("cost", "maskgit_vqgan, router, 16 codebook groups", 346.69),
         ("dataset_utilisation", "16 codebook groups", 73.242),  # 12000 / 16384
         ("dataset_utilisation", "256 codebook groups", 18.311),
     ]
@@ -123,7 +123,7 @@ def test_parts(tmp_path):
     changed = {"inputs": {"evaluation": {**RECORD["inputs"]["evaluation"], "data/demo/evaluation/b/x.json": "3"}}}
     assert inputs_of(changed)[0].digest != found.digest
     assert str(common_folder([])) == "."
-    assert (made_of := making([RECORD, {**RECORD, "seconds": 1.0}])).seconds == 3.5
+    assert (made_of := run_history([RECORD, {**RECORD, "seconds": 1.0}])).seconds == 3.5
     assert made_of.steps == [("stscq.report.tables", 2, 3.5)]
 
 

@@ -59,7 +59,7 @@ def test_main_table(summary):
     assert frame.loc["token_specific", "ids_centred_vs_global"] == pytest.approx(0.2)
     assert frame.loc["token_specific", "published_mean_acc"] == 91.66
     assert frame.loc["global", "published_ids"] == 0.5764
-    assert pd.isna(frame.loc["global_plain", "published_ids"])
+    assert pd.isna(frame.loc["global_stage1", "published_ids"])
     assert "difference_ids" not in frame  # the demo is not the paper's experiment
 
 
@@ -69,15 +69,15 @@ def test_the_papers_own_profile_shows_differences(summary):
 
 
 def test_published_values_stand_beside_their_own_rows(summary):
-    seeds = rows_by(summary, "seeds", "codebooks", "codebook_size", "training")
+    seeds = rows_by(summary, "seeds", "groups", "entries", "training")
     assert seeds.loc[(1, 8, "nn"), "published_mean_acc"] == 91.65
     assert seeds.loc[(4, 4, "router"), "published_mean_acc"] == 87.63
     assert seeds.loc[(4, 4, "router"), "published_ids_std"] == 0.0002
-    inference = rows_by(summary, "selection_at_inference", "codebooks", "selection")
-    assert inference.loc[(4, "NN"), "published_ids"] == 0.5180
-    assert inference.loc[(4, "CR"), "published_ids"] == 0.5125
-    assert inference.loc[(4, "CR"), "ids_vs_nn"] == 0.0
-    assert inference.loc[(4, "CR"), "same_group_as_nn"] == 75.0
+    inference = rows_by(summary, "selection_at_inference", "groups", "selection")
+    assert inference.loc[(4, "nn"), "published_ids"] == 0.5180
+    assert inference.loc[(4, "router"), "published_ids"] == 0.5125
+    assert inference.loc[(4, "router"), "ids_vs_nn"] == 0.0
+    assert inference.loc[(4, "router"), "same_group_as_nn"] == 75.0
     tokens = rows_by(summary, "token_utilisation", "method")
     assert tokens.loc["token_specific", "published_std"] == 9.14
 
@@ -87,7 +87,7 @@ def test_utilisation_worked_by_hand(summary):
     shares = [90 * j / 6 for j in range(1, 7)]  # 15, 30, .., 90 %
     assert (row["min"], row["max"], row["mean"]) == pytest.approx((15, 90, 52.5))
     assert row["std"] == pytest.approx(np.std(shares))
-    used = rows_by(summary, "dataset_utilisation", "codebooks", "training").loc[(4, "router")]
+    used = rows_by(summary, "dataset_utilisation", "groups", "training").loc[(4, "router")]
     assert used["test"] == pytest.approx(92)  # 90 + seed
     assert used["test_bound"] == pytest.approx(75)  # 12 images, 16 entries
     assert used["published_lfw"] == 93.15
@@ -104,14 +104,14 @@ def test_protocols_stand_in_for_the_benchmarks(summary):
 
 
 def test_sweep_of_groups(summary):
-    frame = rows_by(summary, "groups_sweep", "codebooks")
+    frame = rows_by(summary, "groups_sweep", "groups")
     assert list(frame.index) == [1, 2, 4]
     assert frame.loc[2, "ids_vs_one_group"] == pytest.approx(0.2)
     assert pd.isna(frame.loc[1, "ids_vs_one_group"])
 
 
 def test_groups_of_people_and_their_codebooks(summary):
-    frame = rows_by(summary, "fairness", "method", "codebooks")
+    frame = rows_by(summary, "fairness", "method", "groups")
     row = frame.loc[("token_specific", 1)]
     assert row.eyeglasses_mean_acc == pytest.approx(100 - (row.eyeglasses_fmr + row.eyeglasses_fnmr) / 2)
     assert row.spread_low <= row.spread <= row.spread_high
@@ -145,7 +145,7 @@ def test_rates_at_one_threshold_worked_by_hand():
 
 
 def test_bytes_are_those_that_were_written(summary):
-    row = rows_by(summary, "rates", "method", "codebook_size").loc[("token_specific", 8)]
+    row = rows_by(summary, "rates", "method", "entries").loc[("token_specific", 8)]
     assert (row.fixed_bytes, row.coded_bytes, row.file_bytes) == (12, 9, 17)
     assert row.coding_saves_percent == pytest.approx(25)
     assert (row.tokens_that_change, row.images_that_change, row.encoded_twice_percent) == (1, 0, 25)
@@ -173,7 +173,7 @@ def test_a_group_of_one_person_leaves_the_table_without_numbers(summary, tmp_pat
     evaluation = summary.folder.parent / "evaluation"
     own = tmp_path / "evaluation"
     shutil.copytree(evaluation, own)
-    for file in own.rglob("groups.parquet"):
+    for file in own.rglob("group_pairs.parquet"):
         pairs = pd.read_parquet(file)
         pairs[pairs.same | (pairs.group != "eyeglasses")].to_parquet(file)
     found = fairness(Evaluations(own, SEEDS, ["test"], VARIANTS))
@@ -285,7 +285,7 @@ def test_a_choice_of_published_rows_is_none():
 def test_readers_see_what_belongs_together():
     row = {"backbone": "x_1", "mean_acc": 90.126, "mean_acc_std": 1.0, "mean_acc_low": 88.0, "mean_acc_high": 92.0,
            "ids_vs_global": 0.01234, "ids_vs_global_low": -0.01, "ids_vs_global_high": 0.03, "ids_vs_global_p": 0.2,
-           "published_ids": None, "codebooks": 16}  # fmt: skip
+           "published_ids": None, "groups": 16}  # fmt: skip
     none = {**dict.fromkeys(row), "backbone": "y"}
     shown = Table("t", "Title", pd.DataFrame([row, none]), ["A note, 100 %."])
     text = to_markdown(shown)
@@ -303,8 +303,8 @@ def test_readers_see_what_belongs_together():
 def test_runs_are_in_the_order_of_params(summary):
     runs = [Run(*row) for row in summary.runs[["backbone", "variant", "selection"]].itertuples(index=False)]
     assert runs[:2] == [Run("titok_s", "stage1", "nn"), Run("titok_s", "global", "nn")]
-    assert Run("titok_s", "switchable", "cr") in runs
-    assert Run("titok_s", "by_nn", "cr") not in runs
+    assert Run("titok_s", "switchable", "router") in runs
+    assert Run("titok_s", "by_nn", "router") not in runs
     assert json.loads((summary.folder / "about.json").read_text())["seeds"] == SEEDS
 
 

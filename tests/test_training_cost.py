@@ -5,7 +5,7 @@ import json
 import pytest
 
 from stscq.errors import DataError
-from stscq.report.training_cost import read_all, read_training, record_files, training_cost
+from stscq.report.training_cost import read_training, record_files, training_cost
 
 
 def leave_record(models, place, module, seconds, steps, batch, rate, accumulate=None, gpu=None):
@@ -33,7 +33,7 @@ def models(tmp_path):
 
 
 def test_seconds_a_model_and_hours_of_all(models):
-    frame = training_cost(read_all(record_files(models)))
+    frame = training_cost(map(read_training, record_files(models)))
     rows = frame.set_index(["what", "backbone", "stage"])
     stage1 = rows.loc[("training", "ibq", "stage1")]
     assert (stage1.models, stage1.seconds, stage1.images_seen) == (2, 70.0, 10 * 4 * 2)
@@ -58,9 +58,9 @@ def test_a_run_that_went_on_is_not_taken_for_a_short_one(tmp_path):
 def test_a_record_without_its_log_is_named(models):
     (models / "ibq/stage1/seed1/log.jsonl").unlink()
     with pytest.raises(DataError, match=r"ibq/stage1/seed1/stage1\.run\.json: no record of training with its log"):
-        read_all(record_files(models))
+        list(map(read_training, record_files(models)))
 
 
 def test_without_any_training_only_the_published_rows_are_left(tmp_path):
-    frame = training_cost(read_all(record_files(tmp_path)))
+    frame = training_cost(map(read_training, record_files(tmp_path)))
     assert list(frame.published_hours) == [50, 40]

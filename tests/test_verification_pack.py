@@ -10,7 +10,7 @@ import pytest
 
 from stscq.data import prepare
 from stscq.data.store import open_store
-from stscq.data.verification_pack import Pack, pairs, read_pack
+from stscq.data.verification_pack import VerificationPack, pairs, read_pack
 from stscq.errors import DataError
 
 IMAGES = [b"\xff\xd8one", b"\xff\xd8\x00two", b"\xff\xd8three", b"\xff\xd8four"]
@@ -105,4 +105,4 @@ def test_a_pack_becomes_a_store_with_pairs(tmp_path):
 
 def test_too_few_pairs_for_the_folds():
     with pytest.raises(DataError, match="2 pairs cannot fill 10 folds"):
-        pairs(Pack(IMAGES, np.array([True, False])), 10)
+        pairs(VerificationPack(IMAGES, np.array([True, False])), 10)

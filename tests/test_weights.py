@@ -20,7 +20,7 @@ from stscq.errors import ParamsError
 from stscq.weights import commands
 from stscq.weights.checksums import State, record, recorded, state
 from stscq.weights.download import fetch
-from stscq.weights.manifest import Hub, Pack, Weight, WeightsError, manifest, needed, select
+from stscq.weights.manifest import Hub, ModelPack, Weight, WeightsError, manifest, needed, select
 
 CONTENT = bytes(range(256)) * 400
 TITOK = "/yucornetto/tokenizer_titok_s128_imagenet/resolve/main/model.safetensors"
@@ -247,7 +247,9 @@ def test_insightface_pack(server, tmp_path, inside):
         pack.writestr(f"{inside}det_10g.onnx", b"detector")
         pack.writestr(f"{inside}w600k_r50.onnx", CONTENT)
     server.files["/packs/buffalo_l.zip"] = archive.getvalue()
-    weight = Weight("weights/buffalo_l/w600k_r50.onnx", "", Pack("buffalo_l", "w600k_r50.onnx"), None, sha(CONTENT), "")
+    weight = Weight(
+        "weights/buffalo_l/w600k_r50.onnx", "", ModelPack("buffalo_l", "w600k_r50.onnx"), None, sha(CONTENT), ""
+    )
     fetch(tmp_path, weight)
     assert (tmp_path / weight.path).read_bytes() == CONTENT
     assert left_in(tmp_path) == ["buffalo_l/w600k_r50.onnx"]
@@ -261,7 +263,9 @@ def test_a_damaged_pack_leaves_nothing(server, tmp_path, served, cuts, problem):
     server.cuts = cuts
     if served:
         server.files["/packs/buffalo_l.zip"] = served
-    weight = Weight("weights/buffalo_l/w600k_r50.onnx", "", Pack("buffalo_l", "w600k_r50.onnx"), None, sha(CONTENT), "")
+    weight = Weight(
+        "weights/buffalo_l/w600k_r50.onnx", "", ModelPack("buffalo_l", "w600k_r50.onnx"), None, sha(CONTENT), ""
+    )
     with pytest.raises(
         WeightsError, match=rf"{problem} .*By hand: take w600k_r50\.onnx out of .*/packs/buffalo_l\.zip"
     ):

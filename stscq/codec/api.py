@@ -5,7 +5,7 @@
     faces = codec.decode(files)          # and back
 
 `Codec` is a model bundle that is ready to run. It reads each part of the bundle when it is first needed: encoding never
-reads the decoder, and neither CR encoding nor decoding reads a group that no image uses.
+reads the decoder, and neither encoding by the router nor decoding reads a group that no image uses.
 
     images --quantise--> Assignment --payloads--> payloads --file_of--> files          (encode)
     images <-reconstruct- Assignment <--parse---- payloads <-payload_of- files         (decode)
@@ -69,8 +69,8 @@ class Codec:
     def encode(self, images: np.ndarray, selection: Selection | None = None) -> list[bytes]:
         """Faces, aligned (N x S x S x 3 uint8 RGB), to one file each.
 
-        selection: nn tries all groups, cr asks the router; None is what the bundle prefers. An image's bytes do not
-        depend on the others. Raises StscqError for images of another size or type, or cr without a router.
+        selection: nn tries all groups, router asks the router; None is what the bundle prefers. An image's bytes do not
+        depend on the others. Raises StscqError for images of another size or type, or router without a router.
         """
         return [self.file_of(p) for p in self.payloads(self.quantise(images, selection))]
 
@@ -144,14 +144,14 @@ class Codec:
         return ImageBytes(*np.array(sizes, np.int64).reshape(-1, 3).T)
 
     def quantiser(self, selection: Selection | None = None) -> Quantiser:
-        """How latents become symbols. Raises StscqError for cr without a router."""
+        """How latents become symbols. Raises StscqError for router without a router."""
         selection = selection or self.bundle.selection
-        if selection not in ("nn", "cr"):
-            raise StscqError(f"selection {selection!r} is neither nn nor cr")
-        if selection == "cr" and self.router is None:
-            raise StscqError(f"{self.bundle.folder}: selection cr needs a router, and this model has none; use nn")
+        if selection not in ("nn", "router"):
+            raise StscqError(f"selection {selection!r} is neither nn nor router")
+        if selection == "router" and self.router is None:
+            raise StscqError(f"{self.bundle.folder}: selection router needs a router, and this model has none; use nn")
         groups = self.all_codebooks if selection == "nn" else self.groups
-        return Quantiser(self.encoder.metric, self._prepare(groups), self.router if selection == "cr" else None)
+        return Quantiser(self.encoder.metric, self._prepare(groups), self.router if selection == "router" else None)
 
     @property
     def all_codebooks(self) -> Tensor:

@@ -18,12 +18,13 @@ from tqdm import tqdm
 
 from stscq.data.store import AnyRow, make_index
 from stscq.errors import DataError
+from stscq.files import atomically
 
 CHUNK = 256
 """Images between two lines of the journal: what a kill can cost, times the number of workers."""
 
 
-class Entry(Protocol):
+class SourceImage(Protocol):
     """An image and what a store says about it. Sent to worker processes; its repr tells it from those of other sets."""
 
     @property
@@ -34,43 +35,43 @@ class Entry(Protocol):
         """size x size x 3 uint8 RGB. Raises DataError when it cannot be read."""
 
 
-def convert(entries: Sequence[Entry], out: Path, size: int, most_corrupt: int, workers: int) -> list[str]:
-    """Write the store OUT from `entries`. Returns a line for each image that was left out as corrupt: which, and why.
+def convert(sources: Sequence[SourceImage], out: Path, size: int, most_corrupt: int, workers: int) -> list[str]:
+    """Write the store OUT from `sources`. Returns a line for each image that was left out as corrupt: which, and why.
 
     Raises DataError when two images have the same name, and, with the first few, as soon as more than `most_corrupt`
     are corrupt; what was done is kept.
     """
-    make_index([entry.row for entry in entries], out)  # wrong names are told now, not after hours
+    make_index([source.row for source in sources], out)  # wrong names are told now, not after hours
     out.mkdir(parents=True, exist_ok=True)
     images, journal = out / ".partial-images.npy", out / ".partial-journal.jsonl"
-    done = resume(entries, images, journal, size)
-    todo = [i for i in range(0, len(entries), CHUNK) if i not in done]
-    progress = tqdm(total=len(entries), initial=len(entries) - sum(len(entries[i : i + CHUNK]) for i in todo))
+    done = resume(sources, images, journal, size)
+    todo = [i for i in range(0, len(sources), CHUNK) if i not in done]
+    progress = tqdm(total=len(sources), initial=len(sources) - sum(len(sources[i : i + CHUNK]) for i in todo))
     progress.set_description("images")
     work = partial(convert_chunk, images=images, size=size)
     with journal.open("a", encoding="utf-8") as file, ProcessPoolExecutor(workers) as pool, progress:
-        # A bounded number of chunks at a time: entries of packs carry their bytes with them.
+        # A bounded number of chunks at a time: images of packs carry their bytes with them.
         for batch in batches(todo, 4 * workers):
-            for start, found in zip(batch, pool.map(work, batch, [entries[i : i + CHUNK] for i in batch]), strict=True):
+            for start, found in zip(batch, pool.map(work, batch, [sources[i : i + CHUNK] for i in batch]), strict=True):
                 done[start] = found
                 file.write(json.dumps({"start": start, "corrupt": found}) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-                progress.update(len(entries[start : start + CHUNK]))
-                check_corrupt(done, entries, out, most_corrupt)
-    check_corrupt(done, entries, out, most_corrupt)
+                progress.update(len(sources[start : start + CHUNK]))
+                check_corrupt(done, sources, out, most_corrupt)
+    check_corrupt(done, sources, out, most_corrupt)
     corrupt = merge(done)
-    finish(entries, list(corrupt), images, journal, out)
-    return [f"{entries[number].row.source}: {problem}" for number, problem in corrupt.items()]
+    finish(sources, list(corrupt), images, journal, out)
+    return [f"{sources[number].row.source}: {problem}" for number, problem in corrupt.items()]
 
 
-def convert_chunk(start: int, entries: Sequence[Entry], images: Path, size: int) -> dict[str, str]:
+def convert_chunk(start: int, sources: Sequence[SourceImage], images: Path, size: int) -> dict[str, str]:
     """Fill the rows from `start` on. Returns the corrupt ones: row number (as JSON has it) -> what is wrong."""
     array = np.load(images, mmap_mode="r+", allow_pickle=False)
     corrupt = {}
-    for number, entry in enumerate(entries, start):
+    for number, source in enumerate(sources, start):
         try:
-            array[number] = entry.image(size)
+            array[number] = source.image(size)
         except DataError as problem:
             corrupt[str(number)] = str(problem)
     array.flush()
@@ -82,16 +83,16 @@ def batches(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
         yield items[i : i + size]
 
 
-def resume(entries: Sequence[Entry], images: Path, journal: Path, size: int) -> dict[int, dict[str, str]]:
+def resume(sources: Sequence[SourceImage], images: Path, journal: Path, size: int) -> dict[int, dict[str, str]]:
     """The chunks that an earlier run of the same conversion finished; both files are made anew when there is none."""
     digest = hashlib.sha256(repr((size, CHUNK)).encode())
-    for entry in entries:
-        digest.update(repr(entry).encode())
+    for source in sources:
+        digest.update(repr(source).encode())
     head = {"conversion": digest.hexdigest()}
     lines = read_journal(journal)
     if images.is_file() and lines and lines[0] == head:
         return {line["start"]: line["corrupt"] for line in lines[1:]}
-    np.lib.format.open_memmap(images, "w+", np.uint8, (len(entries), size, size, 3)).flush()
+    np.lib.format.open_memmap(images, "w+", np.uint8, (len(sources), size, size, 3)).flush()
     journal.write_text(json.dumps(head) + "\n", encoding="utf-8")
     return {}
 
@@ -110,19 +111,21 @@ def merge(done: dict[int, dict[str, str]]) -> dict[int, str]:
     return dict(sorted((int(number), problem) for chunk in done.values() for number, problem in chunk.items()))
 
 
-def check_corrupt(done: dict[int, dict[str, str]], entries: Sequence[Entry], out: Path, most_corrupt: int) -> None:
+def check_corrupt(
+    done: dict[int, dict[str, str]], sources: Sequence[SourceImage], out: Path, most_corrupt: int
+) -> None:
     corrupt = merge(done)
     if len(corrupt) > most_corrupt:
-        first = "; ".join(f"{entries[number].row.source}: {problem}" for number, problem in list(corrupt.items())[:3])
+        first = "; ".join(f"{sources[number].row.source}: {problem}" for number, problem in list(corrupt.items())[:3])
         raise DataError(
             f"{out}: {len(corrupt)} corrupt images, more than data.most_corrupt = {most_corrupt} "
             f"(0 for verification pairs, which must be whole). First: {first}"
         )
 
 
-def finish(entries: Sequence[Entry], corrupt: Sequence[int], images: Path, journal: Path, out: Path) -> None:
+def finish(sources: Sequence[SourceImage], corrupt: Sequence[int], images: Path, journal: Path, out: Path) -> None:
     """Fill the holes of corrupt images from the end, shorten the array, write the index, put both in place."""
-    rows = [entry.row for entry in entries]
+    rows = [source.row for source in sources]
     keep = len(rows) - len(corrupt)
     if not keep:
         raise DataError(f"{out}: no image could be read")
@@ -138,8 +141,8 @@ def finish(entries: Sequence[Entry], corrupt: Sequence[int], images: Path, journ
     array.flush()
     if keep < len(rows):
         shorten(images, keep)
-    index.to_parquet(out / ".partial-index.parquet")
-    (out / ".partial-index.parquet").replace(out / "index.parquet")
+    with atomically(out / "index.parquet") as partial_index:
+        index.to_parquet(partial_index)
     images.replace(out / "images.npy")
     journal.unlink()
 

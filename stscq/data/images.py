@@ -11,7 +11,7 @@ from stscq.data.store import Row
 from stscq.errors import DataError
 
 
-class ImageEntry(NamedTuple):
+class FolderImage(NamedTuple):
     """One image, for stscq.data.convert. path: relative to root, with /; its folder is the class."""
 
     root: Path
@@ -26,7 +26,7 @@ class ImageEntry(NamedTuple):
         return centre(decode(self.root / self.path), size)
 
 
-def list_images(root: Path) -> list[ImageEntry]:
+def list_images(root: Path) -> list[FolderImage]:
     """The images of ROOT and of its folders (not deeper), sorted by path.
 
     Only the folders are read, not a single file's data: ImageNet's 1.28 million are listed in seconds. Raises DataError
@@ -40,7 +40,7 @@ def list_images(root: Path) -> list[ImageEntry]:
     unprintable = next((path for path in paths if not path.isprintable()), None)
     if unprintable is not None:
         raise DataError(f"{root}: {unprintable!r} is no name that can be printed; rename it")
-    return [ImageEntry(root, path) for path in sorted(paths)]
+    return [FolderImage(root, path) for path in sorted(paths)]
 
 
 def scan(folder: Path) -> tuple[list[str], list[str]]:

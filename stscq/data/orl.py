@@ -19,7 +19,7 @@ from stscq.errors import DataError
 
 PEOPLE, IMAGES = 40, 10
 SHA256 = "4eac68d29037073348b80eaff9752858bbcbb7bd1b8fab5f2a534b36b38405ad"
-"""Of the 400 files, one after the other, s1/1.pgm to s40/10.pgm."""
+"""SHA-256 of the 400 files, one after the other, s1/1.pgm to s40/10.pgm."""
 
 # The pictures are tight crops: enlarged to 300 x 300, the face fills this rectangle, and no detection is needed.
 ENLARGED = 300

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from stscq.errors import DataError
+from stscq.files import atomically
 
 
 def make_pairs(index: pd.DataFrame, folds: int, seed: int) -> pd.DataFrame:
@@ -33,8 +34,8 @@ def make_pairs(index: pd.DataFrame, folds: int, seed: int) -> pd.DataFrame:
         impostors = [(a, b) for p, q in combinations(members, 2) for a in rows[p] for b in rows[q]]
         n = min(len(genuine), len(impostors))
         for pairs, same in ((genuine, True), (impostors, False)):
-            chosen = np.sort(random.choice(len(pairs), n, replace=False))
-            frames.append(pd.DataFrame([pairs[i] for i in chosen], columns=["a", "b"]).assign(same=same, fold=fold))
+            drawn = np.sort(random.choice(len(pairs), n, replace=False))
+            frames.append(pd.DataFrame([pairs[i] for i in drawn], columns=["a", "b"]).assign(same=same, fold=fold))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -56,5 +57,5 @@ def consecutive_folds(pairs: int, folds: int) -> np.ndarray:
 
 def write_pairs(table: pd.DataFrame, store: Path) -> None:
     """Write STORE/pairs.parquet; it appears there only when complete."""
-    table.to_parquet(store / ".partial-pairs.parquet")
-    (store / ".partial-pairs.parquet").replace(store / "pairs.parquet")
+    with atomically(store / "pairs.parquet") as partial:
+        table.to_parquet(partial)

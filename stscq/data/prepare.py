@@ -24,7 +24,7 @@ from stscq.data.recordio import open_training_set
 from stscq.data.rfw import Group, open_group
 from stscq.data.store import write_store
 from stscq.data.utkface import list_utkface
-from stscq.data.verification_pack import entries, pairs, read_pack
+from stscq.data.verification_pack import pack_images, pairs, read_pack
 from stscq.errors import ParamsError
 
 Kind = Literal["auto", "recordio", "pack", "rfw", "images", "utkface", "lfw"]
@@ -63,7 +63,7 @@ def main(
         case "pack":
             pack = read_pack(Path(source))
             table = pairs(pack, folds=10)
-            convert(entries(pack, Path(source).name), out, size, most_corrupt=0, workers=workers)
+            convert(pack_images(pack, Path(source).name), out, size, most_corrupt=0, workers=workers)
             write_pairs(table, out)
         case "rfw":
             assert group is not None

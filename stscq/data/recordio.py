@@ -89,7 +89,7 @@ def parse(raw: bytes) -> Record:
     return Record(labels, raw[end:])
 
 
-class RecordEntry(NamedTuple):
+class RecordImage(NamedTuple):
     """One image of a training set; label is None when the record is damaged."""
 
     path: Path
@@ -107,7 +107,7 @@ class RecordEntry(NamedTuple):
         return face(decode(record.image), size)
 
 
-def open_training_set(folder: Path) -> list[RecordEntry]:
+def open_training_set(folder: Path) -> list[RecordImage]:
     """The images of FOLDER/train.rec, in order of number. Record 0, when it carries labels, says where they end.
 
     Raises DataError when a file is missing, or record 0 is damaged.
@@ -119,12 +119,12 @@ def open_training_set(folder: Path) -> list[RecordEntry]:
             first = parse(read_raw(file, offsets[0])) if 0 in offsets else None
             end = int(first.labels[0]) if first is not None and not first.image else max(offsets) + 1
             numbers = [number for number in offsets if number > 0 or first is None or first.image]
-            entries = [RecordEntry(path, n, offsets[n], read_label(file, offsets[n])) for n in numbers if n < end]
+            images = [RecordImage(path, n, offsets[n], read_label(file, offsets[n])) for n in numbers if n < end]
     except (OSError, DataError) as problem:
         raise DataError(f"{path}: record 0: {problem}") from problem
-    if not entries:
+    if not images:
         raise DataError(f"{path}: no images")
-    return entries
+    return images
 
 
 def read_label(file: BinaryIO, offset: int) -> int | None:

@@ -35,7 +35,7 @@ Points = tuple[float, ...]
 """x1, y1, .. x5, y5 in pixels of the photo."""
 
 
-class RfwEntry(NamedTuple):
+class RfwImage(NamedTuple):
     """One photo, for stscq.data.convert. photo: NAME/NAME_0001.jpg in the folder of its group."""
 
     folder: Path
@@ -52,8 +52,8 @@ class RfwEntry(NamedTuple):
         return face(align(decode(self.folder / self.photo), self.landmarks), size)
 
 
-class Pair(NamedTuple):
-    """A line of a pairs file: its number from 1, two photos as in RfwEntry, and whether they show the same person."""
+class PhotoPair(NamedTuple):
+    """A line of a pairs file: its number from 1, two photos as in RfwImage, and whether they show the same person."""
 
     line: int
     a: str
@@ -71,7 +71,7 @@ def align(photo: np.ndarray, landmarks: Points) -> np.ndarray:
         return norm_crop(photo, np.array(landmarks).reshape(5, 2), ALIGNED)
 
 
-def open_group(root: Path, group: Group) -> tuple[list[RfwEntry], pd.DataFrame]:
+def open_group(root: Path, group: Group) -> tuple[list[RfwImage], pd.DataFrame]:
     """The photos in pairs, sorted by name, and the pairs (columns a, b, same, fold) as they are in the file.
 
     ROOT holds the archive's folder `test`, or is that folder. Raises DataError, naming file and line, when a line is
@@ -91,10 +91,10 @@ def open_group(root: Path, group: Group) -> tuple[list[RfwEntry], pd.DataFrame]:
     row = {photo: number for number, photo in enumerate(photos)}
     a, b = [row[pair.a] for pair in pairs], [row[pair.b] for pair in pairs]
     table = pair_table(a, b, [pair.same for pair in pairs], consecutive_folds(len(pairs), FOLDS))
-    return [RfwEntry(data, photo, landmarks[photo]) for photo in photos], table
+    return [RfwImage(data, photo, landmarks[photo]) for photo in photos], table
 
 
-def read_pairs(path: Path) -> list[Pair]:
+def read_pairs(path: Path) -> list[PhotoPair]:
     """Raises DataError, naming the line, when one is malformed, or when the folds are unequal."""
     pairs = []
     for number, line in read_lines(path):
@@ -102,7 +102,7 @@ def read_pairs(path: Path) -> list[Pair]:
         if match is None:
             raise DataError(f"{path}, line {number}: expected NAME a b, or NAME1 a NAME2 b; got {line[:60]!r}")
         name, a, other, b = match.groups()
-        pairs.append(Pair(number, photo_of(name, a), photo_of(other or name, b), same=other is None))
+        pairs.append(PhotoPair(number, photo_of(name, a), photo_of(other or name, b), same=other is None))
     if not pairs or len(pairs) % FOLDS:
         line = f"line {pairs[-1].line if pairs else 1}"
         raise DataError(f"{path}, {line}: the file ends after {len(pairs)} pairs; expected {FOLDS} folds of equal size")
@@ -120,7 +120,7 @@ def photo_of(name: str, number: str) -> str:
 
 
 def read_landmarks(path: Path) -> dict[str, Points]:
-    """Photo, as in RfwEntry -> landmarks. Raises DataError, naming the line at fault."""
+    """Photo, as in RfwImage -> landmarks. Raises DataError, naming the line at fault."""
     landmarks = {}
     for number, line in read_lines(path):
         photo, *numbers = line.split()

@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from stscq.errors import DataError
-from stscq.files import check_permission
+from stscq.files import atomically, check_permission
 
 
 class Row(NamedTuple):
@@ -63,14 +63,10 @@ def write_store(faces: Iterable[Face], out: Path, total: int | None = None) -> i
         rows.append(face.row)
         images.append(face.image)
     index = make_index(rows, out)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, save in (
-        ("images.npy", lambda path: np.save(path, np.stack(images))),
-        ("index.parquet", index.to_parquet),
-    ):
-        partial = out / f".partial-{name}"
-        save(partial)  # type: ignore[no-untyped-call]
-        partial.replace(out / name)
+    with atomically(out / "images.npy") as partial:
+        np.save(partial, np.stack(images))
+    with atomically(out / "index.parquet") as partial:
+        index.to_parquet(partial)
     return len(index)
 
 

@@ -19,14 +19,14 @@ from stscq.data.store import Row
 from stscq.errors import DataError
 
 
-class Pack(NamedTuple):
+class VerificationPack(NamedTuple):
     """images: 2P encoded images; same: P bools, whether images 2p and 2p + 1 show the same person."""
 
     images: list[bytes]
     same: np.ndarray
 
 
-class PackEntry(NamedTuple):
+class PackImage(NamedTuple):
     """One image of a pack, for stscq.data.convert.
 
     Who it shows is not said, so a pair stands for its people: what is resampled by identity is resampled by pair.
@@ -114,7 +114,7 @@ class PlainUnpickler(pickle.Unpickler):
             raise DataError(f"it asks for {module}.{name}, which no verification pack needs; not opened") from None
 
 
-def read_pack(path: Path) -> Pack:
+def read_pack(path: Path) -> VerificationPack:
     """Raises DataError when the file is missing, damaged, asks for anything unexpected, or is no list of pairs."""
     try:
         content = PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
@@ -129,7 +129,7 @@ def read_pack(path: Path) -> Pack:
         raise DataError(f"{path}: {len(images)} images for {len(same)} pairs; expected two images a pair")
     if not all(isinstance(image, bytes) for image in images) or not all(value in (0, 1) for value in same):
         raise DataError(f"{path}: expected encoded images and bools")
-    return Pack(images, np.array(same, bool))
+    return VerificationPack(images, np.array(same, bool))
 
 
 def plain(value: Any) -> Any:
@@ -139,11 +139,11 @@ def plain(value: Any) -> Any:
     return value
 
 
-def entries(pack: Pack, name: str) -> list[PackEntry]:
-    return [PackEntry(name, number, image) for number, image in enumerate(pack.images)]
+def pack_images(pack: VerificationPack, name: str) -> list[PackImage]:
+    return [PackImage(name, number, image) for number, image in enumerate(pack.images)]
 
 
-def pairs(pack: Pack, folds: int) -> pd.DataFrame:
+def pairs(pack: VerificationPack, folds: int) -> pd.DataFrame:
     """Columns a, b (image numbers), same, fold: consecutive tenths (for ten folds), as InsightFace's protocol has them.
 
     Raises DataError when there are fewer pairs than folds.

@@ -23,11 +23,11 @@ class Macs(NamedTuple):
     decoder: int
 
 
-class Way(NamedTuple):
-    """A way of coding: M groups of codebooks of K entries each, one for all tokens when `shared`.
+class CodingScheme(NamedTuple):
+    """M groups of codebooks of K entries each, one codebook for all tokens when `shared`.
 
-    model: sizes of the tokenizer, image_size among them. selection: nn searches all groups; cr holds and searches one,
-    the router's. rank: features of the router.
+    model: sizes of the tokenizer, image_size among them. selection: nn searches all groups; router holds and searches
+    one, the router's. rank: features of the router.
     """
 
     model: Mapping[str, Any]
@@ -36,6 +36,15 @@ class Way(NamedTuple):
     shared: bool
     selection: str
     rank: int
+
+    @property
+    def held_groups(self) -> int:
+        """Groups that a sender holds."""
+        return self.M if self.selection == "nn" else 1
+
+    def codebooks_per_group(self, T: int) -> int:
+        """One for each of T tokens, or one that they share."""
+        return 1 if self.shared else T
 
 
 class Parameters(NamedTuple):
@@ -65,37 +74,31 @@ def count_macs(tokenizer: Tokenizer, image_size: int) -> Macs:
     return Macs(encoder.get_total_flops() // 2, decoder.get_total_flops() // 2)
 
 
-def count_parameters(tokenizer: Tokenizer, way: Way) -> Parameters:
-    """Of the encoder, of what decodes, of all codebooks, and of the router; one group needs no router."""
+def count_parameters(tokenizer: Tokenizer, scheme: CodingScheme) -> Parameters:
+    """Numbers in the encoder, in what decodes, in all codebooks, and in the router; one group needs no router."""
     decoder = sum(p.numel() for part in tokenizer.decoder_parts() for p in part.parameters())
     encoder = sum(p.numel() for p in tokenizer.encoder_parameters())
-    books = 1 if way.shared else tokenizer.T
-    codebooks = way.M * books * way.K * tokenizer.d
+    codebooks = scheme.M * scheme.codebooks_per_group(tokenizer.T) * scheme.K * tokenizer.d
     router = 0
-    if way.M > 1:
+    if scheme.M > 1:
         with torch.device("meta"):
-            router = sum(p.numel() for p in Router(way.M, tokenizer.T, tokenizer.d, way.rank).parameters())
+            router = sum(p.numel() for p in Router(scheme.M, tokenizer.T, tokenizer.d, scheme.rank).parameters())
     return Parameters(encoder, decoder, codebooks, router)
 
 
-def codebooks_mib(groups: int, books: int, K: int, d: int) -> float:
-    """float32 size of `groups` groups of `books` codebooks (T, or 1 shared by all tokens) of K entries x d channels."""
-    return 4 * groups * books * K * d / MIB
+def codebooks_mib(M: int, S: int, K: int, d: int) -> float:
+    """float32 size of M groups of S codebooks (T, or 1 shared by all tokens) of K entries x d channels."""
+    return 4 * M * S * K * d / MIB
 
 
-def edge_mib(parameters: Parameters, way: Way) -> float:
+def edge_mib(parameters: Parameters, scheme: CodingScheme) -> float:
     """float32 size of what a sender must hold: the encoder, the codebooks that it searches, and the router."""
-    held = parameters.codebooks * held_groups(way) // way.M
+    held = parameters.codebooks * scheme.held_groups // scheme.M
     return 4 * (parameters.encoder + held + parameters.router) / MIB
 
 
-def edge_int8_mib(parameters: Parameters, way: Way, tokenizer: Tokenizer) -> float:
+def edge_int8_mib(parameters: Parameters, scheme: CodingScheme, tokenizer: Tokenizer) -> float:
     """The same with int8 codebooks, as stscq.evaluation.int8_codebooks stores them; encoder and router stay float32."""
-    books = 1 if way.shared else tokenizer.T
     rest = 4 * (parameters.encoder + parameters.router) / MIB
-    return rest + int8_mib(held_groups(way), books, way.K, tokenizer.d)
-
-
-def held_groups(way: Way) -> int:
-    """Groups that a sender holds."""
-    return way.M if way.selection == "nn" else 1
+    codebooks = scheme.codebooks_per_group(tokenizer.T)
+    return rest + int8_mib(scheme.held_groups, codebooks, scheme.K, tokenizer.d)

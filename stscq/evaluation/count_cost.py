@@ -11,40 +11,38 @@ from typing import Any
 import pandas as pd
 
 from stscq.cli_tools import run
-from stscq.evaluation.cost import Way, count_macs, count_parameters, edge_int8_mib, edge_mib, on_meta
-from stscq.evaluation.published import published_rows
+from stscq.evaluation.cost import CodingScheme, count_macs, count_parameters, edge_int8_mib, edge_mib, on_meta
+from stscq.evaluation.published import ENTRIES, published_rows
 from stscq.files import write_atomically
 
 ERRATUM = 98.70 - 90.69
 """MiB: MaskGIT-VQGAN's encoder in the paper's token-specific rows, and in its global row, which is right."""
-ENTRIES = {1: 4096, 16: 1024, 256: 256}
-"""Entries a codebook of the published rows, by their number of groups."""
 
 
-def published_way(published: Mapping[Any, Any], model: Mapping[str, Any], rank: int) -> Way:
+def published_scheme(published: Mapping[Any, Any], model: Mapping[str, Any], rank: int) -> CodingScheme:
     """What a published row does, with a tokenizer of these sizes."""
-    M, selection = published["codebooks"], "cr" if published["method"] == "CR" else "nn"
-    return Way(model, M, ENTRIES[M], published["method"] == "global", selection, rank)
+    M, selection = published["groups"], "router" if published["method"] == "router" else "nn"
+    return CodingScheme(model, M, ENTRIES[M], published["method"] == "global", selection, rank)
 
 
 def key_columns(published: Mapping[Any, Any]) -> dict[str, Any]:
     """What tells one row from another, in counted and in measured costs."""
-    M = published["codebooks"]
-    return {"backbone": published["backbone"], "method": published["method"], "codebooks": f"{M} x {ENTRIES[M]}"}
+    M = published["groups"]
+    return {"backbone": published["backbone"], "method": published["method"], "groups_x_entries": f"{M} x {ENTRIES[M]}"}
 
 
-def cost_row(published: Mapping[Any, Any], way: Way) -> dict[str, Any]:
-    tokenizer = on_meta(way.model)
-    macs, parameters = count_macs(tokenizer, way.model["image_size"]), count_parameters(tokenizer, way)
-    storage = edge_mib(parameters, way)
-    erratum = ERRATUM if published["backbone"] == "maskgit_vqgan" and not way.shared else 0.0
+def cost_row(published: Mapping[Any, Any], scheme: CodingScheme) -> dict[str, Any]:
+    tokenizer = on_meta(scheme.model)
+    macs, parameters = count_macs(tokenizer, scheme.model["image_size"]), count_parameters(tokenizer, scheme)
+    storage = edge_mib(parameters, scheme)
+    erratum = ERRATUM if published["backbone"] == "maskgit_vqgan" and not scheme.shared else 0.0
     return {
         **key_columns(published),
         "storage_mib": storage,
         "published_storage_mib": published["storage_mib"],
         "corrected_storage_mib": published["storage_mib"] - erratum,
         "storage_difference_percent": 100 * (storage / (published["storage_mib"] - erratum) - 1),
-        "int8_storage_mib": edge_int8_mib(parameters, way, tokenizer),
+        "int8_storage_mib": edge_int8_mib(parameters, scheme, tokenizer),
         "encoder_giga_macs": macs.encoder / 1e9,
         "giga_macs": (macs.encoder + macs.decoder) / 1e9,
         "published_giga_macs": published["giga_macs"],
@@ -57,7 +55,7 @@ def count(models: Mapping[str, Any], image_size: int, rank: int) -> pd.DataFrame
     rows = published_rows("cost").to_dict("records")
     sized = [{**models[row["backbone"]], "image_size": image_size} for row in rows]
     return pd.DataFrame(
-        [cost_row(row, published_way(row, model, rank)) for row, model in zip(rows, sized, strict=True)]
+        [cost_row(row, published_scheme(row, model, rank)) for row, model in zip(rows, sized, strict=True)]
     )
 
 

@@ -72,7 +72,7 @@ def load_inception(weights: Path) -> nn.Module:
 
 
 class Fid:
-    """Of all pairs given to `update`. Few images bias it upwards, so only values from equal numbers compare.
+    """FID of all pairs given to `update`. Few images bias it upwards, so only values from equal numbers compare.
 
     With fewer images than the 2048 features the covariances are singular, and the value says little by itself.
     """

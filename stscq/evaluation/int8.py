@@ -15,18 +15,18 @@ from stscq.codec.api import Codec
 from stscq.device import own_device
 from stscq.evaluation.cost import codebooks_mib
 from stscq.evaluation.int8_codebooks import from_int8, int8_mib, to_int8
-from stscq.evaluation.judged import judge_codec, open_test_faces
+from stscq.evaluation.judging import judge_codec, open_image_set
 from stscq.files import write_atomically
 from stscq.quantization.search import Assignment
 
 
 def main(bundle: Path, store: Path, original: Path, judge: str, out: Path) -> None:
-    """Writes OUT/metrics.json, images.parquet and pairs.parquet, the same columns as the evaluation with float32 books.
+    """Writes OUT/metrics.json, images.parquet and pairs.parquet, the same columns as the evaluation in float32.
 
-    Groups are chosen as BUNDLE prefers: by its router (CR) where it has one, as at the edge. ORIGINAL is the
+    Groups are selected as BUNDLE prefers: by its router where it has one, as at the edge. ORIGINAL is the
     evaluation of the uncompressed images, which says which pairs are compared.
     """
-    faces = open_test_faces(store, original, judge)
+    faces = open_image_set(store, original, judge)
     codec = Codec.load(bundle, own_device())
     small = codec.with_codebooks(from_int8(to_int8(codec.all_codebooks)))
     selection = codec.bundle.selection
@@ -64,9 +64,9 @@ def agreement(wide: Assignment, narrow: Assignment) -> Agreement:
     )
 
 
-def sizes(books: Tensor) -> dict[str, Any]:
+def sizes(codebooks: Tensor) -> dict[str, Any]:
     """MiB of all codebooks (M x S x K x d), as float32 and as int8 with their scales."""
-    M, S, K, d = books.shape
+    M, S, K, d = codebooks.shape
     return {"M": M, "K": K, "float32_mib": codebooks_mib(M, S, K, d), "int8_mib": int8_mib(M, S, K, d)}
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -16,21 +17,17 @@ def int8_frame(
 ) -> pd.DataFrame:
     """A row for each (backbone, variant) of `runs`, set and seed.
 
-    Reads INT8/BACKBONE/VARIANT/SET/seedN/metrics.json and its twin below EVALUATION, with float32 books and the same
-    selection. Columns: sizes, agreement, and for each of EFFECTS its value with int8 and int8 minus float32 (_change).
+    Reads INT8/BACKBONE/VARIANT/SET/seedN/metrics.json and its twin below EVALUATION, with float32 codebooks and
+    the same selection. Columns: sizes, agreement, and each of EFFECTS with int8, and int8 minus float32 (_change).
     """
     rows = []
-    for backbone, variant in runs:
-        for image_set in sets:
-            for seed in seeds:
-                place = Path(backbone, variant, image_set, f"seed{seed}", "metrics.json")
-                narrow = json.loads((int8 / place).read_text(encoding="utf-8"))
-                wide = json.loads((evaluation / place).read_text(encoding="utf-8"))["selections"][narrow["selection"]]
-                own = {key: value for key, value in narrow.items() if key not in ("protocols", "images")}
-                changes = {f"{name}_change": narrow[name] - wide[name] for name in EFFECTS}
-                rows.append(
-                    {"backbone": backbone, "variant": variant, "set": image_set, "seed": seed, **own, **changes}
-                )
+    for (backbone, variant), image_set, seed in product(runs, sets, seeds):
+        place = Path(backbone, variant, image_set, f"seed{seed}", "metrics.json")
+        narrow = json.loads((int8 / place).read_text(encoding="utf-8"))
+        wide = json.loads((evaluation / place).read_text(encoding="utf-8"))["selections"][narrow["selection"]]
+        own = {key: value for key, value in narrow.items() if key not in ("protocols", "images")}
+        changes = {f"{name}_change": narrow[name] - wide[name] for name in EFFECTS}
+        rows.append({"backbone": backbone, "variant": variant, "set": image_set, "seed": seed, **own, **changes})
     return pd.DataFrame(rows)
 
 

@@ -20,9 +20,9 @@ import torch
 from tqdm import tqdm
 
 from stscq.cli_tools import run
-from stscq.evaluation.cost import Way
-from stscq.evaluation.count_cost import key_columns, published_way
-from stscq.evaluation.measured_row import Measured, measure
+from stscq.evaluation.cost import CodingScheme
+from stscq.evaluation.count_cost import key_columns, published_scheme
+from stscq.evaluation.measured_row import MeasuredCost, measure
 from stscq.evaluation.published import published_rows
 from stscq.files import progress_seconds, write_atomically
 
@@ -30,11 +30,11 @@ TOO_LITTLE = "not enough memory on this machine"
 NOT_ASKED = "not measured in this profile"
 
 
-def in_fresh_process(way: Way, threads: int, repeats: int | None) -> Measured:
+def in_fresh_process(scheme: CodingScheme, threads: int, repeats: int | None) -> MeasuredCost:
     """`measure` in a process that did nothing else. Raises MemoryError when that ran out of memory."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         try:
-            return process.submit(measure, way, threads, repeats).result()
+            return process.submit(measure, scheme, threads, repeats).result()
         except RuntimeError as problem:
             if out_of_memory(problem):
                 raise MemoryError(TOO_LITTLE) from problem
@@ -59,13 +59,13 @@ def measure_rows(
     of a backbone differ by what differs, the search.
     """
     rows = published_rows("cost").to_dict("records")
-    found: list[Measured | str] = []
+    found: list[MeasuredCost | str] = []
     for row in tqdm(rows, desc="rows", mininterval=progress_seconds()):
         found.append(NOT_ASKED)
         if row["backbone"] in backbones:
-            way = published_way(row, {**models[row["backbone"]], "image_size": image_size}, rank)
+            scheme = published_scheme(row, {**models[row["backbone"]], "image_size": image_size}, rank)
             try:
-                found[-1] = in_fresh_process(way, torch.get_num_threads(), repeats)
+                found[-1] = in_fresh_process(scheme, torch.get_num_threads(), repeats)
             except MemoryError as problem:
                 found[-1] = str(problem)
     return pd.DataFrame(
@@ -83,12 +83,12 @@ def alike(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> bool:
     return bool(a["backbone"] == b["backbone"])
 
 
-def cells(row: Mapping[Any, Any], found: Measured | str, backbone: Sequence[Measured | str]) -> dict[str, Any]:
+def cells(row: Mapping[Any, Any], found: MeasuredCost | str, backbone: Sequence[MeasuredCost | str]) -> dict[str, Any]:
     """Columns of one row, beside the published ones; `backbone` is what was found in all rows of its backbone."""
     printed = {"published_seconds_per_image": row["seconds_per_image"], "published_gpu_mem_mb": row["gpu_mem_mb"]}
     if isinstance(found, str):
         return {**dict.fromkeys(COLUMNS), **printed, "not_measured": found}
-    measured = [m for m in backbone if isinstance(m, Measured)]
+    measured = [m for m in backbone if isinstance(m, MeasuredCost)]
     encoder = median(s for m in measured for s in m.encoder_seconds)
     decoder = median(s for m in measured for s in m.decoder_seconds)
     search = median(found.search_seconds)

@@ -1,4 +1,4 @@
-"""Seconds and memory of one way of coding, on random weights: what stscq.evaluation.measure_cost runs for each row.
+"""Seconds and memory of one coding scheme, on random weights: what stscq.evaluation.measure_cost runs for each row.
 
 A peak is the highest use of memory since just before the model was built. On a CPU: resident memory of the process
 (Linux), so that libraries loaded before do not count, and scratch space of kernels does. On CUDA: what torch allocated.
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from stscq.backbones import Tokenizer
 from stscq.backbones.base import fast_layout
 from stscq.device import own_device
-from stscq.evaluation.cost import MIB, Way, on_meta
+from stscq.evaluation.cost import MIB, CodingScheme, on_meta
 from stscq.machine import machine
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.router import Router
@@ -26,7 +26,7 @@ REPEATS = {"cpu": 2, "cuda": 20}
 T = TypeVar("T")
 
 
-class Measured(NamedTuple):
+class MeasuredCost(NamedTuple):
     """Seconds of every timed pass of one image; peaks in MiB, of the sender alone and with the receiver added."""
 
     encoder_seconds: list[float]
@@ -38,7 +38,7 @@ class Measured(NamedTuple):
 
 
 class Sender(NamedTuple):
-    """What turns an image into indices; router is None with one group, or where NN selects."""
+    """What turns an image into indices; router is None with one group, or with selection nn."""
 
     tokenizer: Tokenizer
     codebooks: Codebooks
@@ -46,15 +46,15 @@ class Sender(NamedTuple):
 
 
 @torch.inference_mode()
-def measure(way: Way, threads: int, repeats: int | None = None) -> Measured:
+def measure(scheme: CodingScheme, threads: int, repeats: int | None = None) -> MeasuredCost:
     """Codes one random image on `own_device()`; `threads` of the CPU, `repeats` as REPEATS."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     device = own_device()
     repeats = repeats or REPEATS[device.type]
     memory = Peak(device)
-    sender = build_sender(way, device)
-    image = torch.rand(1, 3, way.model["image_size"], way.model["image_size"], device=device)
+    sender = build_sender(scheme, device)
+    image = torch.rand(1, 3, scheme.model["image_size"], scheme.model["image_size"], device=device)
     image = image.contiguous(memory_format=torch.channels_last)
 
     passes = max(1, repeats // 2)
@@ -64,22 +64,21 @@ def measure(way: Way, threads: int, repeats: int | None = None) -> Measured:
     for part in sender.tokenizer.decoder_parts():
         fill(part.to_empty(device=device), recurse=True)
     decoding, _ = timed(lambda: sender.tokenizer.decode(sender.codebooks.lookup(assignment)), passes, device)
-    return Measured(encoding, searching, decoding, sender_peak, memory.mib(), name_of(device))
+    return MeasuredCost(encoding, searching, decoding, sender_peak, memory.mib(), name_of(device))
 
 
-def build_sender(way: Way, device: torch.device) -> Sender:
+def build_sender(scheme: CodingScheme, device: torch.device) -> Sender:
     """Random weights; the tokenizer's decoder stays on the meta device, where it takes no memory."""
-    tokenizer = fast_layout(on_meta(way.model))
+    tokenizer = fast_layout(on_meta(scheme.model))
     tokenizer.take_codebook()
     receiver = {module for part in tokenizer.decoder_parts() for module in part.modules()}
     for module in tokenizer.modules():
         if module not in receiver:
             fill(module.to_empty(device=device, recurse=False), recurse=False)
-    held = 1 if way.selection == "cr" else way.M
-    books = 1 if way.shared else tokenizer.T
-    weight = torch.empty(held, books, way.K, tokenizer.d, device=device).uniform_(-1, 1)
-    routed = way.selection == "cr"
-    router = Router(way.M, tokenizer.T, tokenizer.d, way.rank).to(device) if routed else None
+    sizes = (scheme.held_groups, scheme.codebooks_per_group(tokenizer.T), scheme.K, tokenizer.d)
+    weight = torch.empty(sizes, device=device).uniform_(-1, 1)
+    routed = scheme.selection == "router"
+    router = Router(scheme.M, tokenizer.T, tokenizer.d, scheme.rank).to(device) if routed else None
     return Sender(tokenizer, Codebooks(weight, tokenizer.metric), router)
 
 
@@ -90,12 +89,12 @@ def fill(module: nn.Module, recurse: bool) -> None:
 
 
 def search(sender: Sender, z_e: Tensor) -> Assignment:
-    """As at inference: in all groups, or in the one that the router chose, which is the one in memory."""
+    """As at inference: in all groups, or in the one that the router selects, which is the one in memory."""
     codebooks = sender.codebooks
     if sender.router is None:
         return search_nn(z_e, codebooks.weight, codebooks.metric)
-    chosen = sender.router(z_e).argmax(1)
-    return search_cr(z_e, codebooks.weight, torch.zeros_like(chosen), codebooks.metric)
+    group = sender.router(z_e).argmax(1)
+    return search_cr(z_e, codebooks.weight, torch.zeros_like(group), codebooks.metric)
 
 
 def timed(call: Callable[[], T], repeats: int, device: torch.device) -> tuple[list[float], T]:

@@ -13,7 +13,7 @@ from stscq.cli_tools import run
 from stscq.data.splits import sample_rows
 from stscq.data.store import open_store
 from stscq.device import own_device
-from stscq.evaluation.evaluate import batches, by_row, centred_cosine, cosine, save_array
+from stscq.evaluation.judging import batches, by_row, centred_cosine, cosine
 from stscq.evaluation.protocols import PUBLISHED, group_pairs, own_protocols
 from stscq.evaluation.verification import accuracies, judge_pairs, similarity
 from stscq.files import write_atomically
@@ -23,9 +23,9 @@ from stscq.training.faces import training_batches
 
 def main(store: Path, pairs: Path, faces: Path, split: Path, out: Path, judge: str, own: bool) -> None:
     """Writes OUT/embeddings.npy (a row a test image, in order of the store), centre.npy, pairs.parquet (the pairs of
-    every protocol, judged), groups.parquet (pairs inside groups of people) and metrics.json.
+    every protocol, judged), group_pairs.parquet (pairs inside groups of people) and metrics.json.
 
-    OWN: the pairs were drawn from our own test people, and harder protocols are chosen from the same images. FACES and
+    OWN: the pairs were drawn from our own test people, and harder protocols are made of the same images. FACES and
     SPLIT are those of the training. centre: the mean embedding of the training people's images, which the centred IDS
     takes as its origin.
     """
@@ -46,11 +46,12 @@ def main(store: Path, pairs: Path, faces: Path, split: Path, out: Path, judge: s
         else test_pairs.assign(protocol=PUBLISHED)
     )
     judged = judge_pairs(table, protocols)
-    save_array(embeddings, out / "embeddings.npy")
-    save_array(centre, out / "centre.npy")
+    out.mkdir(parents=True, exist_ok=True)
+    np.save(out / "embeddings.npy", embeddings, allow_pickle=False)
+    np.save(out / "centre.npy", centre, allow_pickle=False)
     judged.to_parquet(out / "pairs.parquet")
     inside = group_pairs(test_pairs, index.identity, index.group, seed=0)
-    inside.assign(similarity=similarity(table, inside)).to_parquet(out / "groups.parquet")
+    inside.assign(similarity=similarity(table, inside)).to_parquet(out / "group_pairs.parquet")
     metrics = {
         "images": len(rows),
         "mean_acc": accuracies(judged)[protocols.protocol.iloc[0]],

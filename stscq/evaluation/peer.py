@@ -14,7 +14,7 @@ import pandas as pd
 
 from stscq.cli_tools import run
 from stscq.errors import DataError
-from stscq.evaluation.judged import judge_codec, open_test_faces
+from stscq.evaluation.judging import judge_codec, open_image_set
 from stscq.evaluation.peers.point import Point, decode_face, encode_face
 from stscq.files import write_atomically
 
@@ -26,14 +26,14 @@ def main(store: Path, original: Path, judge: str, codec: str, points: Path, out:
     Point.name has it, and images.parquet has `file_bytes` of each face. ORIGINAL is the evaluation of the uncompressed
     images, which says which pairs are compared.
     """
-    faces = open_test_faces(store, original, judge)
-    chosen = read_points(points, codec, faces.size)
+    faces = open_image_set(store, original, judge)
+    calibrated = read_points(points, codec, faces.size)
 
     def decoded(files: Sequence[bytes]) -> np.ndarray:
         return np.stack([decode_face(codec, file, faces.size) for file in files])
 
     per_image, per_pair, summary = [], [], []
-    for point in (Point(one["colour"], one["scale"], one["quality"]) for one in chosen["points"]):
+    for point in (Point(one["colour"], one["scale"], one["quality"]) for one in calibrated["points"]):
         files = [encode_face(codec, point, image) for image in faces.images[faces.rows]]
         judged = judge_codec(faces, decoded, files)
         sizes = [len(file) for file in files]
@@ -44,7 +44,7 @@ def main(store: Path, original: Path, judge: str, codec: str, points: Path, out:
     out.mkdir(parents=True, exist_ok=True)
     pd.concat(per_image, ignore_index=True).to_parquet(out / "images.parquet")
     pd.concat(per_pair, ignore_index=True).to_parquet(out / "pairs.parquet")
-    metrics = {**chosen, "images": len(faces.rows), "pixels": faces.size**2, "points": summary}
+    metrics = {**calibrated, "images": len(faces.rows), "pixels": faces.size**2, "points": summary}
     write_atomically(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
 
 

@@ -1,7 +1,7 @@
 """Which pairs of images are compared: the drawn or published ones, harder ones of our own, and pairs inside groups.
 
-Five benchmarks bring their pairs along. Our own test people have one set of images, so their further protocols choose
-among the same images, by the uncompressed ones alone: every codec is asked the same questions. A table of pairs has the
+Five benchmarks bring their pairs along. Our own test people have one set of images, so their further protocols pick
+from the same images, by the uncompressed ones alone: every codec is asked the same questions. A table of pairs has the
 columns a, b (rows of the store), same, fold and protocol. Axes: N images of S x S pixels, E embedding length.
 """
 
@@ -18,7 +18,7 @@ PUBLISHED = "published"
 HARD = "hardest_impostors"
 CHANGED = "largest_change"
 SHARE = 1 / 3
-"""Of the pairs of a fold, how many are the hardest; the same number of the other kind stands beside them."""
+"""Share of a fold's genuine pairs: so many are the hardest, and as many of the other kind stand beside them."""
 COARSE = 16
 """Pixels of a side at which a change of pose or light still shows, and one of a wrinkle does not."""
 
@@ -41,8 +41,8 @@ def own_protocols(
         alike = np.einsum("pe,pe->p", embeddings[crossing.a], embeddings[crossing.b])
         hardest = crossing.iloc[np.sort(np.argsort(-alike, kind="stable")[:n])]
         changed = genuine.iloc[np.sort(np.argsort(-coarse_change(genuine, images), kind="stable")[:n])]
-        for protocol, hard, plain in ((HARD, hardest, genuine), (CHANGED, changed, impostors)):
-            others = plain.iloc[np.sort(random.choice(len(plain), min(n, len(plain)), replace=False))]
+        for protocol, hard, other in ((HARD, hardest, genuine), (CHANGED, changed, impostors)):
+            others = other.iloc[np.sort(random.choice(len(other), min(n, len(other)), replace=False))]
             frames.append(pd.concat([hard, others]).assign(protocol=protocol))
     return pd.concat(frames, ignore_index=True)
 
@@ -84,6 +84,6 @@ def group_pairs(pairs: pd.DataFrame, identity: pd.Series, group: pd.Series, seed
         crossing["same"] = crossing.a.map(identity).to_numpy() == crossing.b.map(identity).to_numpy()
         genuine, impostors = crossing[crossing.same], crossing[~crossing.same]
         n = min(len(genuine), len(impostors))
-        chosen = impostors.iloc[np.sort(random.choice(len(impostors), n, replace=False))]
-        frames.append(pd.concat([genuine, chosen]).assign(group=name))
+        drawn = impostors.iloc[np.sort(random.choice(len(impostors), n, replace=False))]
+        frames.append(pd.concat([genuine, drawn]).assign(group=name))
     return pd.concat(frames, ignore_index=True)

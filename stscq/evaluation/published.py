@@ -1,4 +1,4 @@
-"""The paper's numbers, as printed: a block of published.yaml is a table of the paper."""
+"""The paper's numbers, as printed, in our words: a block of published.yaml is a table of the paper."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -7,6 +7,12 @@ from typing import Any
 
 import pandas as pd
 import yaml
+
+ENTRIES = {1: 4096, 16: 1024, 256: 256}
+"""Groups of codebooks -> entries of each, for published rows that do not print them."""
+COLUMNS = {"codebooks": "groups", "codebook_size": "entries", "selection_in_training": "training"}
+SELECTIONS = {"NN": "nn", "CR": "router", "routing": "router"}
+"""The paper's words and ours, for columns and for how the group of an image is selected (CR: by the router)."""
 
 
 @cache
@@ -17,8 +23,9 @@ def blocks() -> dict[str, Any]:
 
 
 def published_rows(block: str) -> pd.DataFrame:
-    """A block of the paper's numbers, as printed."""
-    return pd.DataFrame(blocks()[block]["rows"], columns=blocks()[block]["columns"])
+    """The rows of a block: numbers as printed, under our names of columns and selections."""
+    rows = pd.DataFrame(blocks()[block]["rows"], columns=blocks()[block]["columns"])
+    return rows.rename(columns=COLUMNS).replace(SELECTIONS)
 
 
 def errata(block: str) -> list[str]:
@@ -27,7 +34,7 @@ def errata(block: str) -> list[str]:
 
 
 def published_row(block: str, **where: Any) -> dict[str, Any]:
-    """The one row of a block in which columns have these values; an empty dict where there is none, or a choice."""
+    """The one row of a block in which columns have these values; an empty dict unless there is exactly one."""
     rows = published_rows(block)
     for column, value in where.items():
         if value is None or value is pd.NA:

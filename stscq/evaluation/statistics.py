@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 
-class Summary(NamedTuple):
+class SeedStatistics(NamedTuple):
     """std is the sample's (n - 1); [low, high] the 95 % interval of the mean by Student's t (NaN below two seeds)."""
 
     mean: float
@@ -17,16 +17,16 @@ class Summary(NamedTuple):
     n: int
 
 
-def summarise(values: np.ndarray) -> Summary:
-    """Of one number a seed."""
+def summarise(values: np.ndarray) -> SeedStatistics:
+    """Mean, spread and interval of one number a seed."""
     from scipy import special  # imported here: a fifth of a second that most who import this module do not need
 
     n, mean = len(values), float(np.mean(values))
     if n < 2:
-        return Summary(mean, np.nan, np.nan, np.nan, n)
+        return SeedStatistics(mean, np.nan, np.nan, np.nan, n)
     std = float(np.std(values, ddof=1))
     half = float(special.stdtrit(n - 1, 0.975)) * std / np.sqrt(n)
-    return Summary(mean, std, mean - half, mean + half, n)
+    return SeedStatistics(mean, std, mean - half, mean + half, n)
 
 
 class Paired(NamedTuple):
@@ -61,15 +61,19 @@ def paired_bootstrap(difference: pd.DataFrame, draws: int = 2000, seed: int = 0)
     for _, part in difference.groupby("stratum"):
         share = part.weight.sum() / difference.weight.sum()
         means += share * resampled_means(part, position, weights)
-    low, high = np.quantile(means, [0.025, 0.975])
-    tail = min((means <= 0).sum(), (means >= 0).sum())
-    p = min(1.0, 2 * (tail + 1) / (draws + 1))
     mean = float(np.average(difference.value.to_numpy(float), weights=difference.weight.to_numpy(float)))
-    return Paired(mean, float(low), float(high), float(p))
+    return Paired(mean, *low_high_p(means))
+
+
+def low_high_p(draws: np.ndarray) -> tuple[float, float, float]:
+    """95 % interval of R bootstrap draws of a statistic (NaN where undefined), and the two-sided p-value of 0."""
+    low, high = np.nanquantile(draws, [0.025, 0.975])
+    tail = min((draws <= 0).sum(), (draws >= 0).sum())
+    return float(low), float(high), float(min(1.0, 2 * (tail + 1) / (len(draws) + 1)))
 
 
 def resampled_means(part: pd.DataFrame, position: Mapping[Any, int], weights: np.ndarray) -> np.ndarray:
-    """Of the rows of `part` in each resample (weights: R x P). position: the column of each person."""
+    """Weighted mean of `part` in each resample (weights: R x P): R numbers. position: the column of each person."""
     # Only sums a pair of people matter: cells of a P x P table instead of thousands of rows.
     weight = part.weight.to_numpy(float)
     a, b = (part[side].map(position).to_numpy() for side in ("first", "second"))
@@ -85,6 +89,6 @@ CELLS = 1 << 24
 
 
 def weighted_means(drawn: np.ndarray, a: np.ndarray, b: np.ndarray, sums: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Of each draw (r x P: how often each person occurs); cells are pairs of people a, b, with sums and weights."""
+    """r weighted means, one a draw (r x P: how often each person occurs); a, b, sums, weight: pairs of people."""
     times = np.where(a == b, drawn[:, a], drawn[:, a] * drawn[:, b])
     return (times @ sums) / np.maximum(times @ weight, 1e-12)

@@ -21,7 +21,7 @@ from stscq.codec.bitstream.symbol_tables import TOTAL
 from stscq.data.splits import sample_rows
 from stscq.data.store import open_store
 from stscq.device import own_device
-from stscq.evaluation.evaluate import pairs_of
+from stscq.evaluation.judging import pairs_of
 from stscq.evaluation.statistics import paired_bootstrap
 from stscq.evaluation.symbol_distributions import (
     MODELS,
@@ -44,7 +44,7 @@ from stscq.quantization.search import normalise
 MOST = 2048
 """Images of either side: a sample of larger sets."""
 HELD_OUT = 4
-"""One in so many training people chooses strengths and weights."""
+"""One in so many training people is held out, to tune strengths and weights."""
 STRENGTHS = (0.5, 2.0, 8.0, 32.0, 128.0, 512.0)
 RIDGES = (0.03, 0.3, 3.0)
 SHARPNESS = (0.0, 0.004, 0.016, 0.06, 0.125, 0.25, 0.5, 1.0, 2.0)
@@ -55,7 +55,7 @@ def main(bundle: Path, store: Path, split: Path, original: Path, out: Path) -> N
     """Writes OUT/metrics.json (bits an image and % of fixed length under each model) and OUT/images.parquet (bits of
     each test image under each).
 
-    Groups are chosen as BUNDLE prefers: by its router (CR) where it has one. SPLIT says who trains (all of STORE
+    Groups are selected as BUNDLE prefers: by its router where it has one. SPLIT says who trains (all of STORE
     where it has no such column); ORIGINAL, the evaluation of the uncompressed images, who is tested.
     """
     codec = Codec.load(bundle, own_device())
@@ -63,13 +63,13 @@ def main(bundle: Path, store: Path, split: Path, original: Path, out: Path) -> N
     context = context_of(T, None if codec.bundle.sizes.model["family"] == "titok" else isqrt(T))
     index = pd.read_parquet(split)
     known = sample_rows(index.index[index.split == "train"].to_numpy(), seed=0, most=MOST)
-    pairs, _ = pairs_of(original)
+    pairs = pairs_of(original)
     tested = sample_rows(np.unique(pairs[["a", "b"]]), seed=0, most=MOST)
     faces = open_store(store)
-    books = books_of(codec)
-    training, test = (symbols_of(codec, books, faces.images, rows) for rows in (known, tested))
-    fitted = fit(training, index.identity.to_numpy()[known], books, context)
-    probability = probabilities(test, books, fitted.tables, fitted.neighbours)
+    codebooks = codebooks_of(codec)
+    training, test = (symbols_of(codec, codebooks, faces.images, rows) for rows in (known, tested))
+    fitted = fit(training, index.identity.to_numpy()[known], codebooks, context)
+    probability = probabilities(test, codebooks, fitted.tables, fitted.neighbours)
     of_group = ideal_bits(fitted.tables.group_choice[test.group])
     length = dict(zip(MODELS, bits(probability), strict=True))
     length["mixture"] = bits(np.tensordot(fitted.weights, probability, 1))
@@ -96,10 +96,10 @@ def main(bundle: Path, store: Path, split: Path, original: Path, out: Path) -> N
     write_atomically(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
 
 
-def symbols_of(codec: Codec, books: np.ndarray, images: np.ndarray, rows: np.ndarray) -> Symbols:
-    """Of images[rows]. books: M x T x K x d, as the decoder takes them."""
+def symbols_of(codec: Codec, codebooks: np.ndarray, images: np.ndarray, rows: np.ndarray) -> Symbols:
+    """The symbols of images[rows]. codebooks: M x T x K x d, as the decoder takes them."""
     assignment = codec.quantise(images, rows=rows)
-    entries = lookup(lambda group: torch.from_numpy(books[group]), assignment)
+    entries = lookup(lambda group: torch.from_numpy(codebooks[group]), assignment)
     return Symbols(assignment.group.numpy(), assignment.index.numpy(), entries.numpy())
 
 
@@ -112,14 +112,16 @@ def codec_bits(codec: Codec, symbols: Symbols) -> np.ndarray:
     return np.array(tokens) + ideal_bits(codec.alphabet.group_table[symbols.group] / TOTAL)
 
 
-def books_of(codec: Codec) -> np.ndarray:
-    """M x T x K x d as the decoder takes them; a shared book stands for every token."""
+def codebooks_of(codec: Codec) -> np.ndarray:
+    """M x T x K x d as the decoder takes them; a shared codebook stands for every token."""
     sizes = codec.bundle.sizes
-    books = normalise(codec.all_codebooks, codec.encoder.metric).cpu()
-    return books.expand(sizes.M, sizes.T, sizes.K, sizes.d).numpy()
+    codebooks = normalise(codec.all_codebooks, codec.encoder.metric).cpu()
+    return codebooks.expand(sizes.M, sizes.T, sizes.K, sizes.d).numpy()
 
 
-class Fitted(NamedTuple):
+class FittedModels(NamedTuple):
+    """What `fit` learns from the training people; weights: of the mixture, one for each of MODELS."""
+
     strengths: Strengths
     tables: Tables
     ridge: float
@@ -127,7 +129,7 @@ class Fitted(NamedTuple):
     weights: np.ndarray
 
 
-def fit(training: Symbols, identity: np.ndarray, books: np.ndarray, context: list[list[int]]) -> Fitted:
+def fit(training: Symbols, identity: np.ndarray, codebooks: np.ndarray, context: list[list[int]]) -> FittedModels:
     """Strengths, ridge, sharpness and mixture weights by held-out training people; then all of them are counted.
 
     identity: N, of the training images.
@@ -136,19 +138,14 @@ def fit(training: Symbols, identity: np.ndarray, books: np.ndarray, context: lis
     held = np.isin(identity, people[HELD_OUT - 1 :: HELD_OUT])
     if held.all() or not held.any():  # fewer people than that
         held = np.arange(len(identity)) % HELD_OUT == 0
-    counted, judge = training.take(np.flatnonzero(~held)), training.take(np.flatnonzero(held))
-    M, K = books.shape[0], books.shape[2]
-    strengths = choose_strengths(counted, judge, M, K)
-    ridge, sharpness = choose_neighbours(counted, judge, books, tables(counted, M, K, strengths), context)
-    weights = mixture_weights(
-        probabilities(
-            judge,
-            books,
-            tables(counted, M, K, strengths),
-            fit_neighbours(counted.z, context, ridge, sharpness),
-        )
-    )
-    return Fitted(
+    counted, held_out = training.take(np.flatnonzero(~held)), training.take(np.flatnonzero(held))
+    M, K = codebooks.shape[0], codebooks.shape[2]
+    strengths = tune_strengths(counted, held_out, M, K)
+    counts = tables(counted, M, K, strengths)
+    ridge, sharpness = tune_neighbours(counted, held_out, codebooks, counts, context)
+    neighbours = fit_neighbours(counted.z, context, ridge, sharpness)
+    weights = mixture_weights(probabilities(held_out, codebooks, counts, neighbours))
+    return FittedModels(
         strengths,
         tables(training, M, K, strengths),
         ridge,
@@ -157,19 +154,19 @@ def fit(training: Symbols, identity: np.ndarray, books: np.ndarray, context: lis
     )
 
 
-def choose_strengths(counted: Symbols, judge: Symbols, M: int, K: int) -> Strengths:
+def tune_strengths(counted: Symbols, held_out: Symbols, M: int, K: int) -> Strengths:
     """One after the other, coarsest first, each by the length of the held-out symbols under its own model."""
-    token = np.arange(judge.index.shape[1])
+    token = np.arange(held_out.index.shape[1])
 
     def length(name: str, strengths: Strengths) -> float:
         found = tables(counted, M, K, strengths)
-        chosen = {
-            "pooled": found.pooled[judge.index],
-            "position": found.position[token, judge.index],
-            "group": found.group[judge.group[:, None], judge.index],
-            "group_position": found.group_position[judge.group[:, None], token, judge.index],
+        probability = {
+            "pooled": found.pooled[held_out.index],
+            "position": found.position[token, held_out.index],
+            "group": found.group[held_out.group[:, None], held_out.index],
+            "group_position": found.group_position[held_out.group[:, None], token, held_out.index],
         }
-        return float(bits(chosen[name]).mean())
+        return float(bits(probability[name]).mean())
 
     strengths = Strengths(*[STRENGTHS[0]] * 4)
     for name in Strengths._fields:
@@ -178,8 +175,8 @@ def choose_strengths(counted: Symbols, judge: Symbols, M: int, K: int) -> Streng
     return strengths
 
 
-def choose_neighbours(
-    counted: Symbols, judge: Symbols, books: np.ndarray, found: Tables, context: list[list[int]]
+def tune_neighbours(
+    counted: Symbols, held_out: Symbols, codebooks: np.ndarray, counts: Tables, context: list[list[int]]
 ) -> tuple[float, float]:
     """Ridge and sharpness with the shortest held-out symbols; a sharpness of 0 means that neighbours do not help."""
     scale = 1 / max(float((counted.z - counted.z.mean(0)).var()), 1e-12)
@@ -189,7 +186,7 @@ def choose_neighbours(
         one = fit_neighbours(counted.z, context, ridge, 0.0)
         for sharpness in SHARPNESS:
             own = one._replace(sharpness=sharpness * scale)
-            length = float(bits(probabilities(judge, books, found, own)[place]).mean())
+            length = float(bits(probabilities(held_out, codebooks, counts, own)[place]).mean())
             best = min(best, (length, ridge, own.sharpness))
     return best[1], best[2]
 

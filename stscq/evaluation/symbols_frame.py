@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -20,18 +21,16 @@ def symbols_frame(
     the test images themselves, below which nothing comes that knows only the position.
     """
     rows = []
-    for backbone, variant in runs:
-        for image_set in sets:
-            for seed in seeds:
-                path = folder / backbone / variant / image_set / f"seed{seed}" / "metrics.json"
-                found = json.loads(path.read_text(encoding="utf-8"))
-                length = {name: found["models"][name]["bits"] for name in MODELS}
-                length["oracle_position"] = found["oracle_position"]["bits"]
-                common = {"backbone": backbone, "variant": variant, "set": image_set, "seed": seed}
-                rows += [
-                    {**common, "model": name, "bits": bits, "percent": 100 * bits / found["fixed_bits"]}
-                    for name, bits in length.items()
-                ]
+    for (backbone, variant), image_set, seed in product(runs, sets, seeds):
+        path = folder / backbone / variant / image_set / f"seed{seed}" / "metrics.json"
+        found = json.loads(path.read_text(encoding="utf-8"))
+        length = {name: found["models"][name]["bits"] for name in MODELS}
+        length["oracle_position"] = found["oracle_position"]["bits"]
+        common = {"backbone": backbone, "variant": variant, "set": image_set, "seed": seed}
+        rows += [
+            {**common, "model": name, "bits": bits, "percent": 100 * bits / found["fixed_bits"]}
+            for name, bits in length.items()
+        ]
     return pd.DataFrame(rows)
 
 
@@ -56,22 +55,12 @@ def symbols_saved(
     All sets and seeds together, from images.parquet.
     """
     frames = []
-    for image_set in sets:
-        for seed in seeds:
-            images = pd.read_parquet(folder / run[0] / run[1] / image_set / f"seed{seed}" / "images.parquet")
-            wide = images.pivot(index=["row", "identity"], columns="model", values="bits").reset_index()
-            person = image_set + "/" + wide.identity.astype(str)
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "value": wide[baseline] - wide[model],
-                        "first": person,
-                        "second": person,
-                        "stratum": image_set,
-                        "weight": 1 / len(wide),
-                    }
-                )
-            )
+    for image_set, seed in product(sets, seeds):
+        images = pd.read_parquet(folder / run[0] / run[1] / image_set / f"seed{seed}" / "images.parquet")
+        wide = images.pivot(index=["row", "identity"], columns="model", values="bits").reset_index()
+        person = image_set + "/" + wide.identity.astype(str)
+        people = {"first": person, "second": person, "stratum": image_set, "weight": 1 / len(wide)}
+        frames.append(pd.DataFrame({"value": wide[baseline] - wide[model], **people}))
     saved = paired_bootstrap(pd.concat(frames))
     return pd.DataFrame(
         [{"backbone": run[0], "variant": run[1], "model": model, "baseline": baseline, **saved._asdict()}]

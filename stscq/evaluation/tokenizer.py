@@ -11,21 +11,19 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from stscq.cli_tools import run
 from stscq.data.store import open_store
 from stscq.data.tensors import to_float, to_uint8
 from stscq.device import own_device
 from stscq.errors import DataError
+from stscq.evaluation.judging import batches, by_row, cosine
 from stscq.evaluation.quality import psnr
 from stscq.evaluation.verification import accuracy, verify
-from stscq.files import progress_seconds, write_atomically
+from stscq.files import write_atomically
 from stscq.quantization.trained_codec import TrainedCodec, load_codec
 from stscq.recognition.base import Recogniser
 from stscq.recognition.load import load_recogniser
-
-BATCH = 50
 
 
 def main(tokenizer: Path, store: Path, file: Path, judge: str = "dlib") -> None:
@@ -51,7 +49,7 @@ def main(tokenizer: Path, store: Path, file: Path, judge: str = "dlib") -> None:
             return found
 
         embeddings = embed(recogniser, images, rows, decoded)
-        ids = np.einsum("ne,ne->n", embeddings[rows], originals[rows])
+        ids = cosine(embeddings[rows], originals[rows])
         measured[name] = {
             "accuracy": 100 * accuracy(verify(embeddings, pairs)),
             "ids": float(ids.mean()),
@@ -82,15 +80,9 @@ def reconstruct(codec: TrainedCodec, images: np.ndarray, latents: Latents) -> np
 def embed(
     recogniser: Recogniser, images: np.ndarray, rows: np.ndarray, decoded: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Embeddings of decoded(images[rows]), by row of the store; rows that no pair mentions stay zero."""
-    parts = [
-        recogniser.embed(decoded(images[rows[i : i + BATCH]]))
-        for i in tqdm(range(0, len(rows), BATCH), desc="faces", unit="batch", mininterval=progress_seconds())
-    ]
-    found = np.concatenate(parts)
-    table = np.zeros((len(images), found.shape[1]), np.float32)
-    table[rows] = found
-    return table
+    """Embeddings of decoded(images[rows]) by row of the store, size x E; rows that no pair mentions are NaN."""
+    parts = [recogniser.embed(decoded(images[rows[part]])) for part in batches(len(rows))]
+    return by_row(np.concatenate(parts), rows, len(images))
 
 
 if __name__ == "__main__":

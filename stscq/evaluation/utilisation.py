@@ -30,7 +30,7 @@ class Utilisation(NamedTuple):
 
 
 def utilisation(assignment: Assignment, M: int, K: int) -> Utilisation:
-    """Of M groups with K entries a token."""
+    """Shares of M groups with K entries a token that the assignment of N images uses."""
     group, index = assignment.group.numpy(), assignment.index.numpy()
     N, T = index.shape
     used = np.zeros((M, T, K), dtype=bool)

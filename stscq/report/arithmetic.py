@@ -5,14 +5,13 @@ from math import log2
 from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
-from stscq.evaluation.published import published_rows
+from stscq.evaluation.published import ENTRIES, published_rows
 
 PIXELS = 256 * 256
 UNPRINTED_K = {"ibq": 8192}
 """Entries of the global codebook where a table does not print them."""
 D = {"maskgit_vqgan": 256, "titok_s": 12, "titok_l": 12}
 TOKENS = {"maskgit_vqgan": 256, "titok_s": 128, "titok_l": 32}
-ENTRIES = {1: 4096, 16: 1024, 256: 256}
 LFW_IMAGES = 12000
 """Two of each of its 6000 pairs."""
 DATASETS = ("lfw", "cfp_fp", "agedb", "cplfw", "calfw")
@@ -63,8 +62,8 @@ def rates() -> Iterator[Check]:
     """T log2 K + log2 M bits; over the pixels, bits a pixel."""
     for block in ("main", "seeds", "dataset_utilisation", "ibq"):
         for row in rows(block):
-            T, M = row["tokens"], row.get("codebooks", 1)
-            K = row.get("codebook_size") or UNPRINTED_K[row["backbone"]]
+            T, M = row["tokens"], row.get("groups", 1)
+            K = row.get("entries") or UNPRINTED_K[row["backbone"]]
             bits = T * log2(K) + log2(M)
             written = f"({T} * log2({K}) + log2({M})) / {PIXELS}"
             yield Check(block, name(row), written, row["bpp"], bits / PIXELS, 0.000051)
@@ -76,13 +75,13 @@ def encoders() -> Iterator[Check]:
     """Storage less the codebooks that a sender holds leaves the encoder, which is one for all rows of a backbone."""
     known: dict[str, float] = {}
     for row in rows("cost"):
-        backbone, M = row["backbone"], row["codebooks"]
+        backbone, M = row["backbone"], row["groups"]
         T = 1 if row["method"] == "global" else TOKENS[backbone]
-        groups = 1 if row["method"] == "CR" else M
-        books = 4 * groups * T * ENTRIES[M] * D[backbone] / 2**20
-        expected = known.setdefault(backbone, row["storage_mib"] - books)  # the global row comes first
-        written = f"{expected:.2f} (encoder, by the global row) + {books:.2f} (codebooks)"
-        yield Check("cost", name(row), written, row["storage_mib"], expected + books, 0.5)
+        held = 1 if row["method"] == "router" else M
+        codebooks = 4 * held * T * ENTRIES[M] * D[backbone] / 2**20
+        expected = known.setdefault(backbone, row["storage_mib"] - codebooks)  # the global row comes first
+        written = f"{expected:.2f} (encoder, by the global row) + {codebooks:.2f} (codebooks)"
+        yield Check("cost", name(row), written, row["storage_mib"], expected + codebooks, 0.5)
 
 
 def utilisation() -> Iterator[Check]:
@@ -91,12 +90,10 @@ def utilisation() -> Iterator[Check]:
     Shares above that count an entry as used when any token used it.
     """
     for row in rows("dataset_utilisation"):
-        if row["codebooks"] > 1:
-            entries = row["codebooks"] * row["codebook_size"]
+        if row["groups"] > 1:
+            entries = row["groups"] * row["entries"]
             bound = min(100.0, 100 * LFW_IMAGES / entries)
-            written = (
-                f"at most {LFW_IMAGES} / ({row['codebooks']} * {row['codebook_size']}) of a token's entries, on lfw"
-            )
+            written = f"at most {LFW_IMAGES} / ({row['groups']} * {row['entries']}) of a token's entries, on lfw"
             yield Check("dataset_utilisation", name(row), written, row["lfw"], bound, max(0.0, bound - row["lfw"]))
 
 
@@ -107,5 +104,5 @@ def rows(block: str) -> list[Mapping[Any, Any]]:
 def name(row: Mapping[Any, Any]) -> str:
     """backbone, method and size of a row, as far as it has them."""
     words = [str(row[key]) for key in ("backbone", "method") if key in row]
-    size = f"{row['codebooks']} codebook group{'s' if row['codebooks'] > 1 else ''}" if "codebooks" in row else ""
+    size = f"{row['groups']} codebook group{'s' if row['groups'] > 1 else ''}" if "groups" in row else ""
     return ", ".join([*words, size] if size else words)

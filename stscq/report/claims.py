@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 
 from stscq.evaluation.published import blocks
+from stscq.evaluation.statistics import summarise
 from stscq.report.collect import Run
 from stscq.report.render import Table
-from stscq.report.summary import Summary, run_of, spread_over
+from stscq.report.summary import RunSummary, of_run, run_of, spread_over
 from stscq.report.tables.cells import rows_of
 from stscq.report.tables.codebooks import sweep_runs
 
 Verdict = Literal["holds", "does not hold", "not testable here"]
-CR_MARGIN = 0.4
+ROUTER_MARGIN = 0.4
 """Points of accuracy (paper)."""
 SEED_STD = 0.14
 """Points of accuracy (paper)."""
@@ -40,7 +41,7 @@ class Part(NamedTuple):
     why: str
 
 
-def claims(s: Summary) -> Table:
+def claims(s: RunSummary) -> Table:
     """One row a claim of published.yaml, then its parts."""
     rows: list[dict[str, Any]] = []
     for number, (text, test) in enumerate(zip(blocks()["claims"], TESTS, strict=True), start=1):
@@ -99,24 +100,21 @@ def over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, floa
     """Paired difference of one number a seed, its 95 % interval and p by Student's t; None below two seeds."""
     from scipy import special  # imported here: a fifth of a second that one table needs, and all tables import this
 
-    difference = np.subtract(ours, theirs)
-    n = len(difference)
-    if n < 2:
+    s = summarise(np.subtract(ours, theirs))
+    if s.n < 2:
         return None
-    mean, error = float(difference.mean()), float(difference.std(ddof=1)) / n**0.5
-    half = float(special.stdtrit(n - 1, 0.975)) * error
-    p = float(2 * special.stdtr(n - 1, -abs(mean) / error)) if error else float(mean == 0)
-    return {"difference": mean, "low": mean - half, "high": mean + half, "p": p}
+    p = float(2 * special.stdtr(s.n - 1, -abs(s.mean) / (s.std / s.n**0.5))) if s.std else float(s.mean == 0)
+    return {"difference": s.mean, "low": s.low, "high": s.high, "p": p}
 
 
-def full_size(s: Summary, method: str, selection: str = "nn") -> pd.DataFrame:
+def full_size(s: RunSummary, method: str, selection: str = "nn") -> pd.DataFrame:
     """The runs that stand for published rows, trained as in the paper's main tables."""
     faces = s.faces()
-    chosen = faces[(faces.method == method) & (faces.selection == selection) & faces.published_M.notna()]
-    return chosen[(chosen.M == 1) | (chosen.training == "router")]
+    runs = faces[(faces.method == method) & (faces.selection == selection) & faces.published_M.notna()]
+    return runs[(runs.M == 1) | (runs.training == "router")]
 
 
-def token_specific_is_better(s: Summary) -> list[Part]:
+def token_specific_is_better(s: RunSummary) -> list[Part]:
     return [
         above(
             run.backbone, f"{measure}, token-specific less compute-matched global", s.compared(run, "global", measure)
@@ -126,19 +124,19 @@ def token_specific_is_better(s: Summary) -> list[Part]:
     ]
 
 
-def fewer_bits_and_still_better(s: Summary) -> list[Part]:
+def fewer_bits_and_still_better(s: RunSummary) -> list[Part]:
     parts = []
     for run, row in rows_of(full_size(s, "switchable")):
         if run.backbone == "maskgit_vqgan":
             faces = s.faces()
             baseline = faces[(faces.backbone == run.backbone) & (faces.method == "global")].iloc[0]
             fewer = 100 * (1 - row.bits / baseline.bits)
-            what = f"mean_acc at {fewer:.1f} % fewer bits, switchable (NN) less compute-matched global"
+            what = f"mean_acc at {fewer:.1f} % fewer bits, switchable (nn) less compute-matched global"
             parts.append(above(f"{run.backbone}, {row.M} x {row.K}", what, s.compared(run, "global", "mean_acc")))
     return parts
 
 
-def routing_uses_the_codebooks(s: Summary) -> list[Part]:
+def routing_uses_the_codebooks(s: RunSummary) -> list[Part]:
     faces = s.faces()
     parts = []
     for run, row in rows_of(faces[(faces.training == "router") & (faces.selection == "nn")]):
@@ -152,28 +150,25 @@ def routing_uses_the_codebooks(s: Summary) -> list[Part]:
                 ("groups_used", "groups used"),
             ):
                 ours, theirs = ([100 * v for v in s.measured(r, measure)] for r in (run, other))
-                statistic = f"{name} (%), router training less NN training"
+                statistic = f"{name} (%), router training less nn training"
                 parts.append(above(f"{run.backbone}, {row.M} x {row.K}", statistic, over_seeds(ours, theirs)))
     return parts
 
 
-def choice_is_as_good(s: Summary) -> list[Part]:
+def router_is_as_good(s: RunSummary) -> list[Part]:
     return [
-        within(f"{run.backbone}, {row.M} x {row.K}", f"mean_acc, CR less NN (one group of {row.M} in memory)",
-               s.compared(run, "nn", "mean_acc"), CR_MARGIN)
-        for run, row in rows_of(full_size(s, "switchable", "cr"))
+        within(f"{run.backbone}, {row.M} x {row.K}", f"mean_acc, router less nn (one group of {row.M} in memory)",
+               s.compared(run, "nn", "mean_acc"), ROUTER_MARGIN)
+        for run, row in rows_of(full_size(s, "switchable", "router"))
     ]  # fmt: skip
 
 
-def utilisation_is_evened_out(s: Summary) -> list[Part]:
-    tokens = s.frame("tokens.parquet")
+def utilisation_is_evened_out(s: RunSummary) -> list[Part]:
+    tokens = s.frame("utilisation_tokens.parquet")
     tokens = tokens[tokens["set"] == s.sets[0]]
 
     def spreads(run: Run) -> list[float]:
-        mine = tokens[
-            (tokens.backbone == run.backbone) & (tokens.variant == run.variant) & (tokens.selection == run.selection)
-        ]
-        return [spread_over(100 * part.share.to_numpy()) for _, part in mine.groupby("seed")]
+        return [spread_over(100 * part.share.to_numpy()) for _, part in of_run(tokens, run).groupby("seed")]
 
     parts = []
     for run, _ in rows_of(full_size(s, "token_specific")):
@@ -184,7 +179,7 @@ def utilisation_is_evened_out(s: Summary) -> list[Part]:
     return parts
 
 
-def seeds_agree(s: Summary) -> list[Part]:
+def seeds_agree(s: RunSummary) -> list[Part]:
     from scipy import special
 
     parts = []
@@ -199,22 +194,12 @@ def seeds_agree(s: Summary) -> list[Part]:
             std = float(np.std(values, ddof=1))
             low, high = (std * ((n - 1) / float(special.chdtri(n - 1, 1 - q))) ** 0.5 for q in (0.975, 0.025))
             verdict: Verdict = "holds" if std <= SEED_STD else "does not hold"
-            parts.append(
-                Part(
-                    where,
-                    statistic,
-                    std,
-                    low,
-                    high,
-                    nan,
-                    verdict,
-                    f"{std:.2f} against {SEED_STD}; interval by chi-square",
-                )
-            )
+            why = f"{std:.2f} against {SEED_STD}; interval by chi-square"
+            parts.append(Part(where, statistic, std, low, high, nan, verdict, why))
     return parts
 
 
-def groups_help_then_hurt(s: Summary) -> list[Part]:
+def groups_help_then_hurt(s: RunSummary) -> list[Part]:
     """By the number of groups whose accuracy is best: better than one group, and than the most groups."""
     parts = []
     for (backbone, K), sweep in sweep_runs(s).groupby(["backbone", "K"]):
@@ -236,7 +221,7 @@ def groups_help_then_hurt(s: Summary) -> list[Part]:
     return parts
 
 
-def groups_stay_alike(s: Summary) -> list[Part]:
+def groups_stay_alike(s: RunSummary) -> list[Part]:
     if not s.about["sets"]["fairness"]:
         return []
     found = s.frame("fairness.csv")
@@ -245,9 +230,7 @@ def groups_stay_alike(s: Summary) -> list[Part]:
     ethnic = "african" in set(found.group)
     parts = []
     for run, row in rows_of(full_size(s, "switchable")):
-        mine = found[
-            (found.backbone == run.backbone) & (found.variant == run.variant) & (found.selection == run.selection)
-        ]
+        mine = of_run(found, run)
         change = mine[mine.measure == "mean_acc_change_by_groups"]
         if change.empty:
             continue
@@ -262,16 +245,16 @@ def groups_stay_alike(s: Summary) -> list[Part]:
     return parts
 
 
-def token_shared_groups_help(s: Summary) -> list[Part]:
+def token_shared_groups_help(s: RunSummary) -> list[Part]:
     """None: it needs switchable token-shared codebooks (M > 1, one for all tokens), which no profile trains yet."""
     return []
 
 
-TESTS: list[Callable[[Summary], list[Part]]] = [
+TESTS: list[Callable[[RunSummary], list[Part]]] = [
     token_specific_is_better,
     fewer_bits_and_still_better,
     routing_uses_the_codebooks,
-    choice_is_as_good,
+    router_is_as_good,
     utilisation_is_evened_out,
     seeds_agree,
     groups_help_then_hurt,

@@ -44,12 +44,13 @@ class Evaluations(NamedTuple):
         return self.folder / run.backbone / run.variant / image_set / f"seed{seed}" / name
 
     def runs(self) -> list[Run]:
-        """In the order of params.yaml; the tokenizers of a backbone first, NN before CR."""
+        """In the order of params.yaml; the tokenizer of stage 1 first, nn before router."""
         found = []
         for backbone, variants in self.variants.items():
             found += [Run(backbone, tokenizer, "nn") for tokenizer in self.tokenizers[backbone]]
             for variant, v in variants.items():
-                found += [Run(backbone, variant, s) for s in (("nn", "cr") if v["training"] == "router" else ("nn",))]
+                selections = ("nn", "router") if v["training"] == "router" else ("nn",)
+                found += [Run(backbone, variant, selection) for selection in selections]
         return found
 
     def everything(self, run: Run, seed: int, image_set: str) -> dict[str, Any]:

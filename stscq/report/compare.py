@@ -4,7 +4,7 @@ Only tables/*.csv are read. Rows are matched by what they describe: the text col
 says what a column is, by its name; what is missing on one side is a difference. Then, in three sentences: What the
 parameters, the data or the paper decide must be equal, and what no training went into (uncompressed images, a mean
 face, classic codecs) within ROUNDING. A result of training differs when it is further off than the spread over seeds
-explains, by the limits of compare_spread.py. A verdict that changes while its number does not differ is told, and no
+explains, by the limits of compare_spread.py. A verdict that changes while its number does not differ is noted, and no
 difference.
 """
 
@@ -15,16 +15,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from stscq.report.compare_kinds import FOUND, follows, is_exact, is_measured, is_untrained
+from stscq.report.compare_kinds import VERDICTS, follows, is_exact, is_measured, is_untrained
 from stscq.report.compare_spread import (
-    Judged,
-    Spread,
+    ComparedResult,
+    SeedSpread,
     by_column,
     cell_limit,
     column_limit,
     off_together,
 )
-from stscq.report.compare_tables import Cell, Pair, read_table, tables_of
+from stscq.report.compare_tables import ComparedCell, TablePair, read_table, tables_of
 
 EXACT = 1e-5
 """Relative: the tables have six digits."""
@@ -54,13 +54,13 @@ class Difference:
 
 @dataclass
 class Comparison:
-    """differences; told: changes that are none; and how much was looked at. judged: cells of training, by spread."""
+    """differences; noted: changes that are none; cells: how many were compared; tested: against the spread of seeds."""
 
     differences: list[Difference] = field(default_factory=list)
-    told: list[Difference] = field(default_factory=list)
+    noted: list[Difference] = field(default_factory=list)
     tables: int = 0
     cells: int = 0
-    judged: int = 0
+    tested: int = 0
     no_spread: int = 0
     not_compared: int = 0
 
@@ -72,16 +72,16 @@ class Comparison:
         left = f" ({self.not_compared} times and peaks of memory not compared)" if self.not_compared else ""
         found = counted(len(self.differences), "difference")
         lines.append(f"{found} in {self.cells} cells of {self.tables} tables{left}")
-        if self.judged:
+        if self.tested:
             so = "" if self.differences else ", none further off than another processor takes it"
-            lines.append(f"{self.judged} cells judged by their spread over seeds{so}")
+            lines.append(f"{self.tested} cells tested against their spread over seeds{so}")
         if self.no_spread:
-            lines.append(f"{self.no_spread} cells not judged: neither folder says how they spread over seeds")
+            lines.append(f"{self.no_spread} cells not tested: neither folder says how they spread over seeds")
         return "\n".join(lines)
 
     def text(self) -> str:
-        told = [f"told: {change}" for change in self.told]
-        return "\n".join([*told, *map(str, self.differences), self.summary()])
+        noted = [f"note: {change}" for change in self.noted]
+        return "\n".join([*noted, *map(str, self.differences), self.summary()])
 
     def as_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
@@ -92,9 +92,9 @@ def counted(n: int, thing: str) -> str:
 
 
 def compare(a: Path, b: Path, tolerance: float | None = None, measured: bool = False) -> Comparison:
-    """Of two results folders (results/demo). `measured`: times, memory and machines as well.
+    """Compare two results folders (results/demo). `measured`: times, memory and machines as well.
 
-    tolerance: relative, of results whose spread neither folder says; None: these are not judged.
+    tolerance: relative, of results whose spread neither folder says; None: these are not tested.
     Raises DataError when a folder has no tables, or one of them cannot be read.
     """
     ours, theirs = tables_of(a), tables_of(b)
@@ -102,12 +102,12 @@ def compare(a: Path, b: Path, tolerance: float | None = None, measured: bool = F
     pairs = []
     for name in sorted(ours | theirs):
         if name in ours and name in theirs:
-            pairs.append(Pair(name, read_table(ours[name]), read_table(theirs[name])))
+            pairs.append(TablePair(name, read_table(ours[name]), read_table(theirs[name])))
         else:
             found.differences.append(Difference(name, "", "", *present(name in ours)))
     found.tables = len(pairs)
-    spread = Spread(pairs)
-    judged: list[Judged] = []
+    spread = SeedSpread(pairs)
+    tested: list[ComparedResult] = []
     for pair in pairs:
         found.differences += shape_differences(pair)
         for column in pair.columns():
@@ -115,9 +115,9 @@ def compare(a: Path, b: Path, tolerance: float | None = None, measured: bool = F
                 found.not_compared += len(pair.rows)
             elif not pair.named_by_training:
                 found.cells += len(pair.rows)
-                judged += look_at(pair, column, spread, tolerance, found)
-    found.judged = len(judged)
-    beyond = [*cells_beyond(judged), *columns_beyond(judged)]
+                tested += compare_column(pair, column, spread, tolerance, found)
+    found.tested = len(tested)
+    beyond = [*cells_beyond(tested), *columns_beyond(tested)]
     found.differences += beyond
     settle_verdicts(found, {(d.table, d.row) for d in beyond})
     return found
@@ -127,7 +127,7 @@ def present(in_a: bool) -> tuple[str, str]:
     return ("there", "missing") if in_a else ("missing", "there")
 
 
-def shape_differences(pair: Pair) -> Iterator[Difference]:
+def shape_differences(pair: TablePair) -> Iterator[Difference]:
     for column, in_a in pair.only_in_one.items():
         yield Difference(pair.name, "", column, *present(in_a))
     if not pair.named_by_training:
@@ -135,13 +135,15 @@ def shape_differences(pair: Pair) -> Iterator[Difference]:
             yield Difference(pair.name, row, "", *present(in_a))
 
 
-def look_at(pair: Pair, column: str, spread: Spread, tolerance: float | None, found: Comparison) -> Iterator[Judged]:
-    """The cells of a column that the spread must judge; what can be said without it goes into `found`."""
+def compare_column(
+    pair: TablePair, column: str, spread: SeedSpread, tolerance: float | None, found: Comparison
+) -> Iterator[ComparedResult]:
+    """The cells of a column that need the spread over seeds; what is plain without it goes into `found`."""
     for row, a, b in pair.cells(column):
         described = pair.described[row]
         change = Difference(pair.name, row, column, str(a), str(b))
-        if column in FOUND or follows(column, pair.shared):
-            found.told += [change] * (column in FOUND and a.text != b.text)
+        if column in VERDICTS or follows(column, pair.shared):
+            found.noted += [change] * (column in VERDICTS and a.text != b.text)
         elif column not in pair.numeric or is_exact(column) or is_measured(column) or is_untrained(described):
             exact = column not in pair.numeric or is_exact(column)
             allowed = EXACT if exact else TIMES if is_measured(column) else ROUNDING
@@ -153,15 +155,15 @@ def look_at(pair: Pair, column: str, spread: Spread, tolerance: float | None, fo
         elif not a.text and not b.text:
             continue
         elif within(a, b, EXACT):
-            yield Judged(pair.name, row, column, described.get("backbone", ""), a, b, 0.0)
+            yield ComparedResult(pair.name, row, column, described.get("backbone", ""), a, b, 0.0)
         elif not a.text or not b.text or (column == pair.lone_statistic() and None in (a.interval, b.interval)):
-            (found.told if column == pair.lone_statistic() else found.differences).append(change)
+            (found.noted if column == pair.lone_statistic() else found.differences).append(change)
         else:
             off = abs(a.value - b.value) / error if error else math.inf
-            yield Judged(pair.name, row, column, described.get("backbone", ""), a, b, off)
+            yield ComparedResult(pair.name, row, column, described.get("backbone", ""), a, b, off)
 
 
-def within(a: Cell, b: Cell, tolerance: float) -> bool:
+def within(a: ComparedCell, b: ComparedCell, tolerance: float) -> bool:
     """Equal texts, or numbers that are no further apart than this share of the larger."""
     if a.text == b.text:
         return True
@@ -170,16 +172,16 @@ def within(a: Cell, b: Cell, tolerance: float) -> bool:
     return abs(a.value - b.value) <= tolerance * max(abs(a.value), abs(b.value))
 
 
-def cells_beyond(judged: list[Judged]) -> Iterator[Difference]:
-    limit = cell_limit(len(judged))
-    for cell in judged:
+def cells_beyond(tested: list[ComparedResult]) -> Iterator[Difference]:
+    limit = cell_limit(len(tested))
+    for cell in tested:
         if cell.errors > limit:
             why = f"{cell.errors:.1f} standard errors, at most {limit:.1f}"
             yield Difference(cell.table, cell.row, cell.column, str(cell.a), str(cell.b), why)
 
 
-def columns_beyond(judged: list[Judged]) -> Iterator[Difference]:
-    columns = by_column(judged)
+def columns_beyond(tested: list[ComparedResult]) -> Iterator[Difference]:
+    columns = by_column(tested)
     for (table, column), cells in columns.items():
         off, backbones = off_together(cells)
         limit = column_limit(len(columns), backbones)
@@ -192,6 +194,6 @@ def columns_beyond(judged: list[Judged]) -> Iterator[Difference]:
 
 def settle_verdicts(found: Comparison, beyond: set[tuple[str, str]]) -> None:
     """A changed verdict is a difference only where its number is one."""
-    real = [change for change in found.told if change.column == "verdict" and (change.table, change.row) in beyond]
+    real = [change for change in found.noted if change.column == "verdict" and (change.table, change.row) in beyond]
     found.differences += real
-    found.told = [change for change in found.told if change not in real]
+    found.noted = [change for change in found.noted if change not in real]

@@ -6,24 +6,24 @@ A number that no list below knows is a result of training, and is compared by it
 import re
 from collections.abc import Mapping
 
-DESIGN = {"codebooks", "codebook_size", "tokens", "groups", "group", "seed", "number"}
+DESIGN = {"groups", "entries", "tokens", "group", "seed", "number"}
 """Numbers that say what a row is."""
 EXACT = re.compile(
-    r"^(published|corrected|fixed|storage|int8|float32)_|^(bits|bpp|M|K|tokens|models|images_seen)$"
+    r"^(published|corrected|fixed|storage|int8|float32)_|^(bits|bpp|tokens|models|images_seen)$"
     r"|(^|_)(bound|macs|parameters)$"
 )
 """Numbers that the parameters, the data or the paper decide: every machine has the same."""
 MEASURED = re.compile(r"(^|_)(seconds?|ms|hours|peak|mem|memory)(_|$)")
 MACHINE = {"machine", "device", "torch", "threads", "continued"}
-"""Of a machine, not of the method."""
-FOUND = {"verdict", "best_classic"}
+"""Columns about the machine, not the method."""
+VERDICTS = {"verdict", "best_classic"}
 """Texts that are results."""
 EXPLAINED = {"why", "reason", "not_measured"}
 """Texts that only go with results."""
-CHOSEN = re.compile(r"(best \w+) = \d+")
-"""In a text that names a row: what the run itself chose, and another run may choose otherwise."""
+BEST_OF_RUN = re.compile(r"(best \w+) = \d+")
+"""In a text that names a row: what was best in that run, and may be another in the next."""
 ARBITRARY = {"codebook_group"}
-"""Numbers that training hands out like names: group 3 of another run is another group. Such a table is not judged."""
+"""Numbers that training hands out like names: group 3 of another run is another group. Such a table is not tested."""
 FOLLOWING = re.compile(r"^(best_classic_bytes|where|ours_over_classic|ratio_low|ratio_high)$")
 """In a table of classic codecs: which one is nearest, and how far; follows from file_bytes and mean_acc."""
 UNTRAINED = {"original", "mean_face"}
@@ -43,7 +43,7 @@ def is_exact(column: str) -> bool:
 
 
 def follows(column: str, columns: Mapping[str, object] | list[str]) -> bool:
-    """Not judged, as other columns of the same table say it all."""
+    """Not tested, as other columns of the same table say it all."""
     return "codec" in columns and bool(FOLLOWING.search(column))
 
 
@@ -57,7 +57,7 @@ def is_untrained(row: Mapping[str, str]) -> bool:
 
 
 def measure_of(column: str, row: Mapping[str, str]) -> tuple[str, int, int]:
-    """Of which measure this column shows how many values, each a mean over how many seeds (0: over all of them).
+    """(measure, how many of its values the column combines, seeds that each is a mean over; 0 for all seeds).
 
     ("mean_acc", 1, 0) of mean_acc; ("mean_acc", 2, 0) of mean_acc_vs_global, a difference of two methods, and of a
     statistic of claims that begins with its name; ("mean_acc", 1, 1) of mean_acc_seed2.

@@ -6,7 +6,7 @@ seed. So a result of training differs when it is further off than two draws of a
 - A cell: its standard error is sqrt(v (1/n_a + 1/n_b)), with n seeds a side and v the sum of its own variance over
   seeds and that of all rows of its column. Either alone would do with many seeds and rows alike; with three seeds the
   sum is what keeps the rate of false alarms (tests/test_compare.py draws them). A difference of two methods has twice
-  v, and the error of its bootstrap over people besides. The limit holds for all judged cells together (Bonferroni):
+  v, and the error of its bootstrap over people besides. The limit holds for all tested cells together (Bonferroni):
   two runs of one method have a cell beyond it in ALARMS / 2 of all comparisons.
 - A column: what moves every row a little. The mean square of its rows' standard errors; rows of one backbone share
   their stage 1 and count as one draw, so that the limit is that of chi-square with as many degrees as backbones.
@@ -23,29 +23,29 @@ import numpy as np
 from scipy import special
 
 from stscq.report.compare_kinds import is_untrained, measure_of
-from stscq.report.compare_tables import Cell, Pair
+from stscq.report.compare_tables import ComparedCell, TablePair
 
 ALARMS = 0.01
 """Probability that two runs of one method are told apart, half of it for cells and half for columns."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class ComparedResult:
     """A result of training in both folders, and the standard errors between; backbone: '' where none is named."""
 
     table: str
     row: str
     column: str
     backbone: str
-    a: Cell
-    b: Cell
+    a: ComparedCell
+    b: ComparedCell
     errors: float
 
 
-class Spread:
+class SeedSpread:
     """Variances over seeds, of both folders' tables together."""
 
-    def __init__(self, pairs: Sequence[Pair]):
+    def __init__(self, pairs: Sequence[TablePair]):
         found: dict[tuple[str, str], list[float]] = defaultdict(list)
         sizes: list[int] = []
         for pair in pairs:
@@ -67,11 +67,13 @@ class Spread:
         self.seeds = max(set(sizes), key=sizes.count) if sizes else 1
 
     def pooled(self, table: str, measure: str) -> float | None:
-        """Of the measure's column in this table, else of those with its name in all tables."""
+        """Variance of the measure's column in this table, else of those with its name in all tables."""
         return self.of_place.get((table, measure), self.of_name.get(measure))
 
-    def standard_error(self, table: str, column: str, row: Mapping[str, str], a: Cell, b: Cell) -> float | None:
-        """Of the difference of two runs; None where neither folder says how the number spreads."""
+    def standard_error(
+        self, table: str, column: str, row: Mapping[str, str], a: ComparedCell, b: ComparedCell
+    ) -> float | None:
+        """Standard error of the difference of two runs; None where neither folder says how the number spreads."""
         measure, methods, seeds = measure_of(column, row)
         variance = self.pooled(table, measure)
         if variance is None and (a.interval is None or b.interval is None):
@@ -87,7 +89,7 @@ class Spread:
         return float(square**0.5)
 
 
-def seeds_behind(cell: Cell) -> list[int]:
+def seeds_behind(cell: ComparedCell) -> list[int]:
     """How many seeds a mean, its std and its interval by Student's t are of; nothing if they do not say."""
     if not cell.std or cell.interval is None:
         return []
@@ -107,15 +109,15 @@ def column_limit(columns: int, backbones: int) -> float:
     return float((special.chdtri(backbones, ALARMS / 2 / max(1, columns)) / backbones) ** 0.5)
 
 
-def by_column(judged: Iterable[Judged]) -> dict[tuple[str, str], list[Judged]]:
+def by_column(tested: Iterable[ComparedResult]) -> dict[tuple[str, str], list[ComparedResult]]:
     """The cells of every column (table, column) that has more than one."""
-    columns: dict[tuple[str, str], list[Judged]] = defaultdict(list)
-    for cell in judged:
+    columns: dict[tuple[str, str], list[ComparedResult]] = defaultdict(list)
+    for cell in tested:
         columns[cell.table, cell.column].append(cell)
     return {place: cells for place, cells in columns.items() if len(cells) > 1}
 
 
-def off_together(cells: Sequence[Judged]) -> tuple[float, int]:
+def off_together(cells: Sequence[ComparedResult]) -> tuple[float, int]:
     """Root mean square standard errors of a column, every backbone weighing the same, and how many there are."""
     squares: dict[str, list[float]] = defaultdict(list)
     for cell in cells:

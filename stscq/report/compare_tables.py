@@ -12,18 +12,18 @@ from stscq.errors import DataError
 from stscq.report.compare_kinds import (
     ARBITRARY,
     BARE,
-    CHOSEN,
+    BEST_OF_RUN,
     DESIGN,
     EXPLAINED,
-    FOUND,
     STATISTICS,
+    VERDICTS,
     follows,
     is_exact,
     is_measured,
 )
 
 
-class Cell(NamedTuple):
+class ComparedCell(NamedTuple):
     """One number, as text ('' if empty), with its std over seeds and its 95 % interval, where it has them."""
 
     text: str
@@ -56,7 +56,7 @@ def read_table(file: Path) -> pd.DataFrame:
         raise DataError(f"{file}: no table ({problem}); make it again") from problem
 
 
-class Pair:
+class TablePair:
     """One table of both folders (`sides`), its rows under the same keys; described: row -> text of its key columns."""
 
     def __init__(self, name: str, a: pd.DataFrame, b: pd.DataFrame):
@@ -79,7 +79,7 @@ class Pair:
         }
 
     def is_key(self, column: str) -> bool:
-        if is_measured(column) or column in FOUND | EXPLAINED or follows(column, self.shared):
+        if is_measured(column) or column in VERDICTS | EXPLAINED or follows(column, self.shared):
             return False
         if column in self.numeric:
             return column in DESIGN | ARBITRARY
@@ -102,12 +102,12 @@ class Pair:
         named = [c for c in ("statistic", "value", "difference") if c in self.numeric]
         return named[0] if named and {"low", "high"} <= self.numeric else None
 
-    def cells(self, column: str) -> Iterator[tuple[str, Cell, Cell]]:
+    def cells(self, column: str) -> Iterator[tuple[str, ComparedCell, ComparedCell]]:
         """Name of the row, and the cell in both folders."""
         a, b = (self.column_of(side, column) for side in self.sides)
         return zip(self.rows, a, b, strict=True)
 
-    def column_of(self, side: pd.DataFrame, column: str) -> list[Cell]:
+    def column_of(self, side: pd.DataFrame, column: str) -> list[ComparedCell]:
         """Its cells, with std and interval None where the table does not say them."""
         stem = "" if column == self.lone_statistic() else f"{column}_"
         std, low, high = (
@@ -115,7 +115,7 @@ class Pair:
             for name in (f"{stem}std", f"{stem}low", f"{stem}high")
         )
         return [
-            Cell(text, None if math.isnan(s) else s, None if math.isnan(x) or math.isnan(y) else (x, y))
+            ComparedCell(text, None if math.isnan(s) else s, None if math.isnan(x) or math.isnan(y) else (x, y))
             for text, s, x, y in zip(side[column], std, low, high, strict=True)
         ]
 
@@ -135,7 +135,7 @@ def is_numeric(column: pd.Series) -> bool:
 
 def keyed(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Rows under what they describe; equal ones are told apart by their order."""
-    names = [", ".join(plain(cell) for cell in cells if cell) for cells in frame[keys].itertuples(index=False)]
+    names = [", ".join(described(cell) for cell in cells if cell) for cells in frame[keys].itertuples(index=False)]
     seen: dict[str, int] = {}
     unique = []
     for name in names:
@@ -144,6 +144,6 @@ def keyed(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return frame.set_axis(unique, axis="index")
 
 
-def plain(cell: str) -> str:
-    """16.0 and 16 are one size: a column with an empty cell has its integers as floats. What a run chose is no name."""
-    return cell[:-2] if re.fullmatch(r"\d+\.0", cell) else CHOSEN.sub(r"\1", cell)
+def described(cell: str) -> str:
+    """16.0 and 16 are one size: a column with an empty cell has its integers as floats. Best values are left out."""
+    return cell[:-2] if re.fullmatch(r"\d+\.0", cell) else BEST_OF_RUN.sub(r"\1", cell)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 
-class Entry(NamedTuple):
+class ContentsEntry(NamedTuple):
     """place: in the order of contents.yaml. title: of a figure; a table has its own."""
 
     place: int
@@ -17,15 +17,15 @@ class Entry(NamedTuple):
     about: str
 
 
-def entry(kind: str, name: str) -> Entry:
-    """Of a table (kind: tables) or a figure (kind: figures); an unknown one comes last, under Other."""
+def entry(kind: str, name: str) -> ContentsEntry:
+    """The entry of a table (kind: tables) or a figure (kind: figures); an unknown one comes last, under Other."""
     known = contents()[kind]
     for place, (beginning, found) in enumerate(known.items()):
         if name == beginning or name.startswith(f"{beginning}_"):
             of = name.removeprefix(beginning).removeprefix("_")
             title = f"{found.get('title', beginning)}: {of}" if of else found.get("title", beginning)
-            return Entry(place, title, found["category"], found["about"])
-    return Entry(len(known), name, "Other", "")
+            return ContentsEntry(place, title, found["category"], found["about"])
+    return ContentsEntry(len(known), name, "Other", "")
 
 
 @cache

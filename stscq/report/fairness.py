@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from stscq.evaluation.statistics import person_weights
+from stscq.evaluation.statistics import low_high_p, person_weights
 from stscq.report.collect import Evaluations, Run
 
 DRAWS = 1000
@@ -50,7 +50,7 @@ def fairness(e: Evaluations) -> pd.DataFrame:
         for measure, reference in (("mean_acc_change", ORIGINAL), ("mean_acc_change_by_groups", one_group(e, run))):
             if reference is not None and reference != run:
                 other = spread_of(judged[reference], drawn)
-                change = Spread(spread.value - other.value, spread.draws - other.draws)
+                change = GroupSpread(spread.value - other.value, spread.draws - other.draws)
                 rows.append({**run._asdict(), "group": "spread", "measure": measure, **change.interval()._asdict()})
     return pd.DataFrame(rows)
 
@@ -60,12 +60,12 @@ COLUMNS = [*Run._fields, "seed", "group", "measure", "value", "low", "high", "p"
 
 def labelled(e: Evaluations) -> bool:
     """Does anybody on the sets carry a label?"""
-    paths = [e.folder / "original" / s / f"seed{seed}" / "groups.parquet" for s in e.sets for seed in e.seeds]
+    paths = [e.folder / "original" / s / f"seed{seed}" / "group_pairs.parquet" for s in e.sets for seed in e.seeds]
     return all(len(pd.read_parquet(path, columns=["a"])) > 0 for path in paths)
 
 
 def one_group(e: Evaluations, run: Run) -> Run | None:
-    """Of a switchable codec the token-specific one, with one group, of the same published size; None for others."""
+    """The token-specific codec (one group) that a switchable one is compared with; None for other codecs."""
     variants = e.variants.get(run.backbone, {})
     if run.variant not in variants or variants[run.variant]["M"] == 1:
         return None
@@ -80,9 +80,9 @@ def judged_pairs(e: Evaluations, run: Run, seed: int) -> pd.DataFrame:
     frames = []
     for image_set in e.sets:
         if run == ORIGINAL:
-            found = pd.read_parquet(e.folder / "original" / image_set / f"seed{seed}" / "groups.parquet")
+            found = pd.read_parquet(e.folder / "original" / image_set / f"seed{seed}" / "group_pairs.parquet")
         else:
-            found = e.selected(run, seed, image_set, "groups.parquet")
+            found = e.selected(run, seed, image_set, "group_pairs.parquet")
         someone = e.runs()[0]
         person = e.selected(someone, seed, image_set, "images.parquet").set_index("row").identity
         first, second = (image_set + "/" + found[side].map(person) for side in ("a", "b"))
@@ -119,17 +119,17 @@ def rates(pairs: pd.DataFrame) -> dict[str, float]:
 def ids_by_group(e: Evaluations, run: Run) -> Iterator[dict[str, Any]]:
     for seed in e.seeds:
         images = pd.concat([with_labels(e, run, seed, image_set) for image_set in e.sets])
-        for group, part in images.groupby("label"):
+        for group, part in images[images.label != ""].groupby("label"):
             yield {**run._asdict(), "seed": seed, "group": group, "measure": "ids", "value": float(part.ids.mean())}
 
 
 def with_labels(e: Evaluations, run: Run, seed: int, image_set: str) -> pd.DataFrame:
-    """The images of a set with the label of their group of people, as their pairs have it."""
-    pairs = pd.read_parquet(e.folder / "original" / image_set / f"seed{seed}" / "groups.parquet")
+    """The images of a set with the label of their group of people, as their pairs have it; empty for the others."""
+    pairs = pd.read_parquet(e.folder / "original" / image_set / f"seed{seed}" / "group_pairs.parquet")
     label = pd.concat([pairs.set_index(side).group for side in ("a", "b")])
     label = label[~label.index.duplicated()]
     images = e.selected(run, seed, image_set, "images.parquet")
-    return images.assign(label=images.row.map(label)).dropna(subset=["label"])
+    return images.assign(label=images.row.map(label).fillna(""))
 
 
 class Interval(NamedTuple):
@@ -139,27 +139,25 @@ class Interval(NamedTuple):
     p: float
 
 
-class Spread(NamedTuple):
+class GroupSpread(NamedTuple):
     """A statistic and its values in R resamples of the people."""
 
     value: float
     draws: np.ndarray
 
     def interval(self) -> Interval:
-        """95 %; p of "no difference", two-sided, means something for differences alone."""
-        low, high = np.nanquantile(self.draws, [0.025, 0.975])
-        tail = min((self.draws <= 0).sum(), (self.draws >= 0).sum())
-        return Interval(self.value, float(low), float(high), min(1.0, 2 * (tail + 1) / (len(self.draws) + 1)))
+        """p means something for differences alone."""
+        return Interval(self.value, *low_high_p(self.draws))
 
 
-def spread_of(frames: Sequence[pd.DataFrame], drawn: pd.DataFrame) -> Spread:
+def spread_of(frames: Sequence[pd.DataFrame], drawn: pd.DataFrame) -> GroupSpread:
     """Population standard deviation of the groups' accuracies, in points, mean over seeds (a frame each).
 
     drawn: R x people, how often each occurs in a resample. Thresholds stay where all people put them.
     """
     value = float(np.mean([np.std([rates(part)["mean_acc"] for _, part in f.groupby("group")]) for f in frames]))
     draws = [np.std(group_accuracies(f, drawn), axis=1) for f in frames]
-    return Spread(value, np.mean(draws, axis=0))
+    return GroupSpread(value, np.mean(draws, axis=0))
 
 
 def group_accuracies(pairs: pd.DataFrame, drawn: pd.DataFrame) -> np.ndarray:
@@ -181,20 +179,13 @@ def group_accuracies(pairs: pd.DataFrame, drawn: pd.DataFrame) -> np.ndarray:
 def router_choices(e: Evaluations) -> pd.DataFrame:
     """Which codebook groups serve which people: rows of run, seed, person, label, codebook_group, images.
 
-    Of the first set, for codecs with several groups.
+    Images of the first set; codecs with several groups.
     """
     rows = []
     for run, seed in product(e.runs(), e.seeds):
-        images = with_labels_or_none(e, run, seed, e.sets[0])
-        if images.group.max() > 0 or run.selection == "cr":
+        images = with_labels(e, run, seed, e.sets[0])
+        if images.group.max() > 0 or run.selection == "router":
             counts = images.groupby(["identity", "label", "group"], dropna=False).size().rename("images").reset_index()
             counts = counts.rename(columns={"identity": "person", "group": "codebook_group"})
             rows.append(counts.assign(**run._asdict(), seed=seed))
     return pd.concat(rows, ignore_index=True)
-
-
-def with_labels_or_none(e: Evaluations, run: Run, seed: int, image_set: str) -> pd.DataFrame:
-    """Like `with_labels`, but images without a label stay, with an empty one."""
-    images = e.selected(run, seed, image_set, "images.parquet")
-    labelled = with_labels(e, run, seed, image_set).set_index("row").label
-    return images.assign(label=images.row.map(labelled).fillna(""))

@@ -10,11 +10,11 @@ from typing import Any
 from stscq.cli_tools import run
 from stscq.files import write_atomically
 from stscq.report.collect import MEASURES
-from stscq.report.summary import Summary, read_summary
+from stscq.report.summary import RunSummary, read_summary
 from stscq.report.tables.cells import mean, rows_of
 
 
-def metrics(s: Summary) -> dict[str, Any]:
+def metrics(s: RunSummary) -> dict[str, Any]:
     """Means over seeds, by backbone, variant and selection."""
     found: dict[str, Any] = {}
     for one, _ in rows_of(s.runs):

@@ -24,16 +24,16 @@ from stscq.report.arithmetic import checks
 from stscq.report.contents import entry
 from stscq.report.page_parts import (
     ENDING,
-    Inputs,
-    Making,
     Picture,
-    Shown,
+    RunHistory,
+    RunInputs,
+    ShownTable,
     inputs_of,
     load_record,
-    making,
     picture,
     read_markdown,
     read_record,
+    run_history,
 )
 
 HEADLINE = {"tables": "headline", "figures": "rate_accuracy"}
@@ -55,8 +55,8 @@ class Item(NamedTuple):
     rule: str
     command: str
     links: Mapping[str, str]
-    inputs: Sequence[Inputs]
-    shown: Shown | None
+    inputs: Sequence[RunInputs]
+    shown: ShownTable | None
     image: Picture | None
 
 
@@ -107,7 +107,7 @@ def page(tables: Path, figures: Path, records: Sequence[str], profile: str, seed
         errata=errata(),
         contradictions=[check for check in checks() if not check.agrees],
         agreeing=sum(check.agrees for check in checks()),
-        making=made_by([tables, figures, *map(Path, records)]),
+        history=made_by([tables, figures, *map(Path, records)]),
         all_command=command_for("all", profile),
     )
 
@@ -138,7 +138,7 @@ def item(
     beside: Path,
     title: str,
     links: Mapping[str, Path],
-    shown: Shown | None = None,
+    shown: ShownTable | None = None,
     image: Picture | None = None,
 ) -> Item:
     about = entry(kind, file.stem)
@@ -187,7 +187,7 @@ def read_claims(file: Path) -> list[Claim]:
 
 
 def errata() -> list[Erratum]:
-    """Of the published numbers, block by block."""
+    """Errata and notes of the published numbers, block by block."""
     found = [
         Erratum(name, block.get("errata", []), block.get("notes", []))
         for name, block in blocks().items()
@@ -196,10 +196,10 @@ def errata() -> list[Erratum]:
     return [e for e in found if e.errata or e.notes]
 
 
-def made_by(folders: Sequence[Path]) -> Making:
+def made_by(folders: Sequence[Path]) -> RunHistory:
     """From all records below some folders; those of folders that are not here are not."""
     files = sorted({file for folder in folders for file in folder.rglob(f"*{ENDING}")})
-    return making([load_record(file) for file in files])
+    return run_history([load_record(file) for file in files])
 
 
 if __name__ == "__main__":

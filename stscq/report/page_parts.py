@@ -25,20 +25,20 @@ INCH, WIDTH = 110, 640
 MEDIA = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
-class Cell(NamedTuple):
+class ShownCell(NamedTuple):
     """value, and its interval (and p) where it has one: 75.35 ± 2.96 and [68.00, 82.71]."""
 
     value: str
     interval: str
 
 
-class Shown(NamedTuple):
+class ShownTable(NamedTuple):
     """A table as a reader sees it: which columns hold numbers, rows of cells, notes as HTML."""
 
     title: str
     columns: Sequence[str]
     numeric: Sequence[bool]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[ShownCell]]
     notes: Sequence[str]
 
 
@@ -49,7 +49,7 @@ class Picture(NamedTuple):
     width: int
 
 
-class Inputs(NamedTuple):
+class RunInputs(NamedTuple):
     """What a run read under one option: so many files, in which folder, and one hash over all of theirs."""
 
     option: str
@@ -58,7 +58,7 @@ class Inputs(NamedTuple):
     digest: str
 
 
-def read_markdown(file: Path) -> Shown:
+def read_markdown(file: Path) -> ShownTable:
     """A table as stscq.report.render writes it. Raises DataError when there is no table in the file."""
     title = ""
     cells: list[list[str]] = []
@@ -77,13 +77,13 @@ def read_markdown(file: Path) -> Shown:
         raise DataError(f"{file}: no table in it; make it again")
     columns, *rows = cells
     body = [[cell(text) for text in row] for row in rows]
-    return Shown(title or file.stem, columns, numeric_columns(rows), body, notes)
+    return ShownTable(title or file.stem, columns, numeric_columns(rows), body, notes)
 
 
-def cell(text: str) -> Cell:
+def cell(text: str) -> ShownCell:
     """Splits a number from its interval, which stands below it."""
     found = INTERVAL.match(text)
-    return Cell(found["value"], found["interval"].strip()) if found else Cell(text, "")
+    return ShownCell(found["value"], found["interval"].strip()) if found else ShownCell(text, "")
 
 
 def numeric_columns(rows: Sequence[Sequence[str]]) -> list[bool]:
@@ -124,14 +124,14 @@ def load_record(file: Path) -> Mapping[str, Any]:
         raise DataError(f"{file}: no record of a run ({problem}); run its rule again") from problem
 
 
-def inputs_of(record: Mapping[str, Any]) -> list[Inputs]:
-    """Of each option, without listing hundreds of files: the record beside the table has them all."""
+def inputs_of(record: Mapping[str, Any]) -> list[RunInputs]:
+    """The inputs by option, without listing hundreds of files: the record beside the table has them all."""
     found = []
     for option, hashes in record.get("inputs", {}).items():
         if hashes:
             folder = str(common_folder([Path(name) for name in hashes]))
             text = json.dumps(hashes, sort_keys=True)
-            found.append(Inputs(option, folder, len(hashes), hashlib.sha256(text.encode()).hexdigest()[:12]))
+            found.append(RunInputs(option, folder, len(hashes), hashlib.sha256(text.encode()).hexdigest()[:12]))
     return found
 
 
@@ -148,7 +148,7 @@ def common_folder(paths: Sequence[Path]) -> Path:
     return Path(*together)
 
 
-class Making(NamedTuple):
+class RunHistory(NamedTuple):
     """How a run came to be, from all of its records. steps: a module, its jobs and their seconds."""
 
     records: int
@@ -161,16 +161,16 @@ class Making(NamedTuple):
     steps: Sequence[tuple[str, int, float]]
 
 
-def making(records: Sequence[Mapping[str, Any]]) -> Making:
+def run_history(records: Sequence[Mapping[str, Any]]) -> RunHistory:
     frame = pd.DataFrame([{"module": r["module"], "seconds": r["seconds"], "began": r["began"]} for r in records])
     if frame.empty:
-        return Making(0, 0.0, "", "", [], [], {}, [])
+        return RunHistory(0, 0.0, "", "", [], [], {}, [])
     by_module = frame.groupby("module", sort=False).seconds.agg(["size", "sum"]).sort_values("sum", ascending=False)
     versions: dict[str, set[str]] = {}
     for record in records:
         for name, number in record["versions"].items():
             versions.setdefault(name, set()).add(str(number))
-    return Making(
+    return RunHistory(
         records=len(frame),
         seconds=float(frame.seconds.sum()),
         first=str(frame.began.min()),

@@ -3,9 +3,10 @@
 python -m stscq.report.summarise --evaluation data/demo/evaluation --models models/demo ... --out data/demo/summary
 
 runs.csv: what was run. values.parquet: every measured number, by run, set, protocol and seed. comparisons.csv: paired
-differences between runs. tokens, groups, people, curves.parquet: utilisation a token and a codebook group, whose images
-went to which group, training curves. fairness.csv: rates of groups of people. peers, int8, symbols, symbols_saved.csv:
-classic codecs, int8 codebooks, models of the symbols. cost, measured, training_cost.csv: what it costs.
+differences between runs. utilisation_tokens, utilisation_groups.parquet: share of used entries by token and by codebook
+group. people, curves.parquet: whose images went to which group, training curves. fairness.csv: rates of groups of
+people. peers, int8, symbols, symbols_saved.csv: classic codecs, int8 codebooks, models of the symbols. cost, measured,
+training_cost.csv: what it costs.
 sheets/BACKBONE.npz: reconstructions.
 """
 
@@ -13,7 +14,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ from stscq.files import read_log, write_atomically
 from stscq.report.collect import IDENTITY, MEASURES, Evaluations, Run
 from stscq.report.fairness import fairness, router_choices
 from stscq.report.summary import OWN_SET
-from stscq.report.training_cost import read_all, record_files, training_cost
+from stscq.report.training_cost import read_training, record_files, training_cost
 
 
 def main(
@@ -68,8 +69,8 @@ def main(
     runs.to_csv(out / "runs.csv", index=False)
     values.to_parquet(out / "values.parquet")
     pd.DataFrame([row for e in parts for row in comparisons(e)]).to_csv(out / "comparisons.csv", index=False)
-    for name, column in (("tokens", "utilisation_per_token"), ("groups", "utilisation_per_group")):
-        pd.DataFrame(listed(faces, column, name.removesuffix("s"))).to_parquet(out / f"{name}.parquet")
+    for unit in ("token", "group"):
+        pd.DataFrame(utilisation_by(faces, unit)).to_parquet(out / f"utilisation_{unit}s.parquet")
     router_choices(faces).to_parquet(out / "people.parquet")
     fairness(faces._replace(sets=of["fairness"])).to_csv(out / "fairness.csv", index=False)
     pd.DataFrame(curves(everybody, models)).to_parquet(out / "curves.parquet")
@@ -78,7 +79,7 @@ def main(
         np.savez_compressed(out / "sheets" / f"{backbone}.npz", **sheet(faces, backbone, store))  # type: ignore[arg-type]
     for file in (cost / "cost.csv", measured / "measured.csv"):
         write_atomically(out / file.name, file.read_text(encoding="utf-8"))
-    training_cost(read_all(record_files(models))).to_csv(out / "training_cost.csv", index=False)
+    training_cost(map(read_training, record_files(models))).to_csv(out / "training_cost.csv", index=False)
     for name, frame in further(faces, json.loads(compared), peers, int8, symbols).items():
         frame.to_csv(out / f"{name}.csv", index=False)
     about = {"profile": profile, "seeds": faces.seeds, "sets": of, "missing": missing(everybody, of)}
@@ -101,7 +102,7 @@ def further(
 
 
 def describe(e: Evaluations) -> pd.DataFrame:
-    """A row a run: method, M, K, how groups were chosen in training, M and K of the published row it stands for."""
+    """A row a run: method, M, K, how groups were selected in training, M and K of the published row it stands for."""
     rows = []
     for run in e.runs():
         first = e.metrics(run, e.seeds[0], e.sets[0])
@@ -129,8 +130,8 @@ def all_values(e: Evaluations) -> Iterator[dict[str, Any]]:
         for run in e.runs():
             whole = e.everything(run, seed, image_set)
             found = whole["selections"][run.selection]
-            if run.selection == "cr":
-                found |= {"nn_cr_agreement": whole["nn_cr_agreement"]}
+            if run.selection == "router":
+                found |= {"nn_router_agreement": whole["nn_router_agreement"]}
             else:
                 found |= {f"batch_{name}": value for name, value in whole["batch_1_and_64"].items()}
             yield from number_rows(run, seed, image_set, found)
@@ -161,14 +162,14 @@ def comparisons(e: Evaluations) -> Iterator[dict[str, Any]]:
 
 
 def references(e: Evaluations, run: Run) -> dict[str, Run]:
-    """What a run is compared with. global: the compute-matched baseline. nn: CR with NN of the same codec.
-    nn_trained: router training with NN training at the same M and K. one_group, most_groups: M groups with one group,
+    """What a run is compared with. global: the compute-matched baseline. nn: router with nn, of the same codec.
+    nn_trained: router training with nn training at the same M and K. one_group, most_groups: M groups with one group,
     and with the largest M, of the same K.
     """
     variants = e.variants[run.backbone]
     baseline = Run(run.backbone, next(name for name, v in variants.items() if method(v) == "global"), "nn")
     found = {"global": baseline} if run != baseline else {}
-    if run.selection == "cr":
+    if run.selection == "router":
         found["nn"] = run._replace(selection="nn")
     v = variants.get(run.variant)
     if v is None or run.selection != "nn":
@@ -188,14 +189,13 @@ def references(e: Evaluations, run: Run) -> dict[str, Run]:
     return found
 
 
-def listed(e: Evaluations, column: str, name: str) -> list[dict[str, Any]]:
-    """A row a token (or group): its share of used entries, on every set and seed."""
+def utilisation_by(e: Evaluations, unit: Literal["token", "group"]) -> list[dict[str, Any]]:
+    """A row a token (or codebook group): its share of used entries, in [0, 1], on every set and seed."""
     rows = []
-    for run in e.runs():
-        for image_set in e.sets:
-            for seed in e.seeds:
-                for number, share in enumerate(e.metrics(run, seed, image_set)[column]):
-                    rows.append({**run._asdict(), "set": image_set, "seed": seed, name: number, "share": share})
+    for run, image_set, seed in product(e.runs(), e.sets, e.seeds):
+        where = {**run._asdict(), "set": image_set, "seed": seed}
+        shares = e.metrics(run, seed, image_set)[f"utilisation_per_{unit}"]
+        rows += [{**where, unit: number, "share": share} for number, share in enumerate(shares)]
     return rows
 
 
@@ -225,7 +225,7 @@ def sheet(e: Evaluations, backbone: str, store: Path) -> dict[str, np.ndarray]:
     runs = [run for run in e.runs() if run.backbone == backbone and run.selection == "nn"]
     sheets = {run.variant: np.load(e.path(run, seed, image_set, "sheet.npy"), allow_pickle=False) for run in runs}
     index = e.selected(runs[0], seed, image_set, "images.parquet")
-    # As stscq.evaluation.evaluate chose them: the first image of as many people.
+    # Those that stscq.evaluation.evaluate kept: the first image of as many people.
     shown = index.drop_duplicates("identity").row[: len(sheets[runs[0].variant])]
     return {"original": np.asarray(open_store(store).images[shown]), **sheets}
 

@@ -15,7 +15,7 @@ OWN_SET = "test"
 """The test people of our own split, among the sets."""
 
 
-class Summary(NamedTuple):
+class RunSummary(NamedTuple):
     """folder: of the files; runs: a row a run (of faces and of pictures); values, comparisons: see `summarise`."""
 
     folder: Path
@@ -53,29 +53,21 @@ class Summary(NamedTuple):
     def measured(self, run: Run, measure: str, sets: Sequence[str] | None = None, protocol: str = "") -> list[float]:
         """One number a seed, the mean over the sets; none where some set was evaluated without this measure."""
         sets = self.own_sets(run.backbone) if sets is None else sets
-        v = self.values
-        chosen = v[
-            (v.backbone == run.backbone) & (v.variant == run.variant) & (v.selection == run.selection)
-            & (v.measure == measure) & (v.protocol == protocol) & v["set"].isin(sets)
-        ]  # fmt: skip
-        table = chosen.pivot_table(index="seed", columns="set", values="value")
+        v = of_run(self.values, run)
+        v = v[(v.measure == measure) & (v.protocol == protocol) & v["set"].isin(sets)]
+        table = v.pivot_table(index="seed", columns="set", values="value")
         if table.shape != (len(self.seeds), len(sets)) or table.isna().to_numpy().any():
             return []
         return [float(mean) for mean in table.mean(axis=1)]
 
     def compared(self, run: Run, versus: str, measure: str) -> dict[str, float] | None:
         """difference, low, high, p of a run against one of its references; None where it has none."""
-        c = self.comparisons
-        found = c[
-            (c.backbone == run.backbone) & (c.variant == run.variant) & (c.selection == run.selection)
-            & (c.versus == versus) & (c.measure == measure)
-        ]  # fmt: skip
-        return (
-            None if found.empty else {name: float(found[name].iloc[0]) for name in ("difference", "low", "high", "p")}
-        )
+        c = of_run(self.comparisons, run)
+        c = c[(c.versus == versus) & (c.measure == measure)]
+        return None if c.empty else {name: float(c[name].iloc[0]) for name in ("difference", "low", "high", "p")}
 
     def frame(self, name: str) -> pd.DataFrame:
-        """One of the further files, such as tokens.parquet. Raises DataError when it is missing."""
+        """One of the further files, such as people.parquet. Raises DataError when it is missing."""
         path = self.folder / name
         if not path.is_file():
             raise DataError(f"{path}: missing; run the rule summarise")
@@ -84,12 +76,17 @@ class Summary(NamedTuple):
         return pd.read_csv(path) if path.stat().st_size > 1 else pd.DataFrame()  # a file of no columns is a line end
 
 
+def of_run(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """The rows of a frame (columns backbone, variant, selection) that belong to one run."""
+    return frame[(frame.backbone == run.backbone) & (frame.variant == run.variant) & (frame.selection == run.selection)]
+
+
 def run_of(row: Any) -> Run:
     """From a row of `runs` (itertuples)."""
     return Run(row.backbone, row.variant, row.selection)
 
 
-def read_summary(folder: Path) -> Summary:
+def read_summary(folder: Path) -> RunSummary:
     """Raises DataError when the folder is not what stscq.report.summarise writes."""
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
@@ -98,7 +95,7 @@ def read_summary(folder: Path) -> Summary:
         values = pd.read_parquet(folder / "values.parquet")
     except (OSError, ValueError, KeyError) as problem:
         raise DataError(f"{folder}: not a summary ({problem}); run the rule summarise") from problem
-    return Summary(folder, about, runs, values, comparisons)
+    return RunSummary(folder, about, runs, values, comparisons)
 
 
 def spread_over(values: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """What training cost: seconds and images of every stage, from the records that its runs left beside the checkpoints."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,7 +107,7 @@ def training_cost(trainings: Iterable[Training]) -> pd.DataFrame:
 
 
 def spent(runs: pd.DataFrame) -> dict[str, Any]:
-    """Of models of one kind: what one took, and all together."""
+    """Seconds and images of one model (means), and the totals, of models of one kind."""
     return {
         "seconds": runs.seconds.mean(),
         "seconds_std": runs.seconds.std(),
@@ -118,7 +118,7 @@ def spent(runs: pd.DataFrame) -> dict[str, Any]:
 
 
 def both(runs: pd.DataFrame) -> dict[str, Any]:
-    """Of stages that follow each other: one model goes through all of them."""
+    """The same of stages that follow each other: one model goes through all of them."""
     means = runs.groupby("stage").seconds.mean()
     images = runs.groupby("stage").images_seen.mean()
     models = int(runs.groupby("stage").size().max())
@@ -132,7 +132,3 @@ def total(runs: pd.DataFrame) -> dict[str, Any]:
         "continued": int(runs.going_on.sum()),
         "machine": "; ".join(sorted(set(runs.machine))),
     }
-
-
-def read_all(records: Sequence[Path]) -> list[Training]:
-    return [read_training(record) for record in records]

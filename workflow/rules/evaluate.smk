@@ -1,8 +1,8 @@
 # Every codec on every set; the uncompressed images first, as the ceiling.
 
 EVALUATIONS = stscq_params.evaluations(config)
-ORIGINAL = ["metrics.json", "embeddings.npy", "centre.npy", "pairs.parquet", "groups.parquet"]
-EVALUATION = ["metrics.json", "images.parquet", "pairs.parquet", "groups.parquet", "sheet.npy"]
+ORIGINAL = ["metrics.json", "embeddings.npy", "centre.npy", "pairs.parquet", "group_pairs.parquet"]
+EVALUATION = ["metrics.json", "images.parquet", "pairs.parquet", "group_pairs.parquet", "sheet.npy"]
 FACE_SETS = list(dict.fromkeys([*config["evaluate_on"], *config["fairness_on"]]))
 
 

@@ -15,8 +15,8 @@ FIGURES = [
     *(f"reconstructions_{name}" for name in BACKBONES if name not in OWN_SETS),
 ]
 SUMMARY = [
-    *("about.json", "runs.csv", "values.parquet", "comparisons.csv", "tokens.parquet", "groups.parquet"),
-    *("people.parquet", "fairness.csv", "curves.parquet", "peers.csv", "int8.csv", "symbols.csv"),
+    *("about.json", "runs.csv", "values.parquet", "comparisons.csv", "people.parquet", "fairness.csv", "curves.parquet"),
+    *("utilisation_tokens.parquet", "utilisation_groups.parquet", "peers.csv", "int8.csv", "symbols.csv"),
     *("symbols_saved.csv", "cost.csv", "measured.csv", "training_cost.csv"),
     *(f"sheets/{name}.npz" for name in BACKBONES if name not in OWN_SETS),
 ]

@@ -12,7 +12,7 @@ from stscq.codec.bitstream.symbol_tables import TOTAL
 from stscq.errors import BundleError, StscqError
 
 FORMAT = 2
-Selection = Literal["nn", "cr"]
+Selection = Literal["nn", "router"]
 PARTS = ("encoder", "decoder", "codebooks", "router", "tables", "context")
 MAX_SIZE = 1 << 20
 """Largest bundle.json in bytes, and largest size in it."""

@@ -49,7 +49,7 @@ def write_bundle(folder: Path, codec: TrainedCodec, model: dict[str, Any], image
         **sizes._asdict(),
         "files": {f"{part}.safetensors": seal(folder, part) for part in tensors},
     }
-    labels = {"name": name, "selection": "nn" if codec.router is None else "cr"}
+    labels = {"name": name, "selection": "nn" if codec.router is None else "router"}
     T = codec.tokenizer.T
     return write_tables(folder, uniform(M, T, K), no_context(T), [], {**description, **labels})
 

@@ -3,7 +3,7 @@
 python -m stscq.evaluation.peers.calibrate --store data/demo/faces --splits data/demo/splits --seeds '[1, 2, 3]'
     --codec webp --out data/demo/peers/webp/calibration
 
-Every colour, scale and quality is tried on a few faces. Chosen is the smallest file that reaches each PSNR of LADDER;
+Every colour, scale and quality is tried on a few faces. Kept is the smallest file that reaches each PSNR of LADDER;
 no recogniser takes part, and no tested face. A point that costs less than STEP more than the one before it is left out.
 """
 
@@ -34,7 +34,7 @@ SMALLEST_SIDE = 8
 
 
 def main(store: Path, splits: Path, seeds: str, codec: str, out: Path) -> None:
-    """Writes OUT/candidates.parquet (a row for each colour, scale and quality) and OUT/points.json (the chosen ones).
+    """Writes OUT/candidates.parquet (a row for each colour, scale and quality) and OUT/points.json (those kept).
 
     SPLITS holds seedN/index.parquet for each of SEEDS (JSON); the faces are of people who train in all of them.
     """
@@ -45,7 +45,7 @@ def main(store: Path, splits: Path, seeds: str, codec: str, out: Path) -> None:
         raise PeerError(f"{codec} encodes no picture of these faces: {tried.problem.iloc[0]}")
     out.mkdir(parents=True, exist_ok=True)
     tried.to_parquet(out / "candidates.parquet")
-    chosen = {
+    points = {
         "codec": codec,
         "encoder": codec_of(codec).version(),
         "faces": len(faces),
@@ -53,7 +53,7 @@ def main(store: Path, splits: Path, seeds: str, codec: str, out: Path) -> None:
         **smallest(tried),
         "points": choose(tried),
     }
-    write_atomically(out / "points.json", json.dumps(chosen, indent=2) + "\n")
+    write_atomically(out / "points.json", json.dumps(points, indent=2) + "\n")
 
 
 def rows_that_always_train(indices: Sequence[Path]) -> np.ndarray:

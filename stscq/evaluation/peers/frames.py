@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +20,12 @@ def peer_points(folder: Path, codecs: Sequence[str], sets: Sequence[str], seeds:
     any size of the picture; smallest_bytes_full_size: without shrinking the picture.
     """
     rows = []
-    for codec in codecs:
-        for image_set in sets:
-            for seed in seeds:
-                path = folder / codec / image_set / f"seed{seed}" / "metrics.json"
-                found = json.loads(path.read_text(encoding="utf-8"))
-                common = {"codec": codec, "set": image_set, "seed": seed}
-                common |= {key: found[key] for key in ("encoder", "smallest_bytes", "smallest_bytes_full_size")}
-                rows += [common | {**point, "bytes": point["file_bytes"]} for point in found["points"]]
+    for codec, image_set, seed in product(codecs, sets, seeds):
+        path = folder / codec / image_set / f"seed{seed}" / "metrics.json"
+        found = json.loads(path.read_text(encoding="utf-8"))
+        common = {"codec": codec, "set": image_set, "seed": seed}
+        common |= {key: found[key] for key in ("encoder", "smallest_bytes", "smallest_bytes_full_size")}
+        rows += [common | {**point, "bytes": point["file_bytes"]} for point in found["points"]]
     return pd.DataFrame(rows).drop(columns="file_bytes", errors="ignore")
 
 
@@ -49,7 +48,7 @@ class Classic(NamedTuple):
 
 
 def bytes_at(points: pd.DataFrame, mean_acc: float) -> tuple[float, str]:
-    """Of one codec's points (bytes, mean_acc): bytes for this accuracy (%), linear in log bytes; and Classic.where.
+    """Bytes for an accuracy (%) by one codec's points (bytes, mean_acc), linear in log bytes; and Classic.where.
 
     Accuracy is first made monotone in bytes by isotonic regression: on few people it may fall by chance, and picking
     the lucky points by their test accuracy would flatter the codec.

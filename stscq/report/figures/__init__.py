@@ -6,10 +6,10 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from stscq.report.figures import codebooks, faces, rates, training
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 
 SHEETS = "reconstructions_"
-FIGURES: dict[str, Callable[[Summary], Figure]] = {
+FIGURES: dict[str, Callable[[RunSummary], Figure]] = {
     "rate_accuracy": partial(rates.rate, measure="mean_acc"),
     "rate_ids": partial(rates.rate, measure="ids"),
     "rate_peers": rates.rate_peers,
@@ -24,7 +24,7 @@ FIGURES: dict[str, Callable[[Summary], Figure]] = {
 }
 
 
-def draw(s: Summary, name: str) -> Figure:
+def draw(s: RunSummary, name: str) -> Figure:
     """Raises KeyError for an unknown name."""
     if name.startswith(SHEETS):
         return faces.reconstructions(s, name.removeprefix(SHEETS))

@@ -9,16 +9,16 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stscq.report.figures.rows import RUN, by_seed, chosen, ranked, shown
+from stscq.report.figures.rows import RUN, by_seed, images_by_group, ranked, shown
 from stscq.report.figures.style import BLUE, HEAT, PALETTE, WIDE, empty, legend_below, lines, panels, whole_numbers
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 from stscq.report.tables.cells import rows_of
 
 
-def utilisation_tokens(s: Summary) -> Figure:
+def utilisation_tokens(s: RunSummary) -> Figure:
     """Share of its entries that each token uses, tokens in order of that share: mean, least and most over seeds."""
     runs = shown(s)
-    rows = ranked(s, "tokens.parquet", runs[runs.method.isin(["global", "token_specific"])], ascending=True)
+    rows = ranked(s, "utilisation_tokens.parquet", runs[runs.method.isin(["global", "token_specific"])], ascending=True)
     grid = lines(
         rows, "backbone", x="rank", y="share", hue="method_name", style="method_name",
         style_order=["token-specific", "global, compute-matched"], palette=PALETTE, errorbar=("pi", 100), linewidth=2,
@@ -28,18 +28,18 @@ def utilisation_tokens(s: Summary) -> Figure:
     return legend_below(grid.figure)
 
 
-def switchable(s: Summary) -> pd.DataFrame:
+def switchable(s: RunSummary) -> pd.DataFrame:
     runs = shown(s)
     return runs[runs.M > 1]
 
 
-def utilisation_groups(s: Summary) -> Figure:
-    """Share of a group's (token, entry) in use, groups in order of that share, a row a seed; NN selection."""
+def utilisation_groups(s: RunSummary) -> Figure:
+    """Share of a group's (token, entry) in use, groups in order of that share, a row a seed; selection nn."""
     runs = switchable(s)
     runs = runs[runs.selection == "nn"]
     if runs.empty:
         return empty("no switchable codecs in this profile")
-    rows = ranked(s, "groups.parquet", runs, ascending=False)
+    rows = ranked(s, "utilisation_groups.parquet", runs, ascending=False)
     rows["codec"] = rows.codec.str.replace("\n", ", ")
     grid = panels(sns.FacetGrid, rows, "codec", col_wrap=1, height=1.35, aspect=5.5, sharex=False, sharey=False)
     grid.map_dataframe(seeds_and_ranks)
@@ -68,13 +68,13 @@ def with_scale(grid: sns.FacetGrid, label: str) -> Figure:
     return grid.figure
 
 
-def router_choices(s: Summary) -> Figure:
+def router_choices(s: RunSummary) -> Figure:
     """Share of images that go to each group, groups in order of that share, a line a seed."""
     runs = switchable(s)
-    runs = runs[(runs.selection == "cr") | (runs.training == "nn")]
+    runs = runs[(runs.selection == "router") | (runs.training == "nn")]
     if runs.empty:
         return empty("no switchable codecs in this profile")
-    rows = chosen(s, runs)
+    rows = images_by_group(s, runs)
     rows = rows.groupby([*RUN, "codec", "method_name", "seed", "group"], sort=False).images.sum().reset_index()
     of_seed = rows.groupby([*RUN, "seed"]).images
     rows = rows.assign(
@@ -87,18 +87,18 @@ def router_choices(s: Summary) -> Figure:
     for panel, M in zip(grid.axes.flat, runs.M, strict=True):
         panel.axhline(100 / M, color="0.4", linestyle=":", label="all groups alike")
     whole_numbers(grid)
-    grid.set_axis_labels("groups, most chosen first", "images (%)")
+    grid.set_axis_labels("groups, most selected first", "images (%)")
     return legend_below(grid.figure)
 
 
-def router_people(s: Summary) -> Figure:
-    """Of each test person's images (first seed) the share that the router sends to each group; people of a label
+def router_people(s: RunSummary) -> Figure:
+    """Share of each test person's images (first seed) that the router sends to each group; people of a label
     together. (The paper's supplementary figure 2.)"""
     runs = switchable(s)
-    runs = runs[runs.selection == "cr"]
+    runs = runs[runs.selection == "router"]
     if runs.empty:
         return empty("no switchable codecs in this profile")
-    rows = chosen(s, runs)
+    rows = images_by_group(s, runs)
     rows = rows[rows.seed == s.seeds[0]]
     grid = panels(sns.FacetGrid, rows, "codec", sharex=False, sharey=False)
     grid.map_dataframe(people_and_groups)
@@ -119,15 +119,15 @@ def people_and_groups(data: pd.DataFrame, **_: Any) -> None:
     panel.set_yticks(ends - sizes / 2, [(label or "people").replace("_", "\n") for label in sizes.index])
 
 
-def selection_agreement(s: Summary) -> Figure:
-    """How often the router chooses the very group of least error, and what that costs in accuracy."""
+def selection_agreement(s: RunSummary) -> Figure:
+    """How often the router selects the very group of least error, and what that costs in accuracy."""
     runs = switchable(s)
-    runs = runs[runs.selection == "cr"]
+    runs = runs[runs.selection == "router"]
     if runs.empty:
         return empty("no router in this profile")
     figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=WIDE)
-    rows = by_seed(s, runs, "nn_cr_agreement")
-    rows["agreement"] = 100 * rows.nn_cr_agreement
+    rows = by_seed(s, runs, "nn_router_agreement")
+    rows["agreement"] = 100 * rows.nn_router_agreement
     triangles: dict[str, Any] = {"color": BLUE, "marker": "^"}
     sns.scatterplot(rows, x="agreement", y="codec", s=80, **triangles, label="a seed", legend=False, ax=left)
     left.plot(100 / runs.M, runs.codec, "|", color="0.4", markersize=22, markeredgewidth=2, label="by chance")
@@ -140,7 +140,7 @@ def selection_agreement(s: Summary) -> Figure:
         label="all seeds, 95 % interval",
     )  # fmt: skip
     right.axvline(0, color="0.4")
-    right.set(title="accuracy, CR less NN", xlabel="points")
+    right.set(title="accuracy, router less nn", xlabel="points")
     right.set_ylim(len(runs) - 0.5, -0.5)
     figure.legend(loc="outside lower center", ncol=3, frameon=False)
     return figure

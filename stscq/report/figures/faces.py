@@ -5,10 +5,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from stscq.report.figures.rows import named
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 
 
-def reconstructions(s: Summary, backbone: str) -> Figure:
+def reconstructions(s: RunSummary, backbone: str) -> Figure:
     """The same unseen people of the first seed: original, then every variant of a backbone with its bits."""
     with np.load(s.folder / "sheets" / f"{backbone}.npz", allow_pickle=False) as file:
         sheets = {name: file[name] for name in file.files if not name.startswith("groups_")}

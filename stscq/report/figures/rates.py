@@ -24,7 +24,7 @@ from stscq.report.figures.style import (
     lines,
     panels,
 )
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 from stscq.report.tables.codebooks import sweep_runs
 from stscq.report.tables.rates import as_people_use_it
 
@@ -33,7 +33,7 @@ REFERENCES = {"mean_acc": ("original", "original (no compression)"), "ids": ("me
 """The ceiling of accuracies, the floor of IDS."""
 
 
-def rate(s: Summary, measure: str) -> Figure:
+def rate(s: RunSummary, measure: str) -> Figure:
     """Bits a pixel against a measure, one panel a backbone; bars are 95 % intervals of the mean over seeds."""
     runs = shown(s)
     rows = by_seed(s, runs[runs.selection == "nn"], measure)
@@ -54,12 +54,12 @@ def rate(s: Summary, measure: str) -> Figure:
 def published(measure: str) -> pd.DataFrame:
     """The paper's points, from all of its tables of accuracy and IDS: backbone, bpp, MEASURE, method_name."""
     rows = pd.concat([published_rows(block) for block in ("main", "ibq", "seeds", "selection_at_inference")])
-    rows = rows[(rows.method != "global") & (rows.selection != "CR")]
+    rows = rows[(rows.method != "global") & (rows.selection != "router")]
     # Later tables repeat the main one, rounded or from another run.
     return rows.drop_duplicates(["backbone", "bpp"])[["backbone", "bpp", measure]].assign(method_name="published")
 
 
-def seed_spread(s: Summary) -> Figure:
+def seed_spread(s: RunSummary) -> Figure:
     """Accuracy of every seed, a line a method, and their mean."""
     runs = shown(s)
     rows = by_seed(s, runs[runs.selection == "nn"], "mean_acc")
@@ -75,7 +75,7 @@ def seed_spread(s: Summary) -> Figure:
     return grid.figure
 
 
-def groups_sweep(s: Summary) -> Figure:
+def groups_sweep(s: RunSummary) -> Figure:
     """Accuracy and IDS against the number of groups; bars are 95 % intervals of the mean over seeds."""
     runs = sweep_runs(s)
     if runs.empty:
@@ -94,7 +94,7 @@ def groups_sweep(s: Summary) -> Figure:
     return legend_below(grid.figure)
 
 
-def rate_peers(s: Summary) -> Figure:
+def rate_peers(s: RunSummary) -> Figure:
     """Bytes of whole files against accuracy, mean and standard deviation over seeds: ours, as people use them, and
     classic codecs at all operating points."""
     points = s.frame("peers.csv")

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 from stscq.report.tables.cells import rows_of
 
 METHODS = {
@@ -13,14 +13,14 @@ METHODS = {
     "token_specific": "token-specific",
     "token_shared": "switchable, token-shared",
     "switchable": "switchable",
-    "switchable_nn": "switchable, NN-trained",
+    "switchable_nn": "switchable, nn-trained",
 }
-TRAINED = {"router": "router-trained", "nn": "NN-trained"}
+TRAINED = {"router": "router-trained", "nn": "nn-trained"}
 RUN = ["backbone", "variant", "selection"]
 
 
 def named(runs: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `Summary.runs` with method_name and codec, as readers know them."""
+    """Rows of `RunSummary.runs` with method_name and codec, as readers know them."""
     by_nn = (runs.method == "switchable") & (runs.training == "nn")
     size = runs.M.astype(str) + " x " + runs.K.astype(str)
     return runs.assign(
@@ -29,13 +29,13 @@ def named(runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def shown(s: Summary) -> pd.DataFrame:
+def shown(s: RunSummary) -> pd.DataFrame:
     """The named runs on faces; those of the sweep of groups have a figure of their own."""
     runs = named(s.faces())
     return runs[~runs.variant.str.startswith("groups_")]
 
 
-def by_seed(s: Summary, runs: pd.DataFrame, *measures: str) -> pd.DataFrame:
+def by_seed(s: RunSummary, runs: pd.DataFrame, *measures: str) -> pd.DataFrame:
     """A row a run and seed: the columns of RUNS, seed, and MEASURES (NaN where one was not measured)."""
     frames = []
     for run, row in rows_of(runs):
@@ -44,16 +44,16 @@ def by_seed(s: Summary, runs: pd.DataFrame, *measures: str) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def ranked(s: Summary, name: str, runs: pd.DataFrame, ascending: bool) -> pd.DataFrame:
-    """Rows of tokens.parquet or groups.parquet that belong to RUNS: share (%) of entries in use on the first set, and
-    rank by it within a run and seed, from 1."""
+def ranked(s: RunSummary, name: str, runs: pd.DataFrame, ascending: bool) -> pd.DataFrame:
+    """The rows of NAME (utilisation_tokens or utilisation_groups.parquet) that belong to RUNS: share (%) of entries in
+    use on the first set, and rank by it within a run and seed, from 1."""
     rows = s.frame(name)
     rows = runs.merge(rows[rows["set"] == s.sets[0]], on=RUN)
     rank = rows.groupby([*RUN, "seed"]).share.rank(method="first", ascending=ascending).astype(int)
     return rows.assign(share=100 * rows.share, rank=rank)
 
 
-def chosen(s: Summary, runs: pd.DataFrame) -> pd.DataFrame:
+def images_by_group(s: RunSummary, runs: pd.DataFrame) -> pd.DataFrame:
     """people.parquet of RUNS with a row for every group: run, seed, label, person, group, images (0: none)."""
     people = s.frame("people.parquet").rename(columns={"codebook_group": "group"})
     mine = runs.merge(people, on=RUN)

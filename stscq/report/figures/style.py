@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stscq.evaluation.statistics import summarise
+from stscq.files import atomically
 
 matplotlib.use("Agg")
 # Set once, legible when a page shows a figure at half its size. The font is the one that matplotlib brings along, and
@@ -34,7 +35,7 @@ STYLES = {
     "token-specific": (RED, "s"),
     "switchable, token-shared": (GREEN, "P"),
     "switchable": (BLUE, "^"),
-    "switchable, NN-trained": (PURPLE, "X"),
+    "switchable, nn-trained": (PURPLE, "X"),
     "published": (SKY, "D"),
 }
 PALETTE = {name: colour for name, (colour, _) in STYLES.items()}
@@ -57,7 +58,7 @@ BY_CODEC: dict[str, Any] = {
 HEAT = "mako_r"
 """Colours of shares, the lightest for none."""
 HEIGHT, ASPECT = 3.4, 1.1
-"""Of one panel: inches, and width over height."""
+"""Inches of one panel, and its width over its height."""
 WIDE = (2 * ASPECT * HEIGHT, 1.4 * HEIGHT)
 """Inches of a figure without a grid of panels."""
 
@@ -108,10 +109,8 @@ def empty(reason: str) -> Figure:
 
 def save(figure: Figure, stem: Path) -> None:
     """STEM.png and STEM.svg, both written whole; without date or version inside."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
     figure.set_layout_engine("constrained")  # instead of seaborn's: it makes room for legends and scales of a figure
     for ending, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-        partial = stem.parent / f".partial-{stem.name}{ending}"
-        figure.savefig(partial, metadata=metadata, format=ending[1:])
-        partial.replace(stem.with_suffix(ending))
+        with atomically(stem.with_suffix(ending)) as partial:
+            figure.savefig(partial, metadata=metadata, format=ending[1:])
     plt.close(figure)

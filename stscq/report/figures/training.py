@@ -6,12 +6,12 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from stscq.report.figures.rows import named
 from stscq.report.figures.style import PALETTE, legend_below
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 
 STAGES = {"stage1_codebooks": "stage 1: codebook loss", "stage2": "stage 2: codebook loss", "stage3": "stage 3: loss"}
 
 
-def training_curves(s: Summary) -> Figure:
+def training_curves(s: RunSummary) -> Figure:
     """Loss of the three stages, a row a backbone: mean over seeds, and the band from their least to their most."""
     runs = named(s.runs)[["backbone", "variant", "method_name"]].drop_duplicates()
     rows = s.frame("curves.parquet").replace({"stage": STAGES}).merge(runs, on=["backbone", "variant"])

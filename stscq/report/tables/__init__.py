@@ -4,16 +4,22 @@ A name that is a block of published.yaml is that table of the paper; the others 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from stscq.report.render import Table
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 from stscq.report.tables import ablation, codebooks, costs, identity, people, pictures, rates
 
-TABLES: dict[str, Callable[[Summary], Table]] = {
+TABLES: dict[str, Callable[[RunSummary], Table]] = {
     "headline": identity.headline,
     "main": identity.main,
-    "per_dataset_accuracy": identity.per_dataset_accuracy,
-    "per_dataset_ids": identity.per_dataset_ids,
+    "per_dataset_accuracy": partial(
+        identity.per_dataset,
+        name="per_dataset_accuracy",
+        measure="mean_acc",
+        title="Verification accuracy (%) on each set",
+    ),
+    "per_dataset_ids": partial(identity.per_dataset, name="per_dataset_ids", measure="ids", title="IDS on each set"),
     "seeds": identity.seeds,
     "selection_at_inference": codebooks.selection_at_inference,
     "selection_in_training": codebooks.selection_in_training,

@@ -8,7 +8,7 @@ import pandas as pd
 
 from stscq.report.collect import IDENTITY, Run
 from stscq.report.render import summary_columns
-from stscq.report.summary import Summary, run_of
+from stscq.report.summary import RunSummary, run_of
 
 SEEDS_NOTE = "Mean ± standard deviation over seeds [95 % interval of the mean, Student's t]."
 IDS_NOTE = (
@@ -27,12 +27,12 @@ BASELINE_NOTE = (
 
 
 def rows_of(runs: pd.DataFrame) -> Iterator[tuple[Run, Any]]:
-    """Each run with its row of `Summary.runs`."""
+    """Each run with its row of `RunSummary.runs`."""
     for row in runs.itertuples():
         yield run_of(row), row
 
 
-def measured(s: Summary, run: Run, measures: Sequence[str], **where: Any) -> dict[str, float]:
+def measured(s: RunSummary, run: Run, measures: Sequence[str], **where: Any) -> dict[str, float]:
     """Mean over seeds and its interval, as MEASURE, _std, _low, _high; empty cells for what was not measured."""
     columns: dict[str, float] = {}
     for measure in measures:
@@ -46,13 +46,13 @@ def mean_and_std(name: str, values: Sequence[float]) -> dict[str, float]:
     return {column: columns[column] for column in (name, f"{name}_std")}
 
 
-def mean(s: Summary, run: Run, measure: str) -> float | None:
+def mean(s: RunSummary, run: Run, measure: str) -> float | None:
     """Mean over seeds alone."""
     values = s.measured(run, measure)
     return sum(values) / len(values) if values else None
 
 
-def versus(s: Summary, run: Run, reference: str, measures: Sequence[str] = IDENTITY) -> dict[str, Any]:
+def versus(s: RunSummary, run: Run, reference: str, measures: Sequence[str] = IDENTITY) -> dict[str, Any]:
     """Paired differences, as MEASURE_vs_REFERENCE, _low, _high, _p; empty for the reference itself."""
     columns: dict[str, Any] = {}
     for measure in measures:
@@ -63,7 +63,7 @@ def versus(s: Summary, run: Run, reference: str, measures: Sequence[str] = IDENT
     return columns
 
 
-def reference_rows(s: Summary) -> list[dict[str, Any]]:
+def reference_rows(s: RunSummary) -> list[dict[str, Any]]:
     """The ceiling, and the floor: the uncompressed images, and one mean face for everybody."""
     ceiling = measured(s, Run("none", "original", ""), ["mean_acc"])
     floor = measured(s, Run("none", "mean_face", ""), ["ids", "ids_centred"])
@@ -73,7 +73,7 @@ def reference_rows(s: Summary) -> list[dict[str, Any]]:
     ]
 
 
-def missing_notes(s: Summary, measures: Sequence[str]) -> list[str]:
+def missing_notes(s: RunSummary, measures: Sequence[str]) -> list[str]:
     """Why some cells are empty: measures that need published weights which this run did not have."""
     return [
         f"{name}: empty, because {reason}." for name, reason in sorted(s.about["missing"].items()) if name in measures
@@ -81,5 +81,5 @@ def missing_notes(s: Summary, measures: Sequence[str]) -> list[str]:
 
 
 def routed_or_single(row: Any) -> bool:
-    """Of a switchable codec trained with a router the router's choice (CR); every other codec as it is."""
-    return bool(row.selection == "cr" or row.M == 1 or row.training == "nn")
+    """True for a codec without a router, and for one with a router where the router selects the group."""
+    return bool(row.selection == "router" or row.M == 1 or row.training == "nn")

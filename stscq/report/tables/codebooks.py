@@ -1,4 +1,4 @@
-"""Tables about the codebooks: how groups are chosen, how many there are, and how much of them is used."""
+"""Tables about the codebooks: how groups are selected, how many there are, and how much of them is used."""
 
 from typing import Any
 
@@ -8,14 +8,12 @@ from stscq.evaluation.published import beside
 from stscq.params import TOKENIZERS
 from stscq.report.collect import IDENTITY
 from stscq.report.render import Table, summary_columns
-from stscq.report.summary import OWN_SET, Summary, spread_over
+from stscq.report.summary import OWN_SET, RunSummary, of_run, spread_over
 from stscq.report.tables.cells import SEEDS_NOTE, mean_and_std, measured, rows_of, versus
 from stscq.report.tables.identity import UTILISATION_NOTE, percent
 
-TRAINING = {"nn": "NN", "router": "routing"}
 
-
-def selection_at_inference(s: Summary) -> Table:
+def selection_at_inference(s: RunSummary) -> Table:
     rows = []
     for run, row in rows_of(s.faces()):
         if row.method != "switchable" or row.training != "router":
@@ -23,25 +21,26 @@ def selection_at_inference(s: Summary) -> Table:
         ours = measured(s, run, IDENTITY)
         theirs = beside(
             ours, "selection_at_inference", ("mean_acc", "ids"), s.paper, backbone=run.backbone,
-            selection=run.selection.upper(), codebooks=row.published_M, codebook_size=row.published_K,
+            selection=run.selection, groups=row.published_M, entries=row.published_K,
         )  # fmt: skip
-        agreement = [100 * share for share in s.measured(run, "nn_cr_agreement")]
+        agreement = [100 * share for share in s.measured(run, "nn_router_agreement")]
         rows.append(
             {
-                "backbone": run.backbone, "selection": run.selection.upper(), "codebooks": row.M,
-                "codebook_size": row.K, "bpp": row.bpp, **ours, **versus(s, run, "nn"),
+                "backbone": run.backbone, "selection": run.selection, "groups": row.M,
+                "entries": row.K, "bpp": row.bpp, **ours, **versus(s, run, "nn"),
                 **mean_and_std("same_group_as_nn", agreement), **theirs,
             }
         )  # fmt: skip
     notes = [
         SEEDS_NOTE,
-        "NN: the group of least error among all. CR: the router's choice, one group in memory. `_vs_nn`: paired "
-        "difference of CR to NN [95 % bootstrap interval over people], p two-sided. same_group_as_nn: % of images.",
+        "nn: the group of least error among all. router: the router's group, the only one in memory (the paper's CR). "
+        "`_vs_nn`: paired difference of router to nn [95 % bootstrap interval over people], p two-sided. "
+        "same_group_as_nn: % of images.",
     ]
-    return Table("selection_at_inference", "Choosing the group at inference", pd.DataFrame(rows), notes)
+    return Table("selection_at_inference", "Selecting the group at inference", pd.DataFrame(rows), notes)
 
 
-def selection_in_training(s: Summary) -> Table:
+def selection_in_training(s: RunSummary) -> Table:
     used = ("utilisation_all_entries", "utilisation_merged", "utilisation_bound", "groups_used")
     faces = s.faces()
     by_nn = faces[(faces.training == "nn") & (faces.M > 1)]
@@ -53,42 +52,42 @@ def selection_in_training(s: Summary) -> Table:
         ours = measured(s, run, IDENTITY)
         theirs = beside(
             ours, "selection_in_training", ("mean_acc", "ids", "mean_utilisation"), s.paper, backbone=run.backbone,
-            selection=TRAINING[row.training], codebooks=row.published_M, codebook_size=row.published_K,
+            selection=row.training, groups=row.published_M, entries=row.published_K,
         )  # fmt: skip
         rows.append(
             {
-                "backbone": run.backbone, "training": TRAINING[row.training], "tokens": row.tokens, "codebooks": row.M,
-                "codebook_size": row.K, **ours, **percent(s, run, used), **versus(s, run, "nn_trained"), **theirs,
+                "backbone": run.backbone, "training": row.training, "tokens": row.tokens, "groups": row.M,
+                "entries": row.K, **ours, **percent(s, run, used), **versus(s, run, "nn_trained"), **theirs,
             }
         )  # fmt: skip
     notes = [
         SEEDS_NOTE,
-        "Trained with the group of least error (NN) or the router's (routing); both evaluated with NN selection. "
+        "Trained with the group of least error (nn) or the router's (router); both evaluated with selection nn. "
         "`_vs_nn_trained`: paired difference [95 % bootstrap interval over people], p two-sided.",
         UTILISATION_NOTE,
         "groups_used in % of M.",
     ]
-    return Table("selection_in_training", "Choosing the group in training", pd.DataFrame(rows), notes)
+    return Table("selection_in_training", "Selecting the group in training", pd.DataFrame(rows), notes)
 
 
-def sweep_runs(s: Summary) -> pd.DataFrame:
-    """Codecs of a backbone that differ in M alone: at least two numbers of groups at the same K; NN selection."""
+def sweep_runs(s: RunSummary) -> pd.DataFrame:
+    """Codecs of a backbone that differ in M alone: at least two numbers of groups at the same K; selection nn."""
     faces = s.faces()
-    chosen = faces[
+    candidates = faces[
         faces.method.isin(["token_specific", "switchable"])
         & (faces.selection == "nn")
         & ((faces.training == "router") | (faces.M == 1))
     ]
-    sizes = chosen.groupby(["backbone", "K"]).M.transform("nunique")
-    return chosen[sizes > 1].sort_values(["backbone", "K", "M"], kind="stable")
+    sizes = candidates.groupby(["backbone", "K"]).M.transform("nunique")
+    return candidates[sizes > 1].sort_values(["backbone", "K", "M"], kind="stable")
 
 
-def groups_sweep(s: Summary) -> Table:
+def groups_sweep(s: RunSummary) -> Table:
     rows = []
     for run, row in rows_of(sweep_runs(s)):
         rows.append(
             {
-                "backbone": run.backbone, "codebooks": row.M, "codebook_size": row.K, "bits": row.bits, "bpp": row.bpp,
+                "backbone": run.backbone, "groups": row.M, "entries": row.K, "bits": row.bits, "bpp": row.bpp,
                 **measured(s, run, (*IDENTITY, "psnr")),
                 **percent(s, run, ("utilisation_all_entries", "utilisation_merged", "groups_used")),
                 **versus(s, run, "one_group"),
@@ -96,25 +95,22 @@ def groups_sweep(s: Summary) -> Table:
         )  # fmt: skip
     notes = [
         SEEDS_NOTE,
-        "More groups at a fixed codebook size (supplementary A.4, which prints no numbers); all trained with a router "
-        "but one group, which needs none; NN selection. `_vs_one_group`: paired difference to M = 1 [95 % bootstrap "
-        "interval over people], p two-sided. Utilisation in %.",
+        "More groups at a fixed number of entries (supplementary A.4, which prints no numbers); all trained with a "
+        "router but one group, which needs none; selection nn. `_vs_one_group`: paired difference to M = 1 "
+        "[95 % bootstrap interval over people], p two-sided. Utilisation in %.",
     ]
-    return Table("groups_sweep", "More groups at a fixed codebook size", pd.DataFrame(rows), notes)
+    return Table("groups_sweep", "More groups at a fixed number of entries", pd.DataFrame(rows), notes)
 
 
-def token_utilisation(s: Summary) -> Table:
-    tokens = s.frame("tokens.parquet")
+def token_utilisation(s: RunSummary) -> Table:
     first = s.sets[0]
+    tokens = s.frame("utilisation_tokens.parquet")
+    tokens = tokens[tokens["set"] == first]
     rows = []
     for run, row in rows_of(s.faces()):
         if row.method not in ("global", "token_specific") or run.variant.startswith("groups_"):
             continue
-        t = tokens[
-            (tokens.backbone == run.backbone) & (tokens.variant == run.variant)
-            & (tokens.selection == run.selection) & (tokens["set"] == first)
-        ]  # fmt: skip
-        shares = [100 * part.share.to_numpy() for _, part in t.groupby("seed")]
+        shares = [100 * part.share.to_numpy() for _, part in of_run(tokens, run).groupby("seed")]
         cells: dict[str, Any] = {}
         for name, of in (("min", min), ("max", max), ("mean", lambda x: float(x.mean())), ("std", spread_over)):
             cells |= summary_columns(name, [float(of(share)) for share in shares])
@@ -131,10 +127,10 @@ def token_utilisation(s: Summary) -> Table:
     return Table("token_utilisation", "Utilisation of each token's codebook", pd.DataFrame(rows), notes)
 
 
-def dataset_utilisation(s: Summary) -> Table:
+def dataset_utilisation(s: RunSummary) -> Table:
     rows = []
     for run, row in rows_of(s.faces()):
-        if row.method in ("global", *TOKENIZERS) or run.selection == "cr" or pd.isna(row.published_M):
+        if row.method in ("global", *TOKENIZERS) or run.selection == "router" or pd.isna(row.published_M):
             continue
         cells: dict[str, Any] = {}
         for one in s.sets:
@@ -145,11 +141,11 @@ def dataset_utilisation(s: Summary) -> Table:
         cells |= summary_columns("mean", [100 * v for v in merged] or [float("nan")])
         printed = ("lfw", "cplfw", "cfp_fp", "agedb", "calfw", "mean")
         as_published = run.backbone == "titok_s" and (row.M == 1 or row.training == "router")
-        where = {"codebooks": row.published_M if as_published else None}
+        where = {"groups": row.published_M if as_published else None}
         rows.append(
             {
                 "backbone": run.backbone, "training": row.training, "bpp": row.bpp, "tokens": row.tokens,
-                "codebooks": row.M, "codebook_size": row.K, **cells,
+                "groups": row.M, "entries": row.K, **cells,
                 **beside(cells, "dataset_utilisation", printed, s.paper, **where),
             }
         )  # fmt: skip
@@ -162,20 +158,20 @@ def dataset_utilisation(s: Summary) -> Table:
     return Table("dataset_utilisation", "Utilisation of the whole codebook", pd.DataFrame(rows), notes)
 
 
-def group_use(s: Summary) -> Table:
-    """Which codebook groups serve which people (the paper's supplementary figure 2), as the router chooses."""
+def group_use(s: RunSummary) -> Table:
+    """Which codebook groups serve which people (the paper's supplementary figure 2), as the router selects them."""
     people = s.frame("people.parquet")
-    chosen = people[people.selection == "cr"]
+    routed = people[people.selection == "router"]
     index = ["backbone", "variant", "codebook_group"]
-    total = chosen.groupby(["backbone", "variant", "label"]).images.transform("sum")
-    shares = chosen.assign(share=100 * chosen.images / total).pivot_table(
+    total = routed.groupby(["backbone", "variant", "label"]).images.transform("sum")
+    shares = routed.assign(share=100 * routed.images / total).pivot_table(
         index=index, columns="label", values="share", aggfunc="sum", fill_value=0.0
     )
-    persons = chosen.groupby(index).person.nunique().rename("people")
+    persons = routed.groupby(index).person.nunique().rename("people")
     frame = shares.rename(columns=lambda label: f"share_of_{label or 'unlabelled'}").join(persons).reset_index()
     notes = [
         "share_of_: of all test images of that group of people (all seeds together; the test people of a seed are "
-        "others than those of the next), the % for which the router chose this codebook group. people: how many "
+        "others than those of the next), the % for which the router selected this codebook group. people: how many "
         "different people it served. Codebook groups that served nobody are left out.",
     ]
     return Table("group_use", "Which codebook groups serve which people", frame, notes)

@@ -1,15 +1,13 @@
 """Tables about what it costs."""
 
-import pandas as pd
-
 from stscq.evaluation.published import errata
 from stscq.report.render import Table
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 
 
-def cost(s: Summary) -> Table:
-    """Counted, and measured on the machine that ran this profile; the search is the paper's NN or CR."""
-    keys = ["backbone", "method", "codebooks"]
+def cost(s: RunSummary) -> Table:
+    """Counted, and measured on the machine that ran this profile; method says how the group is selected."""
+    keys = ["backbone", "method", "groups_x_entries"]
     measured = s.frame("measured.csv")
     where = measured.dropna(subset=["device"])
     frame = s.frame("cost.csv").merge(
@@ -18,14 +16,14 @@ def cost(s: Summary) -> Table:
     notes = []
     if len(where):
         machines = where[["device", "threads", "torch"]].drop_duplicates().astype({"threads": int})
-        said = "; ".join(f"{m.device}, {m.threads} thread(s), torch {m.torch}" for m in machines.itertuples())
-        notes.append(f"Seconds and memory were measured on: {said}; with random weights, one image at a time.")
+        listed = "; ".join(f"{m.device}, {m.threads} thread(s), torch {m.torch}" for m in machines.itertuples())
+        notes.append(f"Seconds and memory were measured on: {listed}; with random weights, one image at a time.")
     notes += [
         "encode_seconds: encoder and search; seconds_per_image: with the decoder; medians. sender_peak_mib, peak_mib: "
         "largest resident memory (on GPUs allocated memory) of a process that encodes, and of one that decodes as "
         "well, above what torch itself takes. published: on a V100. not_measured: why a cell is empty.",
-        "Counted on our modules at published size: storage: float32 MiB of encoder, codebooks that are searched (NN: "
-        "all groups, CR: one) and router; parameters: how many numbers, codebooks and router of all groups.",
+        "Counted on our modules at published size: storage: float32 MiB of encoder, codebooks that are searched (nn: "
+        "all groups, router: one) and router; parameters: how many numbers, codebooks and router of all groups.",
         "int8_storage_mib: the same with int8 codebooks and a scale a codebook; table int8 says what they change. "
         "corrected: the published storage without the erratum below.",
         *errata("cost"),
@@ -35,7 +33,7 @@ def cost(s: Summary) -> Table:
     return Table("cost", "Cost at the edge, at published size", frame, notes, digits=4)
 
 
-def training_cost(s: Summary) -> Table:
+def training_cost(s: RunSummary) -> Table:
     notes = [
         "seconds: of one model, mean (seconds_std over models); hours: of all models of a row together, one job after "
         "the other. continued: models whose training went on after a kill, so that part of their seconds is an "
@@ -43,9 +41,6 @@ def training_cost(s: Summary) -> Table:
         "Tokenizers of this profile's sizes on this profile's machine; the published hours are those of the paper's "
         "sizes.",
     ]
-    return Table("training_cost", "Cost of training", with_whole_numbers(s.frame("training_cost.csv")), notes)
-
-
-def with_whole_numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """Counts beside empty cells, which CSV turned into floats."""
-    return frame.convert_dtypes(convert_string=False, convert_floating=False)
+    # Counts beside empty cells, which CSV turned into floats, become whole again.
+    frame = s.frame("training_cost.csv").convert_dtypes(convert_string=False, convert_floating=False)
+    return Table("training_cost", "Cost of training", frame, notes)

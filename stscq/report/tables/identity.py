@@ -9,7 +9,7 @@ from stscq.evaluation.published import beside, errata, published_rows
 from stscq.params import TOKENIZERS
 from stscq.report.collect import IDENTITY, MEASURES, Run
 from stscq.report.render import Table, summary_columns
-from stscq.report.summary import OWN_SET, Summary
+from stscq.report.summary import OWN_SET, RunSummary
 from stscq.report.tables.cells import (
     BASELINE_NOTE,
     IDS_NOTE,
@@ -23,29 +23,29 @@ from stscq.report.tables.cells import (
 )
 
 
-def headline(s: Summary) -> Table:
-    """What the README shows: the compute-matched baseline, token-specific, and switchable as the router chooses."""
+def headline(s: RunSummary) -> Table:
+    """What the README shows: the compute-matched baseline, token-specific, and switchable by its router."""
     rows = reference_rows(s)
     for run, row in rows_of(s.faces()):
-        routed = row.method == "switchable" and row.selection == "cr" and not pd.isna(row.published_M)
+        routed = row.method == "switchable" and row.selection == "router" and not pd.isna(row.published_M)
         full_size = row.method == "token_specific" and not pd.isna(row.published_M)
         if row.method == "global" or full_size or routed:
             rows.append(
                 {
-                    "backbone": run.backbone, "method": row.method, "codebooks": f"{row.M} x {row.K}", "bpp": row.bpp,
-                    **measured(s, run, IDENTITY), **versus(s, run, "global"),
+                    "backbone": run.backbone, "method": row.method, "groups_x_entries": f"{row.M} x {row.K}",
+                    "bpp": row.bpp, **measured(s, run, IDENTITY), **versus(s, run, "global"),
                 }
             )  # fmt: skip
     notes = [
         SEEDS_NOTE,
         PAIRED_NOTE,
         IDS_NOTE,
-        "codebooks: groups x entries a codebook. switchable: the router's choice (CR).",
+        "groups_x_entries: groups of codebooks, entries of each codebook. switchable: the router selects the group.",
     ]
     return Table("headline", "Face verification after compression", pd.DataFrame(rows), notes)
 
 
-def main(s: Summary) -> Table:
+def main(s: RunSummary) -> Table:
     rows = reference_rows(s)
     for run, row in rows_of(s.faces()):
         if row.M == 1 and not run.variant.startswith("groups_"):
@@ -53,8 +53,8 @@ def main(s: Summary) -> Table:
             theirs = beside(ours, "main", ("mean_acc", "ids"), s.paper, backbone=run.backbone, method=row.method)
             rows.append(
                 {
-                    "backbone": run.backbone, "method": row.method, "tokens": row.tokens, "codebooks": row.M,
-                    "codebook_size": row.K, "bpp": row.bpp, **ours, **versus(s, run, "global"), **theirs,
+                    "backbone": run.backbone, "method": row.method, "tokens": row.tokens, "groups": row.M,
+                    "entries": row.K, "bpp": row.bpp, **ours, **versus(s, run, "global"), **theirs,
                 }
             )  # fmt: skip
     notes = [SEEDS_NOTE, PAIRED_NOTE, IDS_NOTE, BASELINE_NOTE, "original: the uncompressed test images, the ceiling."]
@@ -63,7 +63,7 @@ def main(s: Summary) -> Table:
     )
 
 
-def ibq(s: Summary) -> Table:
+def ibq(s: RunSummary) -> Table:
     """The block of the paper for IBQ alone, which its main table leaves out."""
     rows = []
     for run, row in rows_of(s.faces()):
@@ -72,7 +72,7 @@ def ibq(s: Summary) -> Table:
             theirs = beside(ours, "ibq", ("mean_acc", "ids", "bpp"), s.paper, backbone="ibq", method=row.method)
             rows.append(
                 {
-                    "backbone": run.backbone, "method": row.method, "tokens": row.tokens, "codebook_size": row.K,
+                    "backbone": run.backbone, "method": row.method, "tokens": row.tokens, "entries": row.K,
                     "bpp": row.bpp, **ours, **versus(s, run, "global"), **theirs,
                 }
             )  # fmt: skip
@@ -87,7 +87,7 @@ UTILISATION_NOTE = (
 )
 
 
-def percent(s: Summary, run: Run, measures: tuple[str, ...]) -> dict[str, float]:
+def percent(s: RunSummary, run: Run, measures: tuple[str, ...]) -> dict[str, float]:
     """Means over seeds of shares, in %, as MEASURE and MEASURE_std."""
     columns: dict[str, float] = {}
     for name in measures:
@@ -95,13 +95,13 @@ def percent(s: Summary, run: Run, measures: tuple[str, ...]) -> dict[str, float]
     return columns
 
 
-def variants(s: Summary) -> Table:
+def variants(s: RunSummary) -> Table:
     rows = reference_rows(s)
     for run, row in rows_of(s.faces()):
         rows.append(
             {
-                "backbone": run.backbone, "variant": run.variant, "method": row.method, "codebooks": row.M,
-                "codebook_size": row.K, "training": row.training, "selection": run.selection, "bits": row.bits,
+                "backbone": run.backbone, "variant": run.variant, "method": row.method, "groups": row.M,
+                "entries": row.K, "training": row.training, "selection": run.selection, "bits": row.bits,
                 "bpp": row.bpp, **measured(s, run, MEASURES), **percent(s, run, USED), **versus(s, run, "global"),
             }
         )  # fmt: skip
@@ -109,21 +109,21 @@ def variants(s: Summary) -> Table:
     return Table("variants", "Every variant and every selection that was evaluated", pd.DataFrame(rows), notes)
 
 
-def seeds(s: Summary) -> Table:
+def seeds(s: RunSummary) -> Table:
     rows = []
     for run, row in rows_of(s.faces()):
-        if row.method in ("global", *TOKENIZERS) or run.selection == "cr":
+        if row.method in ("global", *TOKENIZERS) or run.selection == "router":
             continue
         ours = measured(s, run, IDENTITY)
         theirs = beside(
             ours, "seeds", ("mean_acc", "mean_acc_std", "ids", "ids_std"), s.paper,
-            backbone=run.backbone, codebooks=row.published_M, codebook_size=row.published_K,
+            backbone=run.backbone, groups=row.published_M, entries=row.published_K,
         )  # fmt: skip
         by_seed = {f"mean_acc_seed{seed}": v for seed, v in zip(s.seeds, s.measured(run, "mean_acc"), strict=False)}
         rows.append(
             {
-                "backbone": run.backbone, "tokens": row.tokens, "training": row.training, "codebooks": row.M,
-                "codebook_size": row.K, **ours, **by_seed, "storage_bits": row.bits, "bpp": row.bpp, **theirs,
+                "backbone": run.backbone, "tokens": row.tokens, "training": row.training, "groups": row.M,
+                "entries": row.K, **ours, **by_seed, "storage_bits": row.bits, "bpp": row.bpp, **theirs,
             }
         )  # fmt: skip
     notes = [SEEDS_NOTE, "Seeds change the split of the people, the recogniser and all training.", *errata("seeds")]
@@ -138,7 +138,7 @@ PROTOCOLS = {
 }
 
 
-def per_dataset(s: Summary, name: str, measure: str, title: str) -> Table:
+def per_dataset(s: RunSummary, name: str, measure: str, title: str) -> Table:
     """One column a set, or where our own people are the only set, one a protocol; the published columns beside them."""
     own = s.sets == [OWN_SET]
     columns: list[dict[str, Any]] = [{"protocol": p} for p in PROTOCOLS] if own else [{"sets": [one]} for one in s.sets]
@@ -146,13 +146,8 @@ def per_dataset(s: Summary, name: str, measure: str, title: str) -> Table:
     printed = list(published_rows(name).columns[3:])
     rows: list[dict[str, Any]] = []
     if measure == "mean_acc":
-        rows.append(
-            {
-                "backbone": "none",
-                "method": "original",
-                **cells_of(s, Run("none", "original", ""), labels, columns, measure),
-            }
-        )
+        ceiling = cells_of(s, Run("none", "original", ""), labels, columns, measure)
+        rows.append({"backbone": "none", "method": "original", **ceiling})
     for run, row in rows_of(s.faces()):
         if pd.isna(row.published_M) or (row.method == "switchable" and run.selection == "nn"):
             continue
@@ -170,7 +165,9 @@ def per_dataset(s: Summary, name: str, measure: str, title: str) -> Table:
     return Table(name, title, pd.DataFrame(rows), notes, digits=4 if measure == "ids" else 2)
 
 
-def cells_of(s: Summary, run: Run, labels: list[str], columns: list[dict[str, Any]], measure: str) -> dict[str, float]:
+def cells_of(
+    s: RunSummary, run: Run, labels: list[str], columns: list[dict[str, Any]], measure: str
+) -> dict[str, float]:
     """The columns of a run, and their mean, each as mean, _std, _low, _high over seeds."""
     values = [s.measured(run, measure, **where) for where in columns]
     cells: dict[str, float] = {}
@@ -181,15 +178,7 @@ def cells_of(s: Summary, run: Run, labels: list[str], columns: list[dict[str, An
     return cells | summary_columns("mean", means)
 
 
-def per_dataset_accuracy(s: Summary) -> Table:
-    return per_dataset(s, "per_dataset_accuracy", "mean_acc", "Verification accuracy (%) on each set")
-
-
-def per_dataset_ids(s: Summary) -> Table:
-    return per_dataset(s, "per_dataset_ids", "ids", "IDS on each set")
-
-
-def other_face_codecs(s: Summary) -> Table:
+def other_face_codecs(s: RunSummary) -> Table:
     rows: list[dict[str, Any]] = []
     for printed in published_rows("other_face_codecs").to_dict("records"):
         if "ours" not in printed["method"]:

@@ -6,9 +6,10 @@ import pandas as pd
 
 from stscq.evaluation.published import beside, errata
 from stscq.params import TOKENIZERS
-from stscq.report.fairness import RATES
+from stscq.report.collect import Run
+from stscq.report.fairness import ORIGINAL, RATES
 from stscq.report.render import Table, summary_columns
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary, of_run
 from stscq.report.tables.cells import SEEDS_NOTE, rows_of
 
 GROUPS_NOTE = {
@@ -18,13 +19,13 @@ GROUPS_NOTE = {
 }
 
 
-def fairness(s: Summary) -> Table:
+def fairness(s: RunSummary) -> Table:
     found = s.frame("fairness.csv")
     if found.empty:  # fairness_on in params.yaml names no set whose people carry labels
         return Table("fairness", "Groups of people before and after compression", pd.DataFrame(), [])
     found = found.fillna({"selection": ""})
     groups = sorted(set(found.group) - {"spread"})
-    rows = [fairness_row(s, found, "none", "original", "", groups, {"method": "original"})]
+    rows = [fairness_row(found, ORIGINAL, groups, {"method": "original"})]
     for run, row in rows_of(s.faces()):
         if (
             row.method in TOKENIZERS
@@ -32,8 +33,8 @@ def fairness(s: Summary) -> Table:
             or (row.method == "switchable" and row.selection == "nn")
         ):
             continue
-        cells = {"method": row.method, "codebooks": row.M, "bpp": row.bpp}
-        rows.append(fairness_row(s, found, *run, groups, cells) | published_cells(s, row, groups))
+        cells = {"method": row.method, "groups": row.M, "bpp": row.bpp}
+        rows.append(fairness_row(found, run, groups, cells) | published_cells(row, groups))
     notes = [
         SEEDS_NOTE,
         "GROUP_mean_acc, _fmr, _fnmr: accuracy, false match and false non-match rate in %, at the one threshold that "
@@ -47,17 +48,10 @@ def fairness(s: Summary) -> Table:
     return Table("fairness", "Groups of people before and after compression", pd.DataFrame(rows), notes)
 
 
-def fairness_row(
-    s: Summary,
-    found: pd.DataFrame,
-    backbone: str,
-    variant: str,
-    selection: str,
-    groups: list[str],
-    cells: dict[str, Any],
-) -> dict[str, Any]:
-    mine = found[(found.backbone == backbone) & (found.variant == variant) & (found.selection == selection)]
-    row: dict[str, Any] = {"backbone": backbone, **cells}
+def fairness_row(found: pd.DataFrame, run: Run, groups: list[str], cells: dict[str, Any]) -> dict[str, Any]:
+    """Rates of a run in each group of people, mean over seeds; and their spread over the groups."""
+    mine = of_run(found, run)
+    row: dict[str, Any] = {"backbone": run.backbone, **cells}
     for measure in (*RATES, "ids"):
         for group in groups:
             values = mine[(mine.group == group) & (mine.measure == measure)].value
@@ -71,9 +65,9 @@ def fairness_row(
     return row
 
 
-def published_cells(s: Summary, row: Any, groups: list[str]) -> dict[str, Any]:
-    """Of RFW's groups; nothing beside groups of another kind."""
+def published_cells(row: Any, groups: list[str]) -> dict[str, Any]:
+    """The published numbers of RFW's groups; empty cells beside groups of another kind."""
     printed = [*groups, "mean_acc", "std", "ids"] if "african" in groups else ["mean_acc", "std", "ids"]
     M = row.published_M if (row.method != "global" and row.training != "nn") or row.M == 1 else None
-    where = {"codebooks": None if row.method == "global" else M}
+    where = {"groups": None if row.method == "global" else M}
     return beside({}, "fairness", printed, False, backbone=row.backbone, **where)

@@ -5,11 +5,11 @@ import pandas as pd
 from stscq.evaluation.published import beside, errata
 from stscq.params import TOKENIZERS
 from stscq.report.render import Table
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 from stscq.report.tables.cells import SEEDS_NOTE, measured, missing_notes, rows_of, versus
 
 
-def image_quality(s: Summary) -> Table:
+def image_quality(s: RunSummary) -> Table:
     measures = ("ssim", "psnr", "lpips")
     rows = []
     for run, row in rows_of(s.faces()):
@@ -32,7 +32,7 @@ def image_quality(s: Summary) -> Table:
     return Table("image_quality", "Quality of the pictures", pd.DataFrame(rows), notes)
 
 
-def imagenet(s: Summary) -> Table:
+def imagenet(s: RunSummary) -> Table:
     measures = ("fid", "lpips", "psnr", "ssim")
     runs = s.pictures()
     rows = []

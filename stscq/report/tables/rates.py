@@ -10,21 +10,21 @@ from stscq.evaluation.symbols_frame import symbols_means
 from stscq.params import TOKENIZERS
 from stscq.report.collect import Run
 from stscq.report.render import Table, summary_columns
-from stscq.report.summary import Summary
+from stscq.report.summary import RunSummary
 from stscq.report.tables.cells import SEEDS_NOTE, mean, mean_and_std, measured, routed_or_single, rows_of
 
-WAYS = ("fixed", "coded", "file")
+PAYLOADS = ("fixed", "coded", "file")
 
 
-def rates(s: Summary) -> Table:
+def rates(s: RunSummary) -> Table:
     """Fixed-length payload, coded payload, whole file; and how stable symbols are against the batch size."""
     rows = []
     for run, row in rows_of(s.faces()):
         written: dict[str, float] = {}
-        for way in WAYS:
-            written |= measured(s, run, [f"{way}_bytes"])
-        for way in WAYS:
-            written |= mean_and_std(f"{way}_bpp", s.measured(run, f"{way}_bpp"))
+        for kind in PAYLOADS:
+            written |= measured(s, run, [f"{kind}_bytes"])
+        for kind in PAYLOADS:
+            written |= mean_and_std(f"{kind}_bpp", s.measured(run, f"{kind}_bpp"))
         fixed, coded = s.measured(run, "fixed_bytes"), s.measured(run, "coded_bytes")
         # The fixed length is the same in all seeds, so that the mean of the shares is the share of the means.
         saved = [100 * (1 - a / b) for a, b in zip(coded, fixed, strict=True)]
@@ -36,8 +36,8 @@ def rates(s: Summary) -> Table:
         }
         rows.append(
             {
-                "backbone": run.backbone, "method": row.method, "selection": run.selection, "codebooks": row.M,
-                "codebook_size": row.K, "bits": row.bits, "bpp": row.bpp, **written,
+                "backbone": run.backbone, "method": row.method, "selection": run.selection, "groups": row.M,
+                "entries": row.K, "bits": row.bits, "bpp": row.bpp, **written,
                 **mean_and_std("coding_saves_percent", saved),
                 **{k: v for name, values in changes.items() for k, v in mean_and_std(name, values).items()},
             }
@@ -55,18 +55,18 @@ def rates(s: Summary) -> Table:
     return Table("rates", "Bytes really written", pd.DataFrame(rows), notes)
 
 
-def by_seed(s: Summary, run: Run) -> pd.DataFrame:
+def by_seed(s: RunSummary, run: Run) -> pd.DataFrame:
     """bytes of the whole file and accuracy, a row a seed."""
     columns = {"bytes": s.measured(run, "file_bytes"), "mean_acc": s.measured(run, "mean_acc")}
     return pd.DataFrame({"seed": s.seeds, **columns}).assign(**run._asdict())
 
 
 def as_people_use_it(row: Any) -> bool:
-    """Of a row of `Summary.runs`: a codec that stands for a published one, its groups chosen by its router."""
+    """True for a row of `RunSummary.runs` whose codec stands for a published one, its group selected by its router."""
     return row.method not in TOKENIZERS and not pd.isna(row.published_M) and routed_or_single(row)
 
 
-def peers(s: Summary) -> Table:
+def peers(s: RunSummary) -> Table:
     """Classic codecs at their operating points; then ours, and what the best classic codec needs to verify as well."""
     points = s.frame("peers.csv")
     if points.empty:
@@ -90,7 +90,7 @@ def peers(s: Summary) -> Table:
     frame = pd.concat([classic.astype({"quality": str}), pd.DataFrame(rows)], ignore_index=True)
     notes = [
         "Means over seeds (± standard deviation). Whole files, headers included, of the same aligned test faces. "
-        "scale: of the side before encoding; the decoded picture is enlarged again. Operating points were chosen by "
+        "scale: of the side before encoding; the decoded picture is enlarged again. Operating points were selected by "
         "rate and by people who are tested in no seed. smallest_bytes: the smallest file that the codec makes of "
         "these faces at any scale, and without shrinking (full_size): below that it cannot encode at all.",
         "best_classic_bytes: what the best classic codec needs for the same verification accuracy, linear in log "
@@ -104,7 +104,7 @@ def peers(s: Summary) -> Table:
 TITLE = "Classic codecs on the same faces"
 
 
-def symbols(s: Summary) -> Table:
+def symbols(s: RunSummary) -> Table:
     """What a better model of the symbols would save."""
     title = "What better models of the symbols would save"
     found = s.frame("symbols.csv")
@@ -125,14 +125,15 @@ def symbols(s: Summary) -> Table:
     return Table("symbols", title, frame, notes)
 
 
-def int8(s: Summary) -> Table:
+def int8(s: RunSummary) -> Table:
     title = "Codebooks in int8, with one scale a codebook"
     found = s.frame("int8.csv")
     if found.empty:
         return Table("int8", title, pd.DataFrame(), [])
     notes = [
-        "Both sides hold int8 books; means over seeds. float32_mib, int8_mib: of all codebooks, scales included. "
-        "agreement: share of indices, and of whole payloads, that are those of float32 books. _change: int8 less "
+        "Both sides hold int8 codebooks; means over seeds. float32_mib, int8_mib: of all codebooks, scales included. "
+        "agreement: share of indices, and of whole payloads, that are those of float32 codebooks. _change: int8 less "
         "float32 on the same images.",
     ]
-    return Table("int8", title, int8_means(found), notes, digits=4)
+    frame = int8_means(found).rename(columns={"M": "groups", "K": "entries"})
+    return Table("int8", title, frame, notes, digits=4)
