@@ -14,7 +14,7 @@ from stscq.evaluation import original
 from stscq.evaluation.judging import centred_cosine, cosine
 from stscq.evaluation.protocols import CHANGED, HARD, OWN, coarse_change, group_pairs, own_protocols
 from stscq.evaluation.quality import psnr, ssim
-from stscq.evaluation.statistics import paired_bootstrap, summarise
+from stscq.evaluation.statistics import low_high_p, paired_bootstrap, summarise
 from stscq.evaluation.utilisation import utilisation
 from stscq.evaluation.verification import accuracy, best_threshold, verify
 from stscq.quantization.search import Assignment
@@ -75,6 +75,13 @@ def test_summary_over_seeds():
     assert (s.mean, s.std, s.n) == (2.0, 1.0, 3)
     assert s.high - s.mean == pytest.approx(4.302653 / np.sqrt(3), rel=1e-5)  # t of 97.5 % at 2 degrees of freedom
     assert np.isnan(summarise(np.array([1.0])).low)
+
+
+def test_interval_and_p_of_draws_worked_by_hand():
+    low, high, p = low_high_p(np.arange(-3.0, 96.0))  # 99 draws, -3 .. 95, of which 4 are not above 0
+    assert (low, high) == pytest.approx((-3 + 0.025 * 98, -3 + 0.975 * 98))
+    assert p == pytest.approx(2 * (4 + 1) / 100)
+    assert low_high_p(np.array([-1.0, np.nan, 1.0]))[2] == 1.0
 
 
 def test_bootstrap_resamples_people():
