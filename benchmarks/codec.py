@@ -72,7 +72,7 @@ class InFile(Sequence[Tensor]):
         return self.file.get_tensor(f"group{group}")
 
 
-def random_books(M: int, tokenizer: Tokenizer, K: int) -> Tensor:
+def random_codebooks(M: int, tokenizer: Tokenizer, K: int) -> Tensor:
     weight = torch.empty(M, tokenizer.T, K, tokenizer.d)
     for group in weight:
         group.copy_(normalise(torch.randn(group.shape), tokenizer.metric))
@@ -85,7 +85,7 @@ def measure(name: str, tokenizer: Tokenizer, case: Case, repeats: int) -> list[d
     size = 256 if name in PUBLISHED else 32
     metric = tokenizer.metric
     router = Router(case.M, tokenizer.T, tokenizer.d, 16)
-    groups = random_books(case.M, tokenizer, case.K)
+    groups = random_codebooks(case.M, tokenizer, case.K)
     shared = PreparedCodebooks(normalise(torch.randn(1, 1, case.K_global, tokenizer.d), metric), metric)
     books = PreparedCodebooks(groups, metric)
     rows = []

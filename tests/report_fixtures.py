@@ -13,14 +13,16 @@ VARIANTS = {
     "titok_s": {
         "global": {"shared": True, "M": 1, "K": 8, "training": "nn", "published": [1, 4096]},
         "token_specific": {"shared": False, "M": 1, "K": 8, "training": "nn", "published": [1, 4096]},
+        "token_shared": {"shared": True, "M": 4, "K": 4, "training": "router", "published": None},
         "switchable": {"shared": False, "M": 4, "K": 4, "training": "router", "published": [256, 256]},
         "by_nn": {"shared": False, "M": 4, "K": 4, "training": "nn", "published": [16, 1024]},
         "groups_1x4": {"shared": False, "M": 1, "K": 4, "training": "nn", "published": None},
         "groups_2x4": {"shared": False, "M": 2, "K": 4, "training": "router", "published": None},
     }
 }
-GAIN = {"stage1": -0.1, "global": 0.0, "token_specific": 0.1, "switchable": 0.05, "by_nn": 0.0, "groups_1x4": 0.0,
-        "groups_2x4": 0.2}  # fmt: skip
+TOKENIZERS = {"titok_s": {"pretrained": 8, "fine_tuned": 8}}
+GAIN = {"pretrained": -0.2, "fine_tuned": -0.1, "global": 0.0, "token_specific": 0.1, "token_shared": 0.0,
+        "switchable": 0.05, "by_nn": 0.0, "groups_1x4": 0.0, "groups_2x4": 0.2}  # fmt: skip
 """Of IDS on every image, against the compute-matched baseline."""
 SEEDS = [1, 2, 3]
 PROTOCOLS = ("random_impostors", "hardest_impostors", "largest_change")
@@ -153,20 +155,28 @@ def write_peer(folder):
         (where / "metrics.json").write_text(json.dumps(found))
 
 
+def stages_of(variant, v):
+    """Folders of what it was trained by."""
+    if variant in TOKENIZERS["titok_s"]:
+        return [f"stage1_tokenizer/{variant}"]
+    sizes = f"{v['M']}x{v['K']}_{v['training']}"
+    return [f"stage1_codebooks/{sizes}", f"stage2/{variant}", f"stage3/{variant}"]
+
+
 def make_summary(folder):
     """Write evaluations, logs and a store below `folder`, and summarise them."""
     random = np.random.default_rng(0)
     faces = [Face(Row(f"{i}", f"p{i // 2}", "made up", label(i)), random.integers(0, 255, (16, 16, 3)).astype(np.uint8))
              for i in range(12)]  # fmt: skip
     write_store(iter(faces), folder / "faces")
-    plain = {"M": 1, "K": 8, "training": "nn"}
+    tokenizer = {"M": 1, "K": 8, "training": "nn"}
     for seed in SEEDS:
         write_original(folder / "evaluation" / "original" / "test" / f"seed{seed}", seed)
-        for variant, v in {"stage1": plain, **VARIANTS["titok_s"]}.items():
+        for variant, v in {**dict.fromkeys(TOKENIZERS["titok_s"], tokenizer), **VARIANTS["titok_s"]}.items():
             write_evaluation(folder / "evaluation" / "titok_s" / variant / "test" / f"seed{seed}", variant, v, seed)
-            for stage in ["stage1/"] if variant == "stage1" else [f"stage2/{variant}/", f"stage3/{variant}/"]:
+            for stage in stages_of(variant, v):
                 log = folder / "models" / "titok_s" / stage / f"seed{seed}" / "log.jsonl"
-                log.parent.mkdir(parents=True)
+                log.parent.mkdir(parents=True, exist_ok=True)  # variants of one size share stage 1
                 lines = [{"step": n, "loss": 1 / (n + 1), "codebook": 0.5 / (n + 1)} for n in range(0, 60, 20)]
                 rate = {"images_per_second": 100.0}
                 log.write_text("".join(json.dumps({**line, **rate}) + "\n" for line in lines))
@@ -181,7 +191,7 @@ def make_summary(folder):
     sets = {"faces": ["test"], "fairness": ["test"]}
     summarise.main(
         folder / "evaluation", folder / "models", folder / "faces", folder / "cost", folder / "measured", "demo",
-        json.dumps(SEEDS), json.dumps(sets), json.dumps(VARIANTS), json.dumps(COMPARED),
+        json.dumps(SEEDS), json.dumps(sets), json.dumps(VARIANTS), json.dumps(TOKENIZERS), json.dumps(COMPARED),
         folder / "summary", folder / "peers",
     )  # fmt: skip
     return read_summary(folder / "summary")

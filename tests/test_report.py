@@ -21,8 +21,9 @@ from stscq.report.render import Table, to_latex, to_markdown
 from stscq.report.summary import read_summary
 from stscq.report.table import MAKERS
 from stscq.report.tables import TABLES
+from stscq.report.verdicts import above, at_most, over_seeds, within
 from tests.conftest import ROOT
-from tests.report_fixtures import SEEDS, VARIANTS, make_summary
+from tests.report_fixtures import SEEDS, TOKENIZERS, VARIANTS, make_summary
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_main_table(summary):
     assert frame.loc["token_specific", "ids_centred_vs_global"] == pytest.approx(0.2)
     assert frame.loc["token_specific", "published_mean_acc"] == 91.66
     assert frame.loc["global", "published_ids"] == 0.5764
-    assert pd.isna(frame.loc["global_stage1", "published_ids"])
+    assert pd.isna(frame.loc["fine_tuned", "published_ids"])
     assert "difference_ids" not in frame  # the demo is not the paper's experiment
 
 
@@ -165,8 +166,9 @@ def test_costs(summary):
     assert (row.storage_mib, row.seconds_per_image) == (482.5, 0.5)
     assert "a CPU, 1 thread(s), torch 2.13.0" in TABLES["cost"](summary).notes[0]
     spent = TABLES["training_cost"](summary).frame.set_index(["backbone", "stage"])
-    assert spent.loc[("titok_s", "stage1"), "hours"] == pytest.approx(3 * 36 / 3600)
-    assert spent.loc[("all", "all"), "models"] == 3 * (1 + 2 * 6)
+    assert spent.loc[("titok_s", "stage1_tokenizer"), "hours"] == pytest.approx(2 * 3 * 36 / 3600)
+    # Two tokenizers, five sizes in stage 1, seven variants in stages 2 and 3.
+    assert spent.loc[("all", "all"), "models"] == 3 * (2 + 5 + 2 * 7)
 
 
 def test_a_group_of_one_person_leaves_the_table_without_numbers(summary, tmp_path):
@@ -176,7 +178,7 @@ def test_a_group_of_one_person_leaves_the_table_without_numbers(summary, tmp_pat
     for file in own.rglob("group_pairs.parquet"):
         pairs = pd.read_parquet(file)
         pairs[pairs.same | (pairs.group != "eyeglasses")].to_parquet(file)
-    found = fairness(Evaluations(own, SEEDS, ["test"], VARIANTS))
+    found = fairness(Evaluations(own, SEEDS, ["test"], VARIANTS, TOKENIZERS))
     assert found.empty
     (tmp_path / "summary").mkdir()
     shutil.copytree(summary.folder, tmp_path / "summary", dirs_exist_ok=True)
@@ -207,34 +209,54 @@ def test_claims(summary):
     assert overall[2] == "not testable here"  # it is about MaskGIT-VQGAN
     assert overall[3] == "holds"
     # Seeds are apart by far more than 0.14 points; two groups are better than one and than four.
-    assert overall[6] == "does not hold"
+    assert overall[6] == "refuted"
     assert overall[7] == "holds"
-    assert overall[8] == "not testable here"  # eyeglasses are no ethnic groups
+    assert overall[9] == "not testable here"  # eyeglasses are no ethnic groups
     parts = frame[frame.claim == ""]
     assert (parts[parts.number == 1].low > 0).all()
+    # Token-specific groups are better than token-shared ones; one codebook of four entries was not trained.
+    assert list(parts[parts.number == 8].verdict) == ["not testable here", "holds"]
 
 
-def test_a_claim_without_its_effect_does_not_hold(summary):
+def test_a_claim_without_its_effect_is_open_or_refuted(summary):
     c = summary.comparisons
-    turned = c.assign(low=-c.high.abs(), difference=-c.difference.abs(), high=c.low.abs())
-    overall, frame = verdicts(summary._replace(comparisons=turned))
-    assert overall[1] == "does not hold"
+    open_ = c.assign(low=-c.high.abs(), difference=-c.difference.abs(), high=c.low.abs())
+    overall, frame = verdicts(summary._replace(comparisons=open_))
+    assert overall[1] == "undecided"
     assert frame[(frame.number == 1) & (frame.claim == "")].why.str.contains("contains 0").all()
+    turned = c.assign(low=-c.high, difference=-c.difference, high=-c.low)
+    overall, frame = verdicts(summary._replace(comparisons=turned))
+    assert overall[1] == "refuted"
+    assert frame.loc[frame.number == 1, "why"].iloc[0] == "0 of 2 parts hold, 2 refuted"
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"), [(-0.3, 0.3, "holds"), (-0.3, 0.5, "does not hold"), (1, 2, "does not hold")]
+    ("low", "high", "verdict"), [(-0.3, 0.3, "holds"), (-0.3, 0.5, "undecided"), (0.5, 2, "refuted")]
 )
 def test_likeness_needs_the_whole_interval(low, high, verdict):
-    part = claims.within("x", "y", {"difference": 0.0, "low": low, "high": high, "p": 1.0}, 0.4)
+    part = within("x", "y", {"difference": (low + high) / 2, "low": low, "high": high, "p": 1.0}, 0.4)
     assert part.verdict == verdict
 
 
+def test_people_that_would_decide_worked_by_hand():
+    """An interval of ± 4 around 1 needs a width of ± 1: sixteen times the people."""
+    found = {"difference": 1.0, "low": -3.0, "high": 5.0, "p": 0.6, "people": 20}
+    assert above("x", "y", found).why == "the interval contains 0; with some 320 people (20 here) it would be decided"
+    assert above("x", "y", {**found, "difference": 0.0}).why == "the interval contains 0"
+    part = within("x", "y", {**found, "difference": 0.0, "low": -4.0, "high": 4.0}, 2.0)
+    assert part.why == "the interval is partly inside ± 2.0; with some 80 people (20 here) it would be decided"
+
+
+def test_spread_over_seeds_is_judged_by_its_interval():
+    found = {"difference": 0.1, "low": 0.05, "high": 0.6}
+    assert [at_most("x", "y", found, limit).verdict for limit in (0.7, 0.14, 0.04)] == ["holds", "undecided", "refuted"]
+
+
 def test_paired_over_seeds_worked_by_hand():
-    found = claims.over_seeds([3, 5, 7], [1, 2, 3])  # differences 2, 3, 4: mean 3, standard error 1 / sqrt(3)
+    found = over_seeds([3, 5, 7], [1, 2, 3])  # differences 2, 3, 4: mean 3, standard error 1 / sqrt(3)
     assert found["difference"] == 3
     assert found["high"] - 3 == pytest.approx(4.302653 / 3**0.5, rel=1e-5)
-    assert claims.over_seeds([1], [2]) is None
+    assert over_seeds([1], [2]) is None
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -302,7 +324,8 @@ def test_readers_see_what_belongs_together():
 
 def test_runs_are_in_the_order_of_params(summary):
     runs = [Run(*row) for row in summary.runs[["backbone", "variant", "selection"]].itertuples(index=False)]
-    assert runs[:2] == [Run("titok_s", "stage1", "nn"), Run("titok_s", "global", "nn")]
+    tokenizers = [Run("titok_s", name, "nn") for name in ("pretrained", "fine_tuned")]
+    assert runs[:3] == [*tokenizers, Run("titok_s", "global", "nn")]
     assert Run("titok_s", "switchable", "router") in runs
     assert Run("titok_s", "by_nn", "router") not in runs
     assert json.loads((summary.folder / "about.json").read_text())["seeds"] == SEEDS

@@ -30,12 +30,13 @@ def summarise(values: np.ndarray) -> SeedStatistics:
 
 
 class Paired(NamedTuple):
-    """Mean difference, its 95 % bootstrap interval, and the two-sided p-value of "no difference"."""
+    """Mean difference, its 95 % bootstrap interval, the two-sided p-value of "no difference", and how many people."""
 
     difference: float
     low: float
     high: float
     p: float
+    people: int
 
 
 def person_weights(people: np.ndarray, draws: int, seed: int) -> pd.DataFrame:
@@ -62,7 +63,7 @@ def paired_bootstrap(difference: pd.DataFrame, draws: int = 2000, seed: int = 0)
         share = part.weight.sum() / difference.weight.sum()
         means += share * resampled_means(part, position, weights)
     mean = float(np.average(difference.value.to_numpy(float), weights=difference.weight.to_numpy(float)))
-    return Paired(mean, *low_high_p(means))
+    return Paired(mean, *low_high_p(means), len(people))
 
 
 def low_high_p(draws: np.ndarray) -> tuple[float, float, float]:

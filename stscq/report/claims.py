@@ -1,25 +1,24 @@
 """What the paper asserts, tested on the numbers of this run: a row a claim, and below it a row for each of its parts.
 
-A claim holds when all of its parts do. A part that needs a difference holds when the whole 95 % interval lies on the
-claimed side; one that needs a likeness, when the whole interval lies inside the stated margin.
+A claim holds when all of its parts do, and is refuted when one of them is. A part that needs a difference holds when
+the whole 95 % interval lies on the claimed side, and is refuted when it lies on the other; one that needs a likeness,
+when the whole interval lies inside or outside the stated margin. All else is undecided.
 """
 
-from collections.abc import Callable, Sequence
-from math import nan
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stscq.evaluation.published import blocks
-from stscq.evaluation.statistics import summarise
 from stscq.report.collect import Run
 from stscq.report.render import Table
 from stscq.report.summary import RunSummary, of_run, run_of, spread_over
 from stscq.report.tables.cells import rows_of
 from stscq.report.tables.codebooks import sweep_runs
+from stscq.report.verdicts import Part, above, at_most, count_of_verdicts, over_seeds, overall, within
 
-Verdict = Literal["holds", "does not hold", "not testable here"]
 ROUTER_MARGIN = 0.4
 """Points of accuracy (paper)."""
 SEED_STD = 0.14
@@ -28,83 +27,23 @@ SPREAD_MARGIN = 1.0
 """Points (ours: the paper says "about" and prints changes of +0.52 and -0.62)."""
 
 
-class Part(NamedTuple):
-    """statistic: what value, low, high and p are of; why: how the verdict follows."""
-
-    where: str
-    statistic: str
-    value: float
-    low: float
-    high: float
-    p: float
-    verdict: Verdict
-    why: str
-
-
 def claims(s: RunSummary) -> Table:
     """One row a claim of published.yaml, then its parts."""
     rows: list[dict[str, Any]] = []
     for number, (text, test) in enumerate(zip(blocks()["claims"], TESTS, strict=True), start=1):
         parts = test(s)
-        holding = sum(part.verdict == "holds" for part in parts)
-        why = f"{holding} of {len(parts)} parts hold" if parts else "no such runs in this profile"
-        rows.append(
-            {"number": number, "claim": text, "where": "", "statistic": "", "verdict": overall(parts), "why": why}
-        )
+        whole = {"verdict": overall(parts), "why": count_of_verdicts(parts)}
+        rows.append({"number": number, "claim": text, "where": "", "statistic": "", **whole})
         rows += [{"number": number, "claim": "", **part._asdict()} for part in parts]
     columns = ["number", "claim", "where", "statistic", "value", "low", "high", "p", "verdict", "why"]
     notes = [
         "Differences between runs: paired bootstrap over people, 95 % interval, p two-sided. Differences that are one "
-        "number a seed (utilisation): paired t over seeds. A difference that the run cannot tell from 0 does not hold "
-        "here; that is not evidence for the contrary unless the interval says so.",
+        "number a seed (utilisation): paired t over seeds. holds: the interval is on the claimed side; refuted: it is "
+        "on the other; undecided: it has room for both, and so many people would decide it if the difference stays.",
     ]
     return Table(
         "claims", "What the paper claims, tested on this run", pd.DataFrame(rows, columns=columns), notes, digits=3
     )
-
-
-def overall(parts: Sequence[Part]) -> Verdict:
-    verdicts = {part.verdict for part in parts}
-    if not parts or ("not testable here" in verdicts and verdicts <= {"not testable here", "holds"}):
-        return "not testable here"
-    return "holds" if verdicts == {"holds"} else "does not hold"
-
-
-def above(where: str, statistic: str, found: dict[str, float] | None, sign: int = 1) -> Part:
-    """A difference that should be above 0 (sign 1) or below (-1)."""
-    if found is None:
-        return Part(where, statistic, nan, nan, nan, nan, "not testable here", "no such run in this profile")
-    low, high = sorted((sign * found["low"], sign * found["high"]))
-    verdict: Verdict
-    if low > 0:
-        verdict, why = "holds", "the interval is on the claimed side of 0"
-    elif high < 0:
-        verdict, why = "does not hold", "the interval is on the other side of 0"
-    else:
-        verdict, why = "does not hold", "not shown: the interval contains 0"
-    return Part(where, statistic, found["difference"], found["low"], found["high"], found["p"], verdict, why)
-
-
-def within(where: str, statistic: str, found: dict[str, float] | None, margin: float) -> Part:
-    """A difference that should be no larger than `margin`, either way."""
-    if found is None:
-        return Part(where, statistic, nan, nan, nan, nan, "not testable here", "no such run in this profile")
-    inside = -margin < found["low"] and found["high"] < margin
-    outside = found["low"] > margin or found["high"] < -margin
-    why = f"the interval is {'inside' if inside else 'outside' if outside else 'not inside'} ± {margin}"
-    verdict: Verdict = "holds" if inside else "does not hold"
-    return Part(where, statistic, found["difference"], found["low"], found["high"], found["p"], verdict, why)
-
-
-def over_seeds(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float] | None:
-    """Paired difference of one number a seed, its 95 % interval and p by Student's t; None below two seeds."""
-    from scipy import special  # imported here: a fifth of a second that one table needs, and all tables import this
-
-    s = summarise(np.subtract(ours, theirs))
-    if s.n < 2:
-        return None
-    p = float(2 * special.stdtr(s.n - 1, -abs(s.mean) / (s.std / s.n**0.5))) if s.std else float(s.mean == 0)
-    return {"difference": s.mean, "low": s.low, "high": s.high, "p": p}
 
 
 def full_size(s: RunSummary, method: str, selection: str = "nn") -> pd.DataFrame:
@@ -137,13 +76,13 @@ def fewer_bits_and_still_better(s: RunSummary) -> list[Part]:
 
 
 def routing_uses_the_codebooks(s: RunSummary) -> list[Part]:
-    faces = s.faces()
+    faces = s.faces()[s.faces().method == "switchable"]
     parts = []
     for run, row in rows_of(faces[(faces.training == "router") & (faces.selection == "nn")]):
         by_nn = faces[
             (faces.training == "nn") & (faces.backbone == run.backbone) & (faces.M == row.M) & (faces.K == row.K)
         ]
-        if row.M > 1 and len(by_nn):
+        if len(by_nn):
             other = run_of(next(by_nn.itertuples()))
             for measure, name in (
                 ("utilisation_merged", "entries used, tokens merged"),
@@ -186,38 +125,29 @@ def seeds_agree(s: RunSummary) -> list[Part]:
     for method in ("token_specific", "switchable"):
         for run, row in rows_of(full_size(s, method)):
             values = s.measured(run, "mean_acc")
-            n = len(values)
-            statistic, where = "std of mean_acc over seeds (points)", f"{run.backbone}, {row.M} x {row.K}"
-            if n < 2:
-                parts.append(Part(where, statistic, nan, nan, nan, nan, "not testable here", "one seed"))
-                continue
-            std = float(np.std(values, ddof=1))
-            low, high = (std * ((n - 1) / float(special.chdtri(n - 1, 1 - q))) ** 0.5 for q in (0.975, 0.025))
-            verdict: Verdict = "holds" if std <= SEED_STD else "does not hold"
-            why = f"{std:.2f} against {SEED_STD}; interval by chi-square"
-            parts.append(Part(where, statistic, std, low, high, nan, verdict, why))
+            n, found = len(values), None
+            if n > 1:
+                std = float(np.std(values, ddof=1))
+                low, high = (std * ((n - 1) / float(special.chdtri(n - 1, 1 - q))) ** 0.5 for q in (0.975, 0.025))
+                found = {"difference": std, "low": low, "high": high}
+            where = f"{run.backbone}, {row.M} x {row.K}"
+            parts.append(at_most(where, "std of mean_acc over seeds (points)", found, SEED_STD))
     return parts
 
 
 def groups_help_then_hurt(s: RunSummary) -> list[Part]:
-    """By the number of groups whose accuracy is best: better than one group, and than the most groups."""
+    """By the best number of groups between the fewest and the most: better than one group, and than the most."""
     parts = []
     for (backbone, K), sweep in sweep_runs(s).groupby(["backbone", "K"]):
-        if sweep.M.nunique() < 3:
-            continue
         accuracy = {row.M: float(np.mean(s.measured(run, "mean_acc"))) for run, row in rows_of(sweep)}
-        best = max(accuracy, key=lambda M: accuracy[M])
+        between = sorted(accuracy)[1:-1]
+        if not between:
+            continue
+        best = max(between, key=lambda M: accuracy[M])
         run = run_of(next(sweep[best == sweep.M].itertuples()))
-        for reference, name, end in (
-            ("one_group", "M = 1", min(accuracy)),
-            ("most_groups", f"M = {max(accuracy)}", max(accuracy)),
-        ):
-            where, statistic = f"{backbone}, K = {K}", f"mean_acc, best M = {best} less {name}"
-            if best == end:
-                why = f"the best number of groups is {'one' if end == 1 else 'the largest tried'}"
-                parts.append(Part(where, statistic, 0.0, nan, nan, nan, "does not hold", why))
-            else:
-                parts.append(above(where, statistic, s.compared(run, reference, "mean_acc")))
+        for reference, name in (("one_group", "M = 1"), ("most_groups", f"M = {max(accuracy)}")):
+            statistic = f"mean_acc, M = {best} (best of those between) less {name}"
+            parts.append(above(f"{backbone}, K = {K}", statistic, s.compared(run, reference, "mean_acc")))
     return parts
 
 
@@ -246,8 +176,18 @@ def groups_stay_alike(s: RunSummary) -> list[Part]:
 
 
 def token_shared_groups_help(s: RunSummary) -> list[Part]:
-    """None: it needs switchable token-shared codebooks (M > 1, one for all tokens), which no profile trains yet."""
-    return []
+    faces = s.faces()
+    parts = []
+    for run, row in rows_of(faces[(faces.method == "token_shared") & (faces.selection == "nn")]):
+        statistic = "mean_acc, switchable token-shared less one codebook of as many entries"
+        compared = s.compared(run, "one_shared", "mean_acc")
+        parts.append(above(f"{run.backbone}, {row.M} x {row.K}", statistic, compared))
+    for run, row in rows_of(faces[(faces.method == "switchable") & (faces.selection == "nn")]):
+        compared = s.compared(run, "token_shared", "mean_acc")
+        if compared is not None:
+            statistic = "mean_acc, switchable token-specific less token-shared"
+            parts.append(above(f"{run.backbone}, {row.M} x {row.K}", statistic, compared))
+    return parts
 
 
 TESTS: list[Callable[[RunSummary], list[Part]]] = [

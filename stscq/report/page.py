@@ -40,7 +40,7 @@ HEADLINE = {"tables": "headline", "figures": "rate_accuracy"}
 """What the first screen shows."""
 RULES = {"tables": "table", "figures": "figure"}
 """Which rule makes what."""
-VERDICTS = {"holds": ("holds", "✓"), "does not hold": ("fails", "✕")}
+VERDICTS = {"holds": ("holds", "✓"), "refuted": ("fails", "✕"), "undecided": ("open", "?")}
 UNTESTED = ("untested", "–")
 
 

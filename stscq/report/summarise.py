@@ -162,31 +162,48 @@ def comparisons(e: Evaluations) -> Iterator[dict[str, Any]]:
 
 
 def references(e: Evaluations, run: Run) -> dict[str, Run]:
-    """What a run is compared with. global: the compute-matched baseline. nn: router with nn, of the same codec.
-    nn_trained: router training with nn training at the same M and K. one_group, most_groups: M groups with one group,
-    and with the largest M, of the same K.
+    """What a run is compared with, each with selection nn.
+
+    global: the compute-matched baseline; where there are several and the run has one group, that of as many entries.
+    pretrained: of the fine-tuned tokenizer. nn: of selection by the router, the same codec. nn_trained: the same M
+    and K, trained with nn. one_group, most_groups: token-specific, the same K. one_shared: of token-shared groups, one
+    shared codebook of the same K. token_shared: the same M, K and training, token-shared.
     """
     variants = e.variants[run.backbone]
-    baseline = Run(run.backbone, next(name for name, v in variants.items() if method(v) == "global"), "nn")
-    found = {"global": baseline} if run != baseline else {}
-    if run.selection == "router":
-        found["nn"] = run._replace(selection="nn")
     v = variants.get(run.variant)
-    if v is None or run.selection != "nn":
-        return found
-    for name, other in variants.items():
-        same_size = other["K"] == v["K"] and not other["shared"] and not v["shared"]
-        if same_size and other["M"] == v["M"] and (v["training"], other["training"]) == ("router", "nn"):
-            found["nn_trained"] = Run(run.backbone, name, "nn")
-        if same_size and other["M"] == 1 < v["M"]:
-            found["one_group"] = Run(run.backbone, name, "nn")
-    alike = {
-        name: o for name, o in variants.items() if o["K"] == v["K"] and not o["shared"] and o["training"] == "router"
-    }
-    most = max(alike, key=lambda name: alike[name]["M"], default=run.variant)
-    if not v["shared"] and most in alike and alike[most]["M"] > v["M"]:
-        found["most_groups"] = Run(run.backbone, most, "nn")
-    return found
+    names: dict[str, str | None] = {}
+    baselines = [name for name, other in variants.items() if method(other) == "global"]
+    alike = [name for name in baselines if v is not None and v["M"] == 1 and variants[name]["K"] == v["K"]]
+    names["global"] = (alike or baselines)[0]
+    if run.selection == "router":
+        names["nn"] = run.variant
+    elif v is None:
+        names["pretrained"] = "pretrained" if "pretrained" in e.tokenizers[run.backbone] else None
+    else:
+        M, K, shared = v["M"], v["K"], v["shared"]
+        if not shared and v["training"] == "router":
+            names["nn_trained"] = find_variant(variants, shared=False, M=M, K=K, training="nn")
+        if M > 1:
+            names["one_shared" if shared else "one_group"] = find_variant(variants, shared=shared, M=1, K=K)
+        if not shared:
+            names["token_shared"] = (
+                find_variant(variants, shared=True, M=M, K=K, training=v["training"]) if M > 1 else None
+            )
+            routed = {
+                o["M"]: name
+                for name, o in variants.items()
+                if not o["shared"] and o["K"] == K and o["training"] == "router"
+            }
+            names["most_groups"] = routed[max(routed)] if routed and max(routed) > M else None
+    found = {name: Run(run.backbone, variant, "nn") for name, variant in names.items() if variant is not None}
+    return {name: reference for name, reference in found.items() if reference != run}
+
+
+def find_variant(variants: Mapping[str, Mapping[str, Any]], **properties: Any) -> str | None:
+    """The name of the first variant that has these properties."""
+    return next(
+        (name for name, v in variants.items() if all(v[key] == value for key, value in properties.items())), None
+    )
 
 
 def utilisation_by(e: Evaluations, unit: Literal["token", "group"]) -> list[dict[str, Any]]:

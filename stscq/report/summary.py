@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from stscq.errors import DataError
+from stscq.evaluation.statistics import Paired
 from stscq.report.collect import Run
 
 OWN_SET = "test"
@@ -61,10 +62,10 @@ class RunSummary(NamedTuple):
         return [float(mean) for mean in table.mean(axis=1)]
 
     def compared(self, run: Run, versus: str, measure: str) -> dict[str, float] | None:
-        """difference, low, high, p of a run against one of its references; None where it has none."""
+        """difference, low, high, p, people of a run against one of its references; None where it has none."""
         c = of_run(self.comparisons, run)
         c = c[(c.versus == versus) & (c.measure == measure)]
-        return None if c.empty else {name: float(c[name].iloc[0]) for name in ("difference", "low", "high", "p")}
+        return None if c.empty else {name: float(c[name].iloc[0]) for name in Paired._fields}
 
     def frame(self, name: str) -> pd.DataFrame:
         """One of the further files, such as people.parquet. Raises DataError when it is missing."""

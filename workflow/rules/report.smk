@@ -3,7 +3,7 @@
 OWN_SETS = {name: b["evaluate_on"] for name, b in BACKBONES.items() if "evaluate_on" in b}
 TABLES = [
     *("headline", "main", "per_dataset_accuracy", "per_dataset_ids", "seeds", "selection_at_inference"),
-    *("ablation", "rate_gain"),
+    *("stages", "ablation", "rate_gain"),
     *("selection_in_training", "groups_sweep", "token_utilisation", "dataset_utilisation", "group_use", "fairness"),
     *("ibq", "image_quality", "imagenet", "rates", "symbols", "int8", "peers", "other_face_codecs"),
     *("cost", "training_cost", "variants", "claims"),

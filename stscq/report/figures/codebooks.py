@@ -30,7 +30,7 @@ def utilisation_tokens(s: RunSummary) -> Figure:
 
 def switchable(s: RunSummary) -> pd.DataFrame:
     runs = shown(s)
-    return runs[runs.M > 1]
+    return runs[runs.method == "switchable"]
 
 
 def utilisation_groups(s: RunSummary) -> Figure:

@@ -29,7 +29,7 @@ sns.set_theme(
 # Told apart by colour-blind readers too; markers say the same in black and white.
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, _, GREY, _, SKY = sns.color_palette("colorblind").as_hex()
 STYLES = {
-    "tokenizer, pretrained": (GREY, "<"),
+    "tokenizer, pretrained": (BROWN, "<"),
     "tokenizer, fine-tuned": (GREY, "v"),
     "global, compute-matched": ("black", "o"),
     "token-specific": (RED, "s"),

@@ -23,6 +23,7 @@ TABLES: dict[str, Callable[[RunSummary], Table]] = {
     "seeds": identity.seeds,
     "selection_at_inference": codebooks.selection_at_inference,
     "selection_in_training": codebooks.selection_in_training,
+    "stages": ablation.stages,
     "ablation": ablation.ablation,
     "rate_gain": ablation.rate_gain,
     "groups_sweep": codebooks.groups_sweep,

@@ -1,31 +1,34 @@
 """The paper's ablation (Table 3), and what token-specific codebooks gain over a global one of as many bits (A.2)."""
 
+from typing import Any
+
 import pandas as pd
 
 from stscq.evaluation.published import published_rows
+from stscq.params import TOKENIZERS
 from stscq.report.collect import IDENTITY
 from stscq.report.render import Table
 from stscq.report.summary import RunSummary
-from stscq.report.tables.cells import PAIRED_NOTE, SEEDS_NOTE, measured, rows_of, versus
+from stscq.report.tables.cells import BASELINE_NOTE, PAIRED_NOTE, SEEDS_NOTE, measured, rows_of, versus
 
 EQUAL_BITS = 0.01
 """Relative difference below which two codecs cost the same; a switchable one pays log2 M bits for its group."""
-ROW_OF_TRAINING = {"nn": 2, "router": 3}
-"""The paper's numbers of its two rows with token-specific switchable codebooks."""
 
 
 def ablation(s: RunSummary) -> Table:
-    """Our two token-specific rows per backbone and size that has both, then the paper's four."""
-    faces = s.faces()
-    switchable = faces[(faces.method == "switchable") & (faces.selection == "nn")]
-    both = switchable.groupby(["backbone", "M", "K"]).training.transform("nunique") == 2
+    """The paper's rows of each backbone and size that has token-specific groups of both trainings; then the paper's."""
+    faces = s.faces()[s.faces().selection == "nn"]
+    switchable = faces[faces.method == "switchable"]
+    both = switchable[switchable.groupby(["backbone", "M", "K"]).training.transform("nunique") == 2]
     rows = [
         {
-            "backbone": run.backbone, "row": ROW_OF_TRAINING[row.training], "groups": row.M, "entries": row.K,
-            "token_specific": True, "training": row.training, "bpp": row.bpp,
+            "backbone": run.backbone, "row": number, "groups": row.M, "entries": row.K,
+            "token_specific": row.method == "switchable", "training": row.training, "bpp": row.bpp,
             **measured(s, run, IDENTITY), **versus(s, run, "nn_trained"),
         }
-        for run, row in rows_of(switchable[both])
+        for (backbone, M, K), _ in both.groupby(["backbone", "M", "K"], sort=False)
+        for number, mine in enumerate(ablation_rows(faces[faces.backbone == backbone], M, K))
+        for run, row in rows_of(mine)
     ]  # fmt: skip
     rows += [
         {
@@ -37,11 +40,50 @@ def ablation(s: RunSummary) -> Table:
     ]  # fmt: skip
     notes = [
         SEEDS_NOTE,
-        "0: one original codebook; 1: switchable token-shared codebooks (no profile trains them yet); 2 and 3: "
+        "0: one codebook of as many entries (ours compute-matched); 1: switchable token-shared codebooks; 2 and 3: "
         "switchable token-specific ones, trained with the group of least error (nn) or the router's (router). All with "
         "selection nn.",
     ]
     return Table("ablation", "What each step adds", pd.DataFrame(rows), notes)
+
+
+def ablation_rows(runs: pd.DataFrame, M: Any, K: Any) -> list[pd.DataFrame]:
+    """Those runs of a backbone that are the paper's rows 0 to 3, for groups of M x K; none where one was not run."""
+    same = (runs.M == M) & (runs.K == K)
+    return [
+        runs[(runs.method == "global") & (runs.K == K)],
+        runs[same & (runs.method == "token_shared")],
+        *(runs[same & (runs.method == "switchable") & (runs.training == training)] for training in ("nn", "router")),
+    ]
+
+
+def stages(s: RunSummary) -> Table:
+    """Both tokenizers, and every way of training codebooks on the fine-tuned one."""
+    faces = s.faces()[s.faces().selection == "nn"]
+    of_stage = faces.method.map(STAGES.get)
+    shown = faces[faces.method.isin(TOKENIZERS) | faces.published_M.notna() | (faces.method == "token_shared")]
+    rows = [
+        {
+            "backbone": run.backbone, "stage": STAGES[row.method], "groups": row.M, "entries": row.K,
+            "training": row.training, "bpp": row.bpp, **measured(s, run, IDENTITY), **versus(s, run, "pretrained"),
+            **versus(s, run, "global"), **versus(s, run, "token_shared"),
+        }
+        for run, row in rows_of(shown.assign(of_stage=of_stage).sort_values(["of_stage"], kind="stable"))
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows).sort_values("backbone", kind="stable") if rows else pd.DataFrame()
+    notes = [SEEDS_NOTE, PAIRED_NOTE, BASELINE_NOTE]
+    return Table("stages", "What each stage adds", frame, notes)
+
+
+STAGES = {
+    "pretrained": "0 pretrained tokenizer",
+    "fine_tuned": "1 fine-tuned tokenizer",
+    "global": "2 one codebook, compute-matched",
+    "token_shared": "3 switchable, token-shared",
+    "token_specific": "4 token-specific",
+    "switchable": "5 switchable, token-specific",
+}
+"""Methods in the order of training; the number orders the table."""
 
 
 def rate_gain(s: RunSummary) -> Table:

@@ -42,8 +42,8 @@ def selection_at_inference(s: RunSummary) -> Table:
 
 def selection_in_training(s: RunSummary) -> Table:
     used = ("utilisation_all_entries", "utilisation_merged", "utilisation_bound", "groups_used")
-    faces = s.faces()
-    by_nn = faces[(faces.training == "nn") & (faces.M > 1)]
+    faces = s.faces()[s.faces().method == "switchable"]
+    by_nn = faces[faces.training == "nn"]
     rows = []
     for run, row in rows_of(faces[faces.selection == "nn"]):
         pair = by_nn[(by_nn.backbone == run.backbone) & (by_nn.M == row.M) & (by_nn.K == row.K)]

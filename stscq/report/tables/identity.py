@@ -112,7 +112,7 @@ def variants(s: RunSummary) -> Table:
 def seeds(s: RunSummary) -> Table:
     rows = []
     for run, row in rows_of(s.faces()):
-        if row.method in ("global", *TOKENIZERS) or run.selection == "router":
+        if row.method in ("global", "token_shared", *TOKENIZERS) or run.selection == "router":
             continue
         ours = measured(s, run, IDENTITY)
         theirs = beside(
