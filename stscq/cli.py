@@ -63,6 +63,19 @@ def faces(
 
 
 @app.command()
+def fetch(
+    name: Annotated[Literal["lfw"], typer.Argument(help="lfw: Labeled Faces in the Wild, 240 MB")],
+    home: Annotated[Path, typer.Option(help="The folder to make; one that is there is used as it is")] = Path(
+        "datasets/lfw_home"
+    ),
+) -> None:
+    """Download a data set. Run it again after a kill: it goes on where it was."""
+    from stscq.data.fetch_lfw import fetch_lfw
+
+    typer.echo(fetch_lfw(home))
+
+
+@app.command()
 def compress(
     paths: Annotated[list[str], typer.Argument(help="Photos, folders of photos, image stores; - is standard input")],
     out: Annotated[

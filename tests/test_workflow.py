@@ -83,7 +83,8 @@ def test_missing_data_sets_stop_a_run_before_any_job(tmp_path):
     )  # fmt: skip
     assert done.returncode != 0
     said = done.stdout + done.stderr
-    assert "missing data sets, see docs/paper-profile.md: data.source: datasets/faces_webface_112x112; " in said
+    assert "missing data sets, see docs/paper-profile.md (LFW: stscq fetch lfw): " in said
+    assert "data.source: datasets/faces_webface_112x112; " in said
     assert "sets.imagenet_val.source: datasets/imagenet/val" in said
     assert not (tmp_path / "weights").exists()
 

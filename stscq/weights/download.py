@@ -1,8 +1,8 @@
 """Downloads that go on where they were cut, are checked before they are put in place, and are put in place at once.
 
-An unfinished file waits in weights/.partial/. Hub files and plain URLs use huggingface_hub's http_get, because it can
-resume; hf_hub_download throws an unfinished file away (2.4), and so does torch.hub's downloader. A pack comes by
-InsightFace's own downloader, which always starts anew.
+An unfinished file waits in weights/.partial/. Hub files and plain URLs go on (stscq.download); hf_hub_download throws
+an unfinished file away (2.4), and so does torch.hub's downloader. A pack comes by InsightFace's own downloader, which
+always starts anew.
 """
 
 import re
@@ -12,19 +12,13 @@ from contextlib import redirect_stdout
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
-import httpx2
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.file_download import http_get
 
+from stscq.download import FAILURES, download, in_one_line
 from stscq.files import sha256_of_file
 from stscq.weights.checksums import State, pin, record, state, sums_file
 from stscq.weights.manifest import FOLDER, Hub, ModelPack, Shipped, Weight, WeightsError
-
-# What the libraries raise for a bad network, a bad answer or a full disk (requests' errors are OSErrors).
-FAILURES = (httpx2.HTTPError, OSError, RuntimeError, BadZipFile)
 
 
 class Announced(NamedTuple):
@@ -50,7 +44,7 @@ def fetch(root: Path, weight: Weight) -> str:
         part = _partial(root, weight, wanted)
         _download(weight, part, size)
     except FAILURES as problem:
-        raise WeightsError(f"{weight.path}: {_in_one_line(problem)}. {by_hand(weight)}") from problem
+        raise WeightsError(f"{weight.path}: {in_one_line(problem)}. {by_hand(weight)}") from problem
     return _put_in_place(root, weight, part, wanted)
 
 
@@ -90,27 +84,9 @@ def _download(weight: Weight, part: Path, size: int | None) -> None:
     elif isinstance(weight.source, ModelPack):
         _from_pack(weight.source, part)
     elif isinstance(weight.source, Hub):
-        _from_url(hf_hub_url(weight.source.repo, weight.source.file), part, size)
+        download(hf_hub_url(weight.source.repo, weight.source.file), part, size)
     else:
-        _from_url(weight.source, part, size)
-
-
-def _from_url(url: str, part: Path, size: int | None) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    if size is not None and have > size:
-        part.unlink()
-        have = 0
-    # Compressed answers cannot be resumed at a byte of the file.
-    headers = {"Accept-Encoding": "identity"}
-    try:
-        with part.open("ab") as file:
-            http_get(url, file, resume_size=have, headers=headers, expected_size=size, displayed_filename=part.stem)
-    except OSError as problem:
-        # A whole answer of another length is another file, such as a login page: nothing to go on from. (A cut
-        # connection and an error status are other exceptions, a full disk has an errno.)
-        if problem.errno is None and not isinstance(problem, HfHubHTTPError):
-            part.unlink()
-        raise
+        download(weight.source, part, size)
 
 
 def _from_pack(source: ModelPack, part: Path) -> None:
@@ -144,13 +120,6 @@ def _put_in_place(root: Path, weight: Weight, part: Path, wanted: str) -> str:
     record(root, weight, wanted)  # first: a file without its pin would have to be checked against the hub again
     part.replace(file)
     return f"downloaded, agrees with the SHA-256 that the hub announces; now in {FOLDER}/SHA256SUMS"
-
-
-def _in_one_line(problem: BaseException) -> str:
-    kind = type(problem).__name__
-    # httpx2, requests and the standard library each have their own ConnectError, ConnectTimeout or ConnectionError.
-    what = "no connection" if kind.startswith("Connect") else kind
-    return f"{what} ({next(iter(str(problem).splitlines()), '')})"
 
 
 def by_hand(weight: Weight) -> str:

@@ -96,4 +96,6 @@ def missing_sources():
 
 onstart:
     if missing_sources():
-        raise WorkflowError("missing data sets, see docs/paper-profile.md: " + "; ".join(missing_sources()))
+        raise WorkflowError(
+            "missing data sets, see docs/paper-profile.md (LFW: stscq fetch lfw): " + "; ".join(missing_sources())
+        )
