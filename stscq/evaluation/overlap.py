@@ -1,0 +1,71 @@
+"""Is anybody who will be tested among the training faces? By the likeness of embeddings, where names say nothing.
+
+python -m stscq.evaluation.overlap --store data/pretrain/sets/utkface --against '["data/pretrain/sets/lfw"]' --file ...
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stscq.cli_tools import run
+from stscq.data.store import open_store
+from stscq.errors import DataError
+from stscq.evaluation.judging import batches
+from stscq.files import write_atomically
+from stscq.recognition.base import Recogniser
+from stscq.recognition.load import load_recogniser
+
+LIMIT = 0.945
+"""Cosine of dlib's embeddings from which two pictures may be of one person: the limit by which LFW's people were kept
+out of the shipped tokenizers' data. A picture that is less alike may still be of one of them."""
+
+
+def main(store: Path, against: str, file: Path, judge: str = "dlib", limit: float = LIMIT) -> None:
+    """Writes FILE (JSON): how many pictures were compared, and the largest likenesses, such as would be looked at.
+
+    STORE: the training faces. AGAINST: a JSON list of stores; of one with pairs, the pictures in them count. Raises
+    DataError, naming pictures, when one of the training faces reaches LIMIT.
+    """
+    recogniser = load_recogniser(judge)
+    images, index = open_store(store)
+    ours = embed(recogniser, images, np.arange(len(images)))
+    found = []
+    for other in map(Path, json.loads(against)):
+        theirs, their_index = open_store(other)
+        rows = tested_rows(other, len(theirs))
+        likeness, nearest = most_alike(ours, embed(recogniser, theirs, rows))
+        frame = pd.DataFrame({"picture": index.image_id, "likeness": likeness, "set": str(other)})
+        found.append(frame.assign(nearest=their_index.image_id.to_numpy()[rows[nearest]]))
+    alike = pd.concat(found).sort_values("likeness", ascending=False, kind="stable")
+    reached = alike[alike.likeness >= limit]
+    if len(reached):
+        first = reached.iloc[0]
+        raise DataError(
+            f"{store}: {reached.picture.nunique()} pictures may show people of {against}, such as {first.picture} and "
+            f"{first['set']}/{first.nearest} (cosine {first.likeness:.3f}, limit {limit}); take them out of the source"
+        )
+    summary = {"pictures": len(ours), "limit": limit, "largest": alike.head(20).round(4).to_dict("records")}
+    write_atomically(file, json.dumps(summary, indent=1) + "\n")
+
+
+def embed(recogniser: Recogniser, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """N x E, of images[rows]."""
+    return np.concatenate([recogniser.embed(np.asarray(images[rows[part]])) for part in batches(len(rows))])
+
+
+def tested_rows(store: Path, N: int) -> np.ndarray:
+    """The pictures of a set's pairs; all where it has none."""
+    pairs = pd.read_parquet(store / "pairs.parquet") if (store / "pairs.parquet").is_file() else pd.DataFrame()
+    return np.unique(pairs[["a", "b"]]) if len(pairs) else np.arange(N)
+
+
+def most_alike(ours: np.ndarray, theirs: np.ndarray, batch: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row of `ours` (N x E, length 1) the largest cosine to a row of `theirs` (P x E), and which: N each."""
+    parts = [ours[start : start + batch] @ theirs.T for start in range(0, len(ours), batch)]
+    return np.concatenate([part.max(1) for part in parts]), np.concatenate([part.argmax(1) for part in parts])
+
+
+if __name__ == "__main__":
+    run(main)
