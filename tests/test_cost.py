@@ -32,7 +32,7 @@ def test_macs_and_encoder_size(name):
 def test_storage_and_macs_stand_within_one_percent_of_the_papers_storage():
     paper = with_profile(yaml.safe_load((ROOT / "params.yaml").read_text()), ROOT / "config", {"profile": "paper"})
     models = {name: backbone["model"] for name, backbone in paper["backbones"].items()}
-    frame = count(models, paper["data"]["size"], paper["stage2"]["rank"])
+    frame = count(models, paper["data"]["size"], paper["stage1_codebooks"]["rank"])
     assert len(frame) == 12
     assert frame.storage_difference_percent.abs().max() < 1
     # 0.25 MiB are TiTok-S's latent tokens, which the paper's encoder leaves out.

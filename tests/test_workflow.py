@@ -95,18 +95,19 @@ def test_the_dag_is_complete(tmp_path):
     assert code == 0, output
     variants = sum(len(b["variants"]) for b in PARAMS["backbones"].values())
     counts = job_counts(output)
-    assert counts["stage1_tokenizer"] == 3 * 4
+    pretrained = sum("published_weights" in b for b in PARAMS["backbones"].values())
+    assert counts["stage1_tokenizer"] == 3 * (4 + pretrained)
     assert counts["stage2"] == counts["stage3"] == 3 * variants
-    assert counts["evaluate"] == 3 * (4 + variants)
+    assert counts["evaluate"] == 3 * (4 + pretrained + variants)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"backbones": {"ibq": {"variants": {"token_specific": {"K": 32}}}}}, "more than the tokenizer's codebook"),
+        ({"backbones": {"ibq": {"variants": {"token_specific": {"K": 512}}}}}, "more than the tokenizer's codebook"),
         ({"backbones": {"titok_s": {"pixel_decoder": "ibq"}}}, "'ibq' is no maskgit_vqgan"),
-        ({"stage1_tokenizer": {"steps": 10}}, "continuous_steps is more"),
-        ({"stage1_tokenizer": {"steps": 0, "continuous_steps": 0}}, "maskgit_vqgan.stage1_tokenizer.steps: 0 hands"),
+        ({"backbones": {"titok_l": {"stage1_tokenizer": {"steps": 10}}}}, "continuous_steps is more"),
+        ({"backbones": {"titok_l": {"stage1_tokenizer": {"steps": 0}}}}, "titok_l.stage1_tokenizer.steps: 0 hands"),
         ({"data": {"folds": 11}}, "data.test_people: 20 people"),
         ({"evaluate_on": ["lfw"]}, "evaluate_on: 'lfw' is no set with verification pairs"),
         ({"evaluate_on": []}, "evaluate_on: name at least one"),

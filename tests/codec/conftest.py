@@ -20,7 +20,6 @@ from stscq.codec.export import entries_of
 from stscq.data.store import open_store
 from stscq.errors import StscqError
 from stscq.quantization.codebooks import Codebooks
-from stscq.quantization.initialise import token_shared, token_specific
 from stscq.quantization.router import Router
 from stscq.quantization.trained_codec import TrainedCodec
 from stscq.training.encode import encode_rows
@@ -55,11 +54,11 @@ def make_bundle(folder, faces, family, shared, groups, entries, router, seed=7):
     tokenizer.initialise()
     tokenizer.take_codebook()
     latents = encode_rows(tokenizer, faces, np.arange(0, 400, 8))
-    flat = latents.flatten(0, 1)
-    published = flat[torch.randperm(len(flat))[:16]].clone()
-    weight = token_shared(published, latents, entries, groups, tokenizer.metric, 0.1, seed)
-    if not shared:
-        weight = token_specific(weight, tokenizer.T)
+    if shared:  # latents of any token
+        flat = latents.flatten(0, 1)
+        weight = torch.stack([flat[torch.randperm(len(flat))[:entries]] for _ in range(groups)])[:, None]
+    else:  # of each token its own
+        weight = torch.stack([latents[torch.randperm(len(latents))[:entries]].transpose(0, 1) for _ in range(groups)])
     network = Router(groups, tokenizer.T, tokenizer.d, 4) if router else None
     trained = TrainedCodec(tokenizer, Codebooks(weight.clone(), tokenizer.metric), network)
     write_bundle(folder, trained, MODELS[family], SIZE, folder.name)

@@ -16,7 +16,7 @@ from stscq.quantization.trained_codec import load_codec
 from tests.codec.conftest import change_json
 from tests.plain_codec import decode, encode
 from tests.test_places import as_nobody, open_folder
-from tests.test_training import first, second  # noqa: F401  # fixtures
+from tests.test_training import first, latent_places, second, tuned  # noqa: F401  # fixtures
 
 
 @pytest.fixture
@@ -146,14 +146,14 @@ def test_no_folder_is_no_bundle(tmp_path):
         Bundle(tmp_path / "none")
 
 
-@pytest.mark.parametrize("stage", ["first", "second"])
+@pytest.mark.parametrize("stage", ["tuned", "first", "second"])
 def test_export_of_a_trained_codec(request, stage, faces, split, pictures, tmp_path):
     folder = request.getfixturevalue(stage)
     export.main(faces, split / "index.parquet", folder, tmp_path / "b", name="one", profile="demo")
     trained, _ = load_codec(folder, torch.device("cpu"))
     codec = Codec.load(tmp_path / "b")
     codec.bundle.verify()
-    for selection in ("nn", "router") if stage == "second" else ("nn",):
+    for selection in ("nn", "router") if stage != "tuned" else ("nn",):
         assignment = encode(trained, pictures[:20], selection)
         found = codec.quantise(pictures[:20], selection)
         assert torch.equal(found.group, assignment.group)
