@@ -15,7 +15,7 @@ from stscq.backbones.pretrained import load_exactly, read_weights
 from stscq.data.orl import orl_folder, read_orl
 from stscq.data.pairs import make_pairs, write_pairs
 from stscq.data.store import open_store
-from stscq.errors import DataError
+from stscq.errors import CheckpointError, DataError
 from stscq.evaluation import overlap
 from stscq.evaluation import tokenizer as measure
 from stscq.evaluation.quality import psnr
@@ -229,3 +229,17 @@ def test_the_most_alike_worked_by_hand():
     likeness, nearest = overlap.most_alike(ours, theirs, batch=1)
     assert likeness.tolist() == pytest.approx([0.6, 0.8])
     assert nearest.tolist() == [0, 0]
+
+
+def test_a_finished_pretraining_goes_on(faces, pretrained, tmp_path):
+    more = {**PRETRAIN, "steps": 4, "continuous_steps": 0}
+    pretrain.main(faces, tmp_path / "more", start=pretrained, **{**more, "lr": 1e-9})
+    before, after = weights(pretrained), weights(tmp_path / "more")
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor, atol=1e-4, rtol=1e-4)
+    _, recipe = load_codec(tmp_path / "more", torch.device("cpu"))
+    assert pretrain.images_seen(recipe) == (6 + 4) * 4
+    with pytest.raises(CheckpointError, match="goes on with its codebook; set continuous_steps to 0, not 3"):
+        pretrain.main(faces, tmp_path / "other", start=pretrained, **PRETRAIN)
+    with pytest.raises(CheckpointError, match="of another model"):
+        pretrain.main(faces, tmp_path / "other", start=pretrained, **{**more, "model": IBQ})

@@ -6,7 +6,9 @@ python -m stscq.training.pretrain --store data/pretrain/faces --model '{"family"
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from stscq.data.splits import sample_rows
 from stscq.data.store import open_store
 from stscq.data.tensors import to_float
 from stscq.device import Precision, own_device
+from stscq.errors import CheckpointError
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device, tensors_of
 from stscq.training.batches import Batches
@@ -55,6 +58,7 @@ def main(
     warm_up_steps: int = 0,
     precision: Precision = "fp32",
     pixel_decoder: Path | None = None,
+    start: Path | None = None,
     save_seconds: float = 60.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
@@ -63,7 +67,8 @@ def main(
     CONTINUOUS_STEPS leave all latents unquantised; then the codebook starts from their k-means centres, and
     CONTINUOUS_SHARE of every batch stays unquantised, so that the decoder keeps serving finer codebooks than this one.
     PIXEL_DECODER is a pretrained MaskGIT-VQGAN: a TiTok paints with its decoder, and matches its latents in the first
-    WARM_UP_STEPS.
+    WARM_UP_STEPS. START is a finished pretraining of the same MODEL that goes on with its codebook, so with 0
+    CONTINUOUS_STEPS. Raises CheckpointError when it is of another model, or CONTINUOUS_STEPS are not 0.
     """
     recipe = recipe_of(locals())
     weights = TokenizerLossWeights(codebook, commitment, entropy, ImageLossWeights(1.0, 0.0, 0.0))
@@ -73,20 +78,19 @@ def main(
     batches = Batches(images, rows, batch, seed, device)
     sample = images[sample_rows(rows, seed, most=512)]
     torch.manual_seed(seed)
-    tokenizer = fast_layout(build(**json.loads(model)))
-    tokenizer.initialise()
-    tokenizer.to(device)
-    book = tokenizer.take_codebook()
+    teacher = None if pixel_decoder is None else load_codec(pixel_decoder, device)[0]
+    if start is not None:
+        codec, recipe["images_before"] = go_on(start, model, continuous_steps, device)
+    else:
+        codec = from_nothing(json.loads(model), device)
+        if teacher is not None and pixel_decoder is not None:
+            start_titok(codec.tokenizer, teacher, pixel_decoder, sample, seed)
+    tokenizer = codec.tokenizer
     tokenizer.precision = precision
-    inputs, teacher = [store / "images.npy"], None
-    if pixel_decoder is not None:
-        teacher, _ = load_codec(pixel_decoder, device)
-        start_titok(tokenizer, teacher, pixel_decoder, sample, seed)
-        inputs.append(pixel_decoder / "weights.safetensors")
-    codec = on_device(TrainedCodec(tokenizer, Codebooks(book[None, None].clone(), tokenizer.metric), None), device)
+    before = [folder / "weights.safetensors" for folder in (start, pixel_decoder) if folder is not None]
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
-        if step == continuous_steps:
+        if step == continuous_steps and start is None:
             start_codebook(codec, sample, seed)
         faces = batches.draw(step, part).images
         if teacher is not None and step < warm_up_steps:
@@ -103,9 +107,32 @@ def main(
         Schedule(steps, batch, lr, weight_decay, precision=precision, save_seconds=save_seconds),
         tensors=lambda: tensors_of(codec),
         recipe=recipe,
-        inputs=inputs,
+        inputs=[store / "images.npy", *before],
         out=out,
     )
+
+
+def from_nothing(model: dict[str, Any], device: torch.device) -> TrainedCodec:
+    """A tokenizer with random weights and one codebook."""
+    tokenizer = fast_layout(build(**model))
+    tokenizer.initialise()
+    codebook = tokenizer.to(device).take_codebook()
+    return on_device(TrainedCodec(tokenizer, Codebooks(codebook[None, None].clone(), tokenizer.metric), None), device)
+
+
+def go_on(start: Path, model: str, continuous_steps: int, device: torch.device) -> tuple[TrainedCodec, int]:
+    """A finished pretraining, and how many pictures it has seen. Raises CheckpointError, see `main`."""
+    codec, recipe = load_codec(start, device)
+    if json.loads(recipe["model"]) != json.loads(model):
+        raise CheckpointError(f"{start}: of another model, {recipe['model']}")
+    if continuous_steps:
+        raise CheckpointError(f"{start}: goes on with its codebook; set continuous_steps to 0, not {continuous_steps}")
+    return codec, images_seen(recipe)
+
+
+def images_seen(recipe: Mapping[str, Any]) -> int:
+    """By a pretraining, and by those that it went on from."""
+    return int(recipe["steps"] * recipe["batch"] + recipe.get("images_before", 0))
 
 
 def hold_out(N: int, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

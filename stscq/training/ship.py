@@ -19,6 +19,7 @@ from stscq.data.store import open_store
 from stscq.data.tensors import to_float
 from stscq.files import read_log, write_atomically
 from stscq.quantization.trained_codec import TrainedCodec, load_codec
+from stscq.training.pretrain import images_seen
 
 COMPARED = 64
 """Faces on which fp16 weights are held against the trained ones."""
@@ -52,7 +53,7 @@ def main(tokenizer: Path, measured: Path, store: Path, stem: Path) -> None:
         "model": json.loads(recipe["model"]),
         "recipe": recipe,
         "faces": len(index),
-        "images_seen": recipe["steps"] * recipe["batch"],
+        "images_seen": images_seen(recipe),
         "curve": [line for line in read_log(tokenizer / "log.jsonl") if "psnr" in line],
         "measured": json.loads(measured.read_text(encoding="utf-8")),
         "fp16": {"mean": round(float(levels.mean()), 4), "most": round(float(levels.max()), 2)},
