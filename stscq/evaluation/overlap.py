@@ -1,4 +1,4 @@
-"""Is anybody who will be tested among the training faces? By the likeness of embeddings, where names say nothing.
+"""Which training faces may show people who will be tested? By the likeness of embeddings, where names say nothing.
 
 python -m stscq.evaluation.overlap --store data/pretrain/sets/utkface --against '["data/pretrain/sets/lfw"]' --file ...
 """
@@ -11,22 +11,21 @@ import pandas as pd
 
 from stscq.cli_tools import run
 from stscq.data.store import open_store
-from stscq.errors import DataError
 from stscq.evaluation.judging import batches
 from stscq.files import write_atomically
 from stscq.recognition.base import Recogniser
 from stscq.recognition.load import load_recogniser
 
 LIMIT = 0.945
-"""Cosine of dlib's embeddings from which two pictures may be of one person: the limit by which LFW's people were kept
-out of the shipped tokenizers' data. A picture that is less alike may still be of one of them."""
+"""Cosine of dlib's embeddings, at 64 x 64 pixels, from which a picture is left out. Of LFW's 3,000 genuine pairs 71 %
+are as alike, of its impostor pairs none: somebody tested who is less alike may stay, and among many pictures some
+strangers are left out."""
 
 
 def main(store: Path, against: str, file: Path, judge: str = "dlib", limit: float = LIMIT) -> None:
-    """Writes FILE (JSON): how many pictures were compared, and the largest likenesses, such as would be looked at.
+    """Writes FILE (JSON): how many pictures were compared, those to leave out, and the likest, to be looked at.
 
-    STORE: the training faces. AGAINST: a JSON list of stores; of one with pairs, the pictures in them count. Raises
-    DataError, naming pictures, when one of the training faces reaches LIMIT.
+    STORE: the training faces. AGAINST: a JSON list of stores; of one with pairs, the pictures in them count.
     """
     recogniser = load_recogniser(judge)
     images, index = open_store(store)
@@ -39,14 +38,12 @@ def main(store: Path, against: str, file: Path, judge: str = "dlib", limit: floa
         frame = pd.DataFrame({"picture": index.image_id, "likeness": likeness, "set": str(other)})
         found.append(frame.assign(nearest=their_index.image_id.to_numpy()[rows[nearest]]))
     alike = pd.concat(found).sort_values("likeness", ascending=False, kind="stable")
-    reached = alike[alike.likeness >= limit]
-    if len(reached):
-        first = reached.iloc[0]
-        raise DataError(
-            f"{store}: {reached.picture.nunique()} pictures may show people of {against}, such as {first.picture} and "
-            f"{first['set']}/{first.nearest} (cosine {first.likeness:.3f}, limit {limit}); take them out of the source"
-        )
-    summary = {"pictures": len(ours), "limit": limit, "largest": alike.head(20).round(4).to_dict("records")}
+    summary = {
+        "pictures": len(ours),
+        "limit": limit,
+        "leave_out": sorted(set(alike.picture[alike.likeness >= limit])),
+        "likest": alike.head(50).round(4).to_dict("records"),
+    }
     write_atomically(file, json.dumps(summary, indent=1) + "\n")
 
 

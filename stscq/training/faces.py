@@ -18,7 +18,7 @@ def training_batches(store: Path, split: Path, size: int, seed: int, device: tor
     return Batches(open_store(store).images, chosen.to_numpy(), size, seed, device)
 
 
-PLACES = {"store", "split", "recogniser", "start", "out", "pixel_decoder", "published", "save_seconds"}
+PLACES = {"store", "split", "recogniser", "start", "out", "pixel_decoder", "published", "leave_out", "save_seconds"}
 
 
 def recipe_of(arguments: Mapping[str, Any]) -> dict[str, Any]:

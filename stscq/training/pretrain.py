@@ -59,11 +59,13 @@ def main(
     precision: Precision = "fp32",
     pixel_decoder: Path | None = None,
     start: Path | None = None,
+    leave_out: Path | None = None,
     save_seconds: float = 60.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
 
-    VALIDATION faces of the store, drawn by SEED, are not trained on: their PSNR is the learning curve. The first
+    The faces that LEAVE_OUT names (see stscq.evaluation.overlap) are not looked at. VALIDATION of the others, drawn by
+    SEED, are not trained on: their PSNR is the learning curve. The first
     CONTINUOUS_STEPS leave all latents unquantised; then the codebook starts from their k-means centres, and
     CONTINUOUS_SHARE of every batch stays unquantised, so that the decoder keeps serving finer codebooks than this one.
     PIXEL_DECODER is a pretrained MaskGIT-VQGAN: a TiTok paints with its decoder, and matches its latents in the first
@@ -73,8 +75,9 @@ def main(
     recipe = recipe_of(locals())
     weights = TokenizerLossWeights(codebook, commitment, entropy, ImageLossWeights(1.0, 0.0, 0.0))
     device = own_device()
-    images = open_store(store).images
-    held_out, rows = hold_out(len(images), validation, seed)
+    images, index = open_store(store)
+    left_out = [] if leave_out is None else json.loads(leave_out.read_text(encoding="utf-8"))["leave_out"]
+    held_out, rows = hold_out(np.flatnonzero(~index.image_id.isin(left_out)), validation, seed)
     batches = Batches(images, rows, batch, seed, device)
     sample = images[sample_rows(rows, seed, most=512)]
     torch.manual_seed(seed)
@@ -88,6 +91,7 @@ def main(
     tokenizer = codec.tokenizer
     tokenizer.precision = precision
     before = [folder / "weights.safetensors" for folder in (start, pixel_decoder) if folder is not None]
+    before += [] if leave_out is None else [leave_out]
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
         if step == continuous_steps and start is None:
@@ -135,9 +139,9 @@ def images_seen(recipe: Mapping[str, Any]) -> int:
     return int(recipe["steps"] * recipe["batch"] + recipe.get("images_before", 0))
 
 
-def hold_out(N: int, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to validate on and rows to train on, each in order."""
-    order = np.random.default_rng(seed).permutation(N)
+def hold_out(rows: np.ndarray, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of some rows those to validate on and those to train on, each in order."""
+    order = np.random.default_rng(seed).permutation(rows)
     return np.sort(order[:validation]), np.sort(order[validation:])
 
 

@@ -115,8 +115,7 @@ def card_text(card: dict[str, Any]) -> str:
             f"{card['bytes'] / 1e6:.1f} MB; reconstructions move by {card['fp16']['mean']} grey levels in the mean "
             f"({card['fp16']['most']} at most) against the fp32 that were trained.",
             "",
-            f"On LFW's {measured['pairs']:,} official pairs, whose people are in no training picture, judged by "
-            f"{measured['judge']} at {size} x {size} pixels:",
+            f"On LFW's {measured['pairs']:,} official pairs, judged by {measured['judge']} at {size} x {size} pixels:",
             "",
             "| kind | accuracy | IDS | PSNR, dB |",
             "|:--|--:|--:|--:|",

@@ -12,8 +12,8 @@ def pretrained_decoder(wc):
     return checkpoint(f"{MODELS}/tokenizer/{source}") if source else []
 
 
-# Nobody who is tested may be among the training faces: LFW's people, and those of data.source.
-rule check_overlap:
+# Who is tested shall not be among the training faces: LFW's people, and those of data.source.
+rule find_overlap:
     input:
         store=lambda wc: store_of(PRETRAIN["set"]),
         tested=lambda wc: [*store_of(PRETRAIN["measure_on"]), f"{DATA}/sets/{PRETRAIN['measure_on']}/pairs.parquet"],
@@ -28,7 +28,7 @@ rule check_overlap:
             {"against": [str(Path(input[name][0]).parent) for name in ("tested", "faces")], "judge": config["judge"]}
         ),
     log:
-        f"logs/{PROFILE}/check_overlap.log",
+        f"logs/{PROFILE}/find_overlap.log",
     shell:
         "{PYTHON} -m stscq.evaluation.overlap --store {params.store} {params.flags} --file {output[0]} &> {log}"
 
@@ -36,7 +36,7 @@ rule check_overlap:
 rule pretrain:
     input:
         store=lambda wc: store_of(PRETRAIN["set"]),
-        overlap=rules.check_overlap.output[0],
+        leave_out=rules.find_overlap.output[0],
         pixel_decoder=pretrained_decoder,
     output:
         stage_output(f"{MODELS}/tokenizer/{{backbone}}", "pretrain"),
@@ -61,7 +61,7 @@ rule pretrain:
     log:
         f"logs/{PROFILE}/pretrain/{{backbone}}.log",
     shell:
-        "{PYTHON} -m stscq.training.pretrain --store {params.store} {params.pixel_decoder} {params.flags}"
+        "{PYTHON} -m stscq.training.pretrain --store {params.store} --leave-out {input.leave_out} {params.pixel_decoder} {params.flags}"
         " --out {params.out} &> {log}"
 
 
