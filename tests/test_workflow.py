@@ -16,7 +16,7 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 def dry_run(tmp_path, change, *options):
     """`snakemake -n all` on a changed copy of params.yaml; exit code and output."""
-    for name in ("Snakefile", "workflow", "config", "profiles"):
+    for name in ("Snakefile", "workflow", "config", "profiles", "stscq"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(change))
     done = subprocess.run(
@@ -75,7 +75,7 @@ def test_the_paper_profile_lists_every_job_without_data_or_weights(tmp_path, pro
 
 @pytest.mark.slow
 def test_missing_data_sets_stop_a_run_before_any_job(tmp_path):
-    for name in ("Snakefile", "workflow", "config", "profiles", "params.yaml"):
+    for name in ("Snakefile", "workflow", "config", "profiles", "params.yaml", "stscq"):
         (tmp_path / name).symlink_to(ROOT / name)
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "1", "all", "--config", "profile=paper"],

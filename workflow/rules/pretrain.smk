@@ -2,7 +2,7 @@
 #
 #   snakemake --cores 2 pretrained --config profile=pretrain      hours on 2 cores; docs/pretraining.md
 
-PRETRAIN = config.get("pretrain", {})
+PRETRAIN = config["pretrain"]
 SHIPPED = "stscq/tokenizers"
 
 
