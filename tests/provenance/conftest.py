@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from stscq.params import merge
 from tests.conftest import ROOT
@@ -18,13 +19,13 @@ OVERLAY = {
     "peers": [],
     "data": {"size": 32, "test_people": 4, "folds": 2},
     "recogniser": {"steps": 2},
-    "stage1_tokenizer": {"steps": 2},
+    "stage1_tokenizer": {"steps": 2, "continuous_steps": 1},
     "stage1_codebooks": {"steps": 2, "copies": 1},
     "stage2": {"steps": 2, "copies": 1},
     "stage3": {"steps": 2},
     "backbones": {
         **dict.fromkeys(["titok_s", "titok_l", "ibq"]),
-        "maskgit_vqgan": {"variants": {"token_specific": None}},
+        "maskgit_vqgan": {"published_weights": None, "variants": {"token_specific": None}},
     },
 }
 ENVIRONMENT = {
@@ -131,16 +132,21 @@ def write_project(folder):
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory):
-    """Run by snakemake, recorded by dvc, committed, and pushed to a remote beside it."""
-    folder = tmp_path_factory.mktemp("made")
-    (folder / "project").mkdir()
-    project = write_project(folder / "project")
-    project.run("snakemake --cores 2 all")
-    project.run("dvc repro -q")
-    project.run(f"dvc remote add -q -d store {folder / 'store'} && dvc push -q")
-    project.run("git add -A && git commit -qm results")
-    return project
+def made(tmp_path_factory, worker_id):
+    """Run by snakemake, recorded by dvc, committed, and pushed to a remote beside it; by one worker for all."""
+    alone = worker_id == "master"
+    folder = (tmp_path_factory.getbasetemp() if alone else tmp_path_factory.getbasetemp().parent) / "made"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+            (folder / "project").mkdir(parents=True)
+            project = write_project(folder / "project")
+            project.run("snakemake --cores 2 all")
+            project.run("dvc repro -q")
+            project.run(f"dvc remote add -q -d store {folder / 'store'} && dvc push -q")
+            project.run("git add -A && git commit -qm results")
+            (folder / "complete").touch()
+    return Project(folder / "project")
 
 
 @pytest.fixture
