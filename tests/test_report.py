@@ -60,6 +60,8 @@ def test_main_table(summary):
     assert frame.loc["token_specific", "ids_centred_vs_global"] == pytest.approx(0.2)
     assert frame.loc["token_specific", "published_mean_acc"] == 91.66
     assert frame.loc["global", "published_ids"] == 0.5764
+    assert frame.loc["codeformer", ["published_bpp", "published_mean_acc"]].tolist() == [0.039, 89.99]
+    assert frame.loc["jpeg2000", "published_ids"].tolist() == [0.0312, 0.3551]
     assert pd.isna(frame.loc["fine_tuned", "published_ids"])
     assert "difference_ids" not in frame  # the demo is not the paper's experiment
 
