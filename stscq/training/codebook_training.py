@@ -3,8 +3,9 @@
 Encoder and decoder are frozen, so latents are all that matters. Axes: B images, M groups, T tokens, d channels.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from stscq.quantization.revival import Revival
 from stscq.quantization.search import group_errors, normalise
 from stscq.quantization.trained_codec import TrainedCodec, tensors_of
 from stscq.training.batches import Batches, augment, generator
+from stscq.training.loop import Schedule, train_and_save
 
 REVIVE_UNTIL = 0.6
 """Share of the steps in which idle entries are revived; the rest lets them settle."""
@@ -78,6 +80,35 @@ class CodebookTraining(nn.Module):
         with torch.no_grad():
             self.codebooks.weight.copy_(normalise(self.codebooks.weight, self.codebooks.metric))
         return tensors_of(self.codec)
+
+
+def train_codebooks(
+    codec: TrainedCodec,
+    batches: Batches,
+    weights: CodebookLossWeights,
+    schedule: Schedule,
+    revive_every: int,
+    copies: int,
+    *,
+    recipe: Mapping[str, Any],
+    inputs: Sequence[Path],
+    out: Path,
+) -> None:
+    """Trains codebooks and router of CODEC, whose tokenizer is frozen, and writes the checkpoint folder OUT.
+
+    REVIVE_EVERY: steps between second chances for idle entries (0: never). COPIES: see `latents_of_step`.
+    """
+    training = CodebookTraining(codec, weights, revive_every, schedule.steps, batches.seed).to(batches.device)
+    latents = latents_of_step(codec.tokenizer, batches, copies)
+    train_and_save(
+        training,
+        lambda step, part: training.loss_of_step(step, latents(step)),
+        schedule,
+        tensors=training.finished,
+        recipe=recipe,
+        inputs=inputs,
+        out=out,
+    )
 
 
 def latents_of_step(tokenizer: Tokenizer, batches: Batches, copies: int) -> Callable[[int], Tensor]:

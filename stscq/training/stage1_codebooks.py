@@ -16,11 +16,11 @@ from stscq.quantization.initialise import token_shared
 from stscq.quantization.losses import RouterLossWeights
 from stscq.quantization.router import Router
 from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device
-from stscq.training.codebook_training import CodebookLossWeights, CodebookTraining, latents_of_step
+from stscq.training.codebook_training import CodebookLossWeights, train_codebooks
 from stscq.training.encode import encode_rows
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.lazy_adam import large_zeros
-from stscq.training.loop import Schedule, train_and_save
+from stscq.training.loop import Schedule
 
 SAMPLE = 512
 """Faces whose latents the entries start from, where there are fewer entries than the tokenizer has."""
@@ -55,7 +55,7 @@ def main(
 
     GROUPS codebooks of ENTRIES entries start from the tokenizer's own in START; SELECTION picks an image's group in
     training. Codebooks move by a lazy Adam, without weight decay; WEIGHT_DECAY is the router's. Every REVIVE_EVERY
-    steps (0: never) idle entries get a second chance. COPIES: see `latents_of_step`.
+    steps (0: never) idle entries get a second chance. COPIES: see stscq.training.codebook_training.latents_of_step.
     """
     recipe = recipe_of(locals())
     device = own_device()
@@ -72,13 +72,13 @@ def main(
     weight = large_zeros(weight.shape, device).copy_(weight)
     codec = on_device(TrainedCodec(tokenizer, Codebooks(weight, tokenizer.metric, sparse=True), router), device)
     weights = CodebookLossWeights(codebook, entropy, RouterLossWeights(balance, confidence, quality))
-    training = CodebookTraining(codec, weights, revive_every, steps, seed).to(device)
-    latents = latents_of_step(tokenizer, batches, copies)
-    train_and_save(
-        training,
-        lambda step, part: training.loss_of_step(step, latents(step)),
+    train_codebooks(
+        codec,
+        batches,
+        weights,
         Schedule(steps, batch, lr, weight_decay, precision=precision, save_seconds=save_seconds),
-        tensors=training.finished,
+        revive_every,
+        copies,
         recipe={**recipe, "shared": True, "model": before_recipe["model"]},
         inputs=[store / "images.npy", split, start / "weights.safetensors"],
         out=out,

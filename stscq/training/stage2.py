@@ -13,10 +13,10 @@ from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.initialise import token_specific
 from stscq.quantization.losses import RouterLossWeights
 from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device
-from stscq.training.codebook_training import CodebookLossWeights, CodebookTraining, latents_of_step
+from stscq.training.codebook_training import CodebookLossWeights, train_codebooks
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.lazy_adam import large_zeros
-from stscq.training.loop import Schedule, train_and_save
+from stscq.training.loop import Schedule
 
 
 def main(
@@ -59,13 +59,13 @@ def main(
     weight = large_zeros(weight.shape, device).copy_(weight)
     codec = on_device(TrainedCodec(tokenizer, Codebooks(weight, tokenizer.metric, sparse=True), before.router), device)
     weights = CodebookLossWeights(codebook, entropy, RouterLossWeights(balance, confidence, quality))
-    training = CodebookTraining(codec, weights, revive_every, steps, seed).to(device)
-    latents = latents_of_step(tokenizer, batches, copies)
-    train_and_save(
-        training,
-        lambda step, part: training.loss_of_step(step, latents(step)),
+    train_codebooks(
+        codec,
+        batches,
+        weights,
         Schedule(steps, batch, lr, weight_decay, precision=precision, save_seconds=save_seconds),
-        tensors=training.finished,
+        revive_every,
+        copies,
         recipe={**recipe, **{name: before_recipe[name] for name in INHERITED}},
         inputs=[store / "images.npy", split, start / "weights.safetensors"],
         out=out,
