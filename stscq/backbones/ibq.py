@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from stscq.backbones.base import Embedding, Tokenizer
+from stscq.backbones.base import Embedding, Tokenizer, channels_where_fast
 from stscq.backbones.maskgit_vqgan import fold, group_norm, unfold
 
 
@@ -120,7 +120,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], d, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv_in(fold(x, self.stem))
+        h = self.conv_in(channels_where_fast(fold(x, self.stem)))
         for level in self.down:
             h = level(h)
         return self.conv_out(F.silu(self.norm_out(self.mid(h))))
@@ -145,7 +145,7 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], 3 * stem**2, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        h = self.mid(self.conv_in(z))
+        h = self.mid(self.conv_in(channels_where_fast(z)))
         for level in reversed(self.up):  # level 0 is the finest, as in the released weights
             h = level(h)
         return unfold(self.conv_out(F.silu(self.norm_out(h))), self.stem)

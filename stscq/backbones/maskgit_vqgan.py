@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from stscq.backbones.base import Embedding, Tokenizer
+from stscq.backbones.base import Embedding, Tokenizer, channels_where_fast
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -100,7 +100,7 @@ class ConvEncoder(nn.Module):
         self.conv_out = conv(widths[-1], d, 1, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv_in(fold(x, self.stem))
+        h = self.conv_in(channels_where_fast(fold(x, self.stem)))
         for level in self.down:
             h = level(h)
         for block in self.mid:
@@ -125,7 +125,7 @@ class ConvDecoder(nn.Module):
         self.conv_out = conv(widths[0], 3 * stem**2, bias=True)
 
     def forward(self, z: Tensor) -> Tensor:
-        h = self.conv_in(z)
+        h = self.conv_in(channels_where_fast(z))
         for block in self.mid:
             h = block(h)
         for level in reversed(self.up):

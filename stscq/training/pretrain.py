@@ -89,7 +89,7 @@ def main(
         if teacher is not None and pixel_decoder is not None:
             start_titok(codec.tokenizer, teacher, pixel_decoder, sample, seed)
     tokenizer = codec.tokenizer
-    tokenizer.precision = precision
+    tokenizer.compute_in(precision)
     before = [folder / "weights.safetensors" for folder in (start, pixel_decoder) if folder is not None]
     before += [] if leave_out is None else [leave_out]
 

@@ -62,7 +62,7 @@ def main(
     batches = training_batches(store, split, batch, seed, device)
     before, before_recipe = load_codec(start, device)
     tokenizer = before.tokenizer.requires_grad_(False)
-    tokenizer.precision = precision
+    tokenizer.compute_in(precision)
     torch.manual_seed(seed)
     sample = encode_rows(tokenizer, batches.images, sample_rows(batches.rows, seed, most=SAMPLE))
     weight = token_shared(

@@ -72,7 +72,7 @@ def main(
     torch.manual_seed(seed)
     sample = batches.images[sample_rows(batches.rows, seed, most=128)]
     tokenizer, entries = start_tokenizer(json.loads(model), published, sample, seed, device)
-    tokenizer.precision = precision
+    tokenizer.compute_in(precision)
     inputs = [store / "images.npy", split, weights_file(recogniser), *([published] if published else [])]
     teacher = None
     if pixel_decoder is not None:

@@ -51,7 +51,7 @@ def main(
     batches = training_batches(store, split, batch, seed, device)
     before, before_recipe = load_codec(start, device)
     tokenizer = before.tokenizer.requires_grad_(False)
-    tokenizer.precision = precision
+    tokenizer.compute_in(precision)
     torch.manual_seed(seed)
     weight = before.codebooks.weight.detach()
     if not shared:

@@ -46,7 +46,7 @@ def main(
     weights = ImageLossWeights(reconstruction, perceptual, identity)
     codec, before_recipe = load_codec(start, device)
     tokenizer = codec.tokenizer.requires_grad_(False)
-    tokenizer.precision = precision
+    tokenizer.compute_in(precision)
     parts = tokenizer.decoder_parts()
     for part in parts:
         part.requires_grad_(True)
