@@ -1,7 +1,7 @@
 # make reproduce    set up and run the whole demo: every table and figure
 # make lfw          set up, download LFW and run it: the paper's benchmark at 64 x 64 pixels (hours on 2 cores)
 # make test         set up and run the tests
-# make paper-tiny   the paper profile on tiny sets: published size, two steps a stage (minutes)
+# make paper-tiny   the profiles paper and lfw on tiny sets: published size, two steps a stage (minutes)
 # make provenance   Snakemake and DVC on small projects: every trap, kills, two users (some twenty minutes)
 # make readme       the numbers of README.md from results/demo
 # make bench        the quantiser's speed and memory on this machine (some ten minutes, 6 GiB)
@@ -38,7 +38,7 @@ test: environment
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 paper-tiny: environment
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/paper_tiny.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/paper_tiny.py tests/lfw_tiny.py
 
 provenance: environment
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m provenance tests/provenance

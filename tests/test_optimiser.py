@@ -143,8 +143,8 @@ def toy_loss(model, step, part):
     return {"loss": codebook_loss(quantised.z, quantised.z_q) + (z - 1).square().mean()}
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_broken_run_ends_as_an_unbroken_one_with_both_optimisers_and_a_loss_scale(tmp_path, precision):
+@pytest.mark.parametrize(("precision", "muon"), [("fp32", False), ("fp16", False), ("fp32", True)])
+def test_a_broken_run_ends_as_an_unbroken_one_with_all_optimisers_and_a_loss_scale(tmp_path, precision, muon):
     torch.manual_seed(0)
     start = Toy().state_dict()
     ends = []
@@ -163,6 +163,7 @@ def test_a_broken_run_ends_as_an_unbroken_one_with_both_optimisers_and_a_loss_sc
                 train(
                     model, loss, schedule, partial=tmp_path / name / "state.safetensors",
                     log=tmp_path / name / "log.jsonl", recipe_hash="x",
+                    matrices=[model.linear.weight] if muon else [],
                 )  # fmt: skip
             except KeyboardInterrupt:
                 continue
@@ -170,6 +171,20 @@ def test_a_broken_run_ends_as_an_unbroken_one_with_both_optimisers_and_a_loss_sc
     for key, value in ends[0].items():
         assert torch.equal(value, ends[1][key]), key
         assert not torch.equal(value, start[key]), key
+
+
+def test_muon_moves_matrices_alone_by_steps_of_adamws_size():
+    torch.manual_seed(0)
+    model = nn.Linear(32, 64)
+    before = [p.detach().clone() for p in (model.weight, model.bias)]
+    optimiser = Optimiser(model, 0.01, 0.0, "fp32", [model.weight])
+    assert [len(o.param_groups[0]["params"]) for o in optimiser.optimisers.values()] == [1, 1]
+    optimiser.backward(model(torch.randn(128, 32)).square().mean())
+    optimiser.step()
+    weight, bias = (after.detach() - start for after, start in zip((model.weight, model.bias), before, strict=True))
+    assert weight.square().mean().sqrt().item() == pytest.approx(0.2 * 0.01 * (64 / 64) ** 0.5, rel=0.3)
+    assert torch.linalg.svdvals(weight / 0.01).min() > 0.5  # every direction moves, as AdamW's steps do not
+    assert bias.abs().mean().item() == pytest.approx(0.01, rel=0.01)
 
 
 def test_accumulated_batches_are_one_large_batch(tmp_path):

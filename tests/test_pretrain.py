@@ -15,7 +15,7 @@ from stscq.backbones.pretrained import load_exactly, read_weights
 from stscq.data.orl import orl_folder, read_orl
 from stscq.data.pairs import make_pairs, write_pairs
 from stscq.data.store import open_store
-from stscq.errors import CheckpointError, DataError
+from stscq.errors import CheckpointError, DataError, ParamsError
 from stscq.evaluation import overlap
 from stscq.evaluation import tokenizer as measure
 from stscq.evaluation.quality import psnr
@@ -84,11 +84,16 @@ def test_the_other_families(faces, pretrained, model, tmp_path):
     pretrain.main(
         faces, teacher, **{**PRETRAIN, "model": STEM.replace('"stem": 2', '"stem": 1').replace("[1, 2]", "[1, 1, 2]")}
     )
-    more = {"pixel_decoder": teacher, "warm_up_steps": 2} if model == TITOK else {}
+    more = {"pixel_decoder": teacher, "warm_up_steps": 2, "muon": True} if model == TITOK else {}
     pretrain.main(faces, tmp_path / "out", **{**PRETRAIN, "model": model, **more})
     log = read_log(tmp_path / "out" / "log.jsonl")
     assert ("pixels" in log[0]) == (model != TITOK)  # a titok's warm-up paints no pixels
     assert {"pixels", "codebook", "psnr", "psnr_quantised"} <= log[-1].keys()
+
+
+def test_muon_needs_a_transformer(faces, tmp_path):
+    with pytest.raises(ParamsError, match="the model is IBQ"):
+        pretrain.main(faces, tmp_path / "out", **{**PRETRAIN, "model": IBQ, "muon": True})
 
 
 def test_validation_faces_are_not_trained_on():

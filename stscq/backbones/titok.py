@@ -198,6 +198,11 @@ class TiTok(Tokenizer):
         assert self.encoder.patch_embed.bias is not None
         self.encoder.patch_embed.bias.copy_(-0.5 * self.encoder.patch_embed.weight.sum((1, 2, 3)))
 
+    def matrices(self) -> list[nn.Parameter]:
+        """Of the transformers: the weights that Muon may move."""
+        blocks = (*self.encoder.transformer, *self.decoder.transformer)
+        return [weight for block in blocks for weight in block.parameters() if weight.ndim == 2]
+
     def encoder_parameters(self) -> list[nn.Parameter]:
         return [*self.encoder.parameters(), self.latent_tokens]
 

@@ -62,8 +62,11 @@ def train_and_save(
     recipe: Mapping[str, Any],
     inputs: Sequence[Path],
     out: Path,
+    matrices: Sequence[nn.Parameter] = (),
 ) -> None:
     """Train `model`, then write the checkpoint folder `out`: weights (`tensors()`), recipe and log.
+
+    `matrices` of it move by Muon.
 
     An unfinished run lives beside it, in OUT.partial, and is taken up again only when recipe and content of `inputs`
     are the same.
@@ -77,6 +80,7 @@ def train_and_save(
         partial=unfinished / "state.safetensors",
         log=unfinished / "log.jsonl",
         recipe_hash=fingerprint(recipe, *inputs),
+        matrices=matrices,
     )
     save_checkpoint(out, tensors(), recipe)
     (unfinished / "log.jsonl").replace(out / "log.jsonl")
@@ -92,6 +96,7 @@ def train(
     log: Path,
     recipe_hash: str,
     log_every: int = 20,
+    matrices: Sequence[nn.Parameter] = (),
 ) -> None:
     """Train those parameters of `model` that require gradients, in place.
 
@@ -99,7 +104,7 @@ def train(
     (`recipe_hash`). `log` gets one JSON line every `log_every` steps.
     """
     steps = schedule.steps
-    optimiser = Optimiser(model, schedule.lr, schedule.weight_decay, schedule.precision)
+    optimiser = Optimiser(model, schedule.lr, schedule.weight_decay, schedule.precision, matrices)
     start = resume(model, optimiser, partial, recipe_hash)
     lines = [line for line in read_log(log) if line["step"] < start]
     write_atomically(log, "".join(json.dumps(line) + "\n" for line in lines))

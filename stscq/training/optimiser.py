@@ -1,4 +1,5 @@
-"""How a stage's weights move: AdamW, and for codebooks a lazy Adam whose cost is that of the entries in use.
+"""How a stage's weights move: AdamW, for codebooks a lazy Adam whose cost is that of the entries in use, and where a
+transformer is trained from nothing Muon for its matrices, which needs far fewer steps.
 
 A switchable codec has hundreds of groups, of which a batch uses some. Codebooks made with `sparse=True` give gradients
 of the entries that were chosen only, and LazyAdam then reads and writes nothing else. For an entry chosen in every
@@ -6,7 +7,7 @@ step it is Adam; an entry that is left out for some steps keeps still meanwhile,
 out, and its averages do not fade.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,17 +24,31 @@ MAX_NORM = 1.0
 class Optimiser:
     """Of those parameters of `model` that require gradients; gradients are clipped to a norm of 1, all together.
 
+    Those among `matrices` (two dimensions each) move by Muon, its steps scaled to the size of AdamW's.
     fp16 gradients are computed from a scaled loss, so that they do not vanish; the scale finds itself.
     """
 
-    def __init__(self, model: nn.Module, lr: float, weight_decay: float, precision: Precision):
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float,
+        weight_decay: float,
+        precision: Precision,
+        matrices: Sequence[nn.Parameter] = (),
+    ):
         trained = [p for p in model.parameters() if p.requires_grad]
         books = [module.weight for module in model.modules() if isinstance(module, Codebooks) and module.sparse]
         self.lazy = [p for p in trained if any(p is weight for weight in books)]
-        self.dense = [p for p in trained if not any(p is weight for weight in books)]
+        self.matrices = [p for p in trained if any(p is matrix for matrix in matrices)]
+        apart = [*self.lazy, *self.matrices]
+        self.dense = [p for p in trained if not any(p is other for other in apart)]
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         if self.dense:
             self.optimisers["dense"] = torch.optim.AdamW(self.dense, lr=lr, betas=BETAS, weight_decay=weight_decay)
+        if self.matrices:
+            self.optimisers["matrices"] = torch.optim.Muon(
+                self.matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+            )
         if self.lazy:
             self.optimisers["lazy"] = LazyAdam(self.lazy, lr=lr, betas=BETAS)
         self.scaler = torch.amp.GradScaler(trained[0].device.type, enabled=precision == "fp16")
@@ -51,7 +66,7 @@ class Optimiser:
         """Move the weights and forget the gradients."""
         for optimiser in self.optimisers.values():
             self.scaler.unscale_(optimiser)
-        nn.utils.clip_grad_norm_([*self.dense, *(with_values(p) for p in self.lazy)], MAX_NORM)
+        nn.utils.clip_grad_norm_([*self.dense, *self.matrices, *(with_values(p) for p in self.lazy)], MAX_NORM)
         for optimiser in self.optimisers.values():
             self.scaler.step(optimiser)
             optimiser.zero_grad(set_to_none=True)

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stscq.backbones import build
+from stscq.backbones import TiTok, build
 from stscq.backbones.base import fast_layout
 from stscq.cli_tools import run
 from stscq.data.splits import sample_rows
 from stscq.data.store import open_store
 from stscq.data.tensors import to_float
 from stscq.device import Precision, own_device
-from stscq.errors import CheckpointError
+from stscq.errors import CheckpointError, ParamsError
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device, tensors_of
 from stscq.training.batches import Batches
@@ -60,6 +60,7 @@ def main(
     pixel_decoder: Path | None = None,
     start: Path | None = None,
     leave_out: Path | None = None,
+    muon: bool = False,
     save_seconds: float = 60.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
@@ -70,7 +71,9 @@ def main(
     CONTINUOUS_SHARE of every batch stays unquantised, so that the decoder keeps serving finer codebooks than this one.
     PIXEL_DECODER is a pretrained MaskGIT-VQGAN: a TiTok paints with its decoder, and matches its latents in the first
     WARM_UP_STEPS. START is a finished pretraining of the same MODEL that goes on with its codebook, so with 0
-    CONTINUOUS_STEPS. Raises CheckpointError when it is of another model, or CONTINUOUS_STEPS are not 0.
+    CONTINUOUS_STEPS. With MUON the matrices of a TiTok's transformers move by Muon.
+    Raises CheckpointError when START is of another model or CONTINUOUS_STEPS are not 0, ParamsError for MUON without a
+    TiTok.
     """
     recipe = recipe_of(locals())
     weights = TokenizerLossWeights(codebook, commitment, entropy, ImageLossWeights(1.0, 0.0, 0.0))
@@ -90,6 +93,8 @@ def main(
             start_titok(codec.tokenizer, teacher, pixel_decoder, sample, seed)
     tokenizer = codec.tokenizer
     tokenizer.compute_in(precision)
+    if muon and not isinstance(tokenizer, TiTok):
+        raise ParamsError(f"muon moves the matrices of transformers, and the model is {type(tokenizer).__name__}")
     before = [folder / "weights.safetensors" for folder in (start, pixel_decoder) if folder is not None]
     before += [] if leave_out is None else [leave_out]
 
@@ -113,6 +118,7 @@ def main(
         recipe=recipe,
         inputs=[store / "images.npy", *before],
         out=out,
+        matrices=tokenizer.matrices() if isinstance(tokenizer, TiTok) and muon else (),
     )
 
 
