@@ -1,4 +1,4 @@
-"""A project of its own, small enough to run whole: one backbone, two seeds, two steps a stage. Made once and copied."""
+"""A project of its own, small enough to run whole: one backbone, one seed, two steps a stage. Made once and copied."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from stscq.params import merge
 from tests.conftest import ROOT
 
 OVERLAY = {
-    "seeds": [1, 2],
+    "seeds": [1],
     "measure_cost": [],
     "peers": [],
     "data": {"size": 32, "test_people": 4, "folds": 2},
