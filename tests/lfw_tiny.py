@@ -70,8 +70,8 @@ def test_lfw(tmp_path):
     for seed, folds in ((1, range(5, 10)), (2, range(5))):
         split = pd.read_parquet(data / f"splits/seed{seed}/index.parquet")
         tested = {f"Person_{2 * fold + i:02}" for fold in folds for i in (0, 1)}
-        assert set(split.identity[split.role == "test"]) == tested
-        assert not tested & set(split.identity[split.role == "train"])
+        assert set(split.identity[split.split == "test"]) == tested
+        assert not tested & set(split.identity[split.split == "train"])
         folder = data / f"evaluation/maskgit_vqgan/token_specific/test/seed{seed}"
         metrics = json.loads((folder / "metrics.json").read_text())
         assert metrics["selections"]["nn"]["bits"] == 64 * 8
