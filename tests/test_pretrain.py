@@ -153,14 +153,18 @@ def test_a_set_without_pairs_is_refused(pretrained, faces, tmp_path):
 
 def test_what_is_shipped_starts_stage_1(pretrained, places, pairs_store, tmp_path):
     measure.main(pretrained, pairs_store, tmp_path / "found.json")
-    stem = tmp_path / "tokenizers" / "small"
-    ship.main(pretrained, tmp_path / "found.json", places["store"], stem)
+    stem, left_out = tmp_path / "tokenizers" / "small", tmp_path / "left_out.json"
+    left_out.write_text(json.dumps({"leave_out": ["s1/1", "s1/2"]}))
+    ship.main(pretrained, tmp_path / "found.json", places["store"], left_out, stem)
     card = json.loads(stem.with_suffix(".json").read_text())
     assert card["record"] == {"machine": "here"}
     assert card["images_seen"] == 24
     assert card["bytes"] == stem.with_suffix(".safetensors").stat().st_size < 2.3 * card["parameters"] + 20_000
     assert card["fp16"]["most"] < 2  # grey levels
     text = stem.with_suffix(".md").read_text()
+    faces = len(open_store(places["store"]).images)
+    assert f"{faces - 2 - PRETRAIN['validation']:,} faces" in text
+    assert ship.thinned([{"step": step} for step in range(60)])[-1] == {"step": 59}
     assert f"{card['measured']['unquantised']['accuracy']:.2f} %" in text
     settings = {**TOKENIZER, "model": STEM, "continuous_steps": 0, "lr": 1e-9, "steps": 1}
     stage1_tokenizer.main(**places, out=tmp_path / "first", published=stem.with_suffix(".safetensors"), **settings)

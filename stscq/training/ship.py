@@ -24,6 +24,9 @@ from stscq.training.pretrain import images_seen
 COMPARED = 64
 """Faces on which fp16 weights are held against the trained ones."""
 
+POINTS = 12
+"""Of the learning curve, on the card; STEM.json has all."""
+
 LIMITS = """\
 - For aligned faces of {size} x {size} pixels; other pictures come back as something like a face.
 - UTKFace's pictures were gathered from the web: their ages, genders and races are as uneven as there, and people unlike
@@ -33,14 +36,15 @@ LIMITS = """\
 """
 
 
-def main(tokenizer: Path, measured: Path, store: Path, stem: Path) -> None:
+def main(tokenizer: Path, measured: Path, store: Path, leave_out: Path, stem: Path) -> None:
     """Writes STEM.safetensors, STEM.json and STEM.md.
 
     TOKENIZER is the folder that pretraining wrote, whose record goes into STEM.json; MEASURED is what
-    `stscq.evaluation.tokenizer` found; STORE holds the faces that it was trained on.
+    `stscq.evaluation.tokenizer` found; STORE holds the faces that it was trained on, but for those that LEAVE_OUT names.
     """
     codec, recipe = load_codec(tokenizer, torch.device("cpu"))
     images, index = open_store(store)
+    left_out = len(json.loads(leave_out.read_text(encoding="utf-8"))["leave_out"])
     faces = np.asarray(images[:COMPARED])
     before = reconstruct(codec, faces)
     half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in published(codec).items()}
@@ -52,7 +56,7 @@ def main(tokenizer: Path, measured: Path, store: Path, stem: Path) -> None:
         "name": stem.name,
         "model": json.loads(recipe["model"]),
         "recipe": recipe,
-        "faces": len(index),
+        "faces": {"all": len(index), "left_out": left_out, "held_out": recipe["validation"]},
         "images_seen": images_seen(recipe),
         "curve": [line for line in read_log(tokenizer / "log.jsonl") if "psnr" in line],
         "measured": json.loads(measured.read_text(encoding="utf-8")),
@@ -93,6 +97,11 @@ def decibels(found: Mapping[str, float], name: str) -> str:
     return f"{found[name]:.2f}" if name in found else ""
 
 
+def thinned(curve: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Some POINTS of a learning curve, its last one among them."""
+    return curve[:: -max(1, len(curve) // POINTS)][::-1]
+
+
 def card_text(card: dict[str, Any]) -> str:
     model, measured = card["model"], card["measured"]
     rows = [
@@ -102,18 +111,20 @@ def card_text(card: dict[str, Any]) -> str:
     ]
     curve = [
         f"| {line['step']:.0f} | {decibels(line, 'psnr')} | {decibels(line, 'psnr_quantised')} |"
-        for line in card["curve"]
+        for line in thinned(card["curve"])
     ]
-    size = model["image_size"]
+    size, faces = model["image_size"], card["faces"]
     return "\n".join(
         [
             f"# {card['name']}, {size} x {size} pixels",
             "",
             f"A {model['family']} tokenizer of {card['parameters'] / 1e6:.2f} M parameters with one codebook of "
-            f"K = {model['K']} entries, trained from nothing on {card['faces']:,} faces of UTKFace "
-            f"({card['images_seen']:,} pictures seen, augmented ones counted anew). Weights in fp16: "
-            f"{card['bytes'] / 1e6:.1f} MB; reconstructions move by {card['fp16']['mean']} grey levels in the mean "
-            f"({card['fp16']['most']} at most) against the fp32 that were trained.",
+            f"K = {model['K']} entries, trained from nothing on {faces['all'] - faces['left_out'] - faces['held_out']:,} "
+            f"faces of UTKFace ({card['images_seen']:,} pictures seen, augmented ones counted anew): of {faces['all']:,}, "
+            f"{faces['left_out']:,} were left out because they look like somebody tested, and {faces['held_out']:,} were "
+            f"held out to validate. Weights in fp16: {card['bytes'] / 1e6:.1f} MB; reconstructions move by "
+            f"{card['fp16']['mean']} grey levels in the mean ({card['fp16']['most']} at most) against the fp32 that were "
+            "trained.",
             "",
             f"On LFW's {measured['pairs']:,} official pairs, judged by {measured['judge']} at {size} x {size} pixels:",
             "",

@@ -89,6 +89,7 @@ rule ship_tokenizer:
         tokenizer=checkpoint(f"{MODELS}/tokenizer/{{backbone}}"),
         measured=rules.measure_tokenizer.output[0],
         store=lambda wc: store_of(PRETRAIN["set"]),
+        leave_out=rules.find_overlap.output[0],
     output:
         [f"{SHIPPED}/{{backbone}}.{ending}" for ending in ("safetensors", "json", "md", "run.json")],
     params:
@@ -100,7 +101,7 @@ rule ship_tokenizer:
         f"logs/{PROFILE}/ship_tokenizer/{{backbone}}.log",
     shell:
         "{PYTHON} -m stscq.training.ship --tokenizer {params.tokenizer} --measured {input.measured}"
-        " --store {params.store} --stem {params.stem} &> {log}"
+        " --store {params.store} --leave-out {input.leave_out} --stem {params.stem} &> {log}"
 
 
 rule pretrained:
