@@ -40,7 +40,8 @@ def main(tokenizer: Path, measured: Path, store: Path, leave_out: Path, stem: Pa
     """Writes STEM.safetensors, STEM.json and STEM.md.
 
     TOKENIZER is the folder that pretraining wrote, whose record goes into STEM.json; MEASURED is what
-    `stscq.evaluation.tokenizer` found; STORE holds the faces that it was trained on, but for those that LEAVE_OUT names.
+    `stscq.evaluation.tokenizer` found; STORE holds the faces that it was trained on, LEAVE_OUT names those that it was
+    not.
     """
     codec, recipe = load_codec(tokenizer, torch.device("cpu"))
     images, index = open_store(store)
@@ -114,17 +115,17 @@ def card_text(card: dict[str, Any]) -> str:
         for line in thinned(card["curve"])
     ]
     size, faces = model["image_size"], card["faces"]
+    trained = faces["all"] - faces["left_out"] - faces["held_out"]
     return "\n".join(
         [
             f"# {card['name']}, {size} x {size} pixels",
             "",
             f"A {model['family']} tokenizer of {card['parameters'] / 1e6:.2f} M parameters with one codebook of "
-            f"K = {model['K']} entries, trained from nothing on {faces['all'] - faces['left_out'] - faces['held_out']:,} "
-            f"faces of UTKFace ({card['images_seen']:,} pictures seen, augmented ones counted anew): of {faces['all']:,}, "
-            f"{faces['left_out']:,} were left out because they look like somebody tested, and {faces['held_out']:,} were "
-            f"held out to validate. Weights in fp16: {card['bytes'] / 1e6:.1f} MB; reconstructions move by "
-            f"{card['fp16']['mean']} grey levels in the mean ({card['fp16']['most']} at most) against the fp32 that were "
-            "trained.",
+            f"K = {model['K']} entries, trained from nothing on {trained:,} faces of UTKFace ({card['images_seen']:,} "
+            f"pictures seen, augmented ones counted anew): of {faces['all']:,}, {faces['left_out']:,} were left out because "
+            f"they look like somebody tested, and {faces['held_out']:,} were held out to validate. Weights in fp16: "
+            f"{card['bytes'] / 1e6:.1f} MB; reconstructions move by {card['fp16']['mean']} grey levels in the mean "
+            f"({card['fp16']['most']} at most) against the fp32 that were trained.",
             "",
             f"On LFW's {measured['pairs']:,} official pairs, judged by {measured['judge']} at {size} x {size} pixels:",
             "",
