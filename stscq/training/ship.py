@@ -123,9 +123,9 @@ def card_text(card: dict[str, Any]) -> str:
             f"A {model['family']} tokenizer of {card['parameters'] / 1e6:.2f} M parameters with one codebook of "
             f"K = {model['K']} entries, trained from nothing on {trained:,} faces of UTKFace ({card['images_seen']:,} "
             f"pictures seen, augmented ones counted anew): of {faces['all']:,}, {faces['left_out']:,} were left out "
-            f"because they look like somebody tested, and {faces['held_out']:,} were held out to validate. Weights in fp16: "
-            f"{card['bytes'] / 1e6:.1f} MB; reconstructions move by {card['fp16']['mean']} grey levels in the mean "
-            f"({card['fp16']['most']} at most) against the fp32 that were trained.",
+            f"because they look like somebody tested, and {faces['held_out']:,} were held out to validate. "
+            f"Weights in fp16: {card['bytes'] / 1e6:.1f} MB; reconstructions move by {card['fp16']['mean']} grey levels in "
+            f"the mean ({card['fp16']['most']} at most) against the fp32 that were trained.",
             "",
             f"On LFW's {measured['pairs']:,} official pairs, judged by {measured['judge']} at {size} x {size} pixels:",
             "",
