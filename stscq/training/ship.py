@@ -124,8 +124,8 @@ def card_text(card: dict[str, Any]) -> str:
             f"K = {model['K']} entries, trained from nothing on {trained:,} faces of UTKFace ({card['images_seen']:,} "
             f"pictures seen, augmented ones counted anew): of {faces['all']:,}, {faces['left_out']:,} were left out "
             f"because they look like somebody tested, and {faces['held_out']:,} were held out to validate. "
-            f"Weights in fp16: {card['bytes'] / 1e6:.1f} MB; reconstructions move by {card['fp16']['mean']} grey levels "
-            f"in the mean ({card['fp16']['most']} at most) against the fp32 that were trained.",
+            f"Weights in fp16: {card['bytes'] / 1e6:.1f} MB; reconstructions move by {card['fp16']['mean']} grey "
+            f"levels in the mean ({card['fp16']['most']} at most) against the fp32 that were trained.",
             "",
             f"On LFW's {measured['pairs']:,} official pairs, judged by {measured['judge']} at {size} x {size} pixels:",
             "",
