@@ -44,7 +44,7 @@ def is_exact(column: str) -> bool:
 
 def follows(column: str, columns: Mapping[str, object] | list[str]) -> bool:
     """Not tested, as other columns of the same table say it all."""
-    return "best_classic" in columns and bool(FOLLOWING.search(column))
+    return ("codec" in columns or "best_classic" in columns) and bool(FOLLOWING.search(column))
 
 
 def is_untrained(row: Mapping[str, str]) -> bool:
@@ -52,7 +52,8 @@ def is_untrained(row: Mapping[str, str]) -> bool:
 
     Such numbers follow from data, split and judge, so another processor changes no more than their last digits.
     """
-    return row.get("method") in UNTRAINED or bool(row.get("codec"))
+    codec = row.get("codec", "")
+    return row.get("method") in UNTRAINED or (bool(codec) and not codec.startswith("ours"))
 
 
 def measure_of(column: str, row: Mapping[str, str]) -> tuple[str, int, int]:

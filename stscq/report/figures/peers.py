@@ -29,7 +29,7 @@ CEILINGS = {
 }
 PUBLISHED = {"mean_acc": "per_dataset_accuracy", "ids_centred": "per_dataset_ids"}
 PUBLISHED_PIXELS = 256**2
-TICKS = (4, 8, 16, 24, 35, 50, 70, 100, 140, 200, 300, 500, 800, 1500, 3000)
+TICKS = (4, 8, 16, 32, 50, 100, 200, 400, 800, 1600, 3200)
 
 
 def rate_peers(s: RunSummary) -> Figure:
@@ -124,7 +124,7 @@ def with_legend(figure: Figure, s: RunSummary) -> Figure:
         Line2D([], [], color="0.3", linewidth=1.2, linestyle="--", label="classic, dashed: grey"),
     ]
     handles += [
-        Line2D([], [], label=f"paper, LFW, {name} (judge: its ArcFace; 256 x 256)", **published_style(method))
+        Line2D([], [], label=f"paper on LFW, {name} (judge: ArcFace)", **published_style(method))
         for method, name in (("token_specific", "token-specific"), ("global", "global"))
     ]
     handles += [
@@ -132,5 +132,5 @@ def with_legend(figure: Figure, s: RunSummary) -> Figure:
         for label, (run, style) in CEILINGS.items()
         if s.measured(run, "mean_acc")
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncol=4, frameon=False, fontsize="small")
+    figure.legend(handles=handles, loc="outside lower center", ncol=4, frameon=False, fontsize="x-small")
     return figure
