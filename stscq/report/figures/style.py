@@ -27,7 +27,7 @@ sns.set_theme(
 )  # fmt: skip
 
 # Told apart by colour-blind readers too; markers say the same in black and white.
-BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, _, SKY = sns.color_palette("colorblind").as_hex()
+BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, _, GREY, _, SKY = sns.color_palette("colorblind").as_hex()
 STYLES = {
     "tokenizer, pretrained": (BROWN, "<"),
     "tokenizer, fine-tuned": (GREY, "v"),
@@ -50,7 +50,7 @@ CLASSIC = {
     "webp": (BROWN, "*"),
 }  # fmt: skip
 """A colour and a marker a classic codec."""
-BACKBONES = ((RED, "s"), (BLUE, "^"), ("black", "o"), (PINK, "v"))
+BACKBONES = ((RED, "s"), (BLUE, "^"), ("black", "o"), ("indigo", "v"))
 """The same of backbones, in the order of params.yaml."""
 HEAT = "mako_r"
 """Colours of shares, the lightest for none."""
