@@ -11,7 +11,7 @@ from stscq.evaluation.statistics import summarise
 from stscq.report.collect import Run
 from stscq.report.figures import FIGURES, draw
 from stscq.report.figures.rows import METHODS, by_seed, images_by_group, ranked, shown
-from stscq.report.figures.style import PALETTE
+from stscq.report.figures.style import BACKBONES, CLASSIC, GREEN, PALETTE
 from tests.report_fixtures import SEEDS, make_summary
 
 
@@ -48,6 +48,37 @@ def test_published_points_stand_beside_ours_in_the_papers_profile_alone(summary)
     paper = summary._replace(about={**summary.about, "profile": "paper"})
     assert "published" in texts(draw(paper, "rate_ids"))
     assert "published" not in texts(draw(summary, "rate_ids"))
+
+
+def lines_of(panel, colour):
+    """Linestyle -> (x, y) of the lines of a colour that join points."""
+    mine = [line for line in panel.get_lines() if line.get_color() == colour and line.get_linestyle() != "None"]
+    return {line.get_linestyle(): [line.get_xdata().tolist(), line.get_ydata().tolist()] for line in mine}
+
+
+def test_whole_files_of_ours_and_of_classic_codecs(summary):
+    figure = draw(summary, "rate_peers")
+    accuracy, ids = figure.axes
+    webp = lines_of(accuracy, CLASSIC["webp"][0])
+    assert webp["--"][0] == [50, 100, 400]
+    assert webp["-"][0] == [100, 200, 800]
+    ours = summarise(summary.measured(Run("titok_s", "token_specific", "nn"), "mean_acc")).mean
+    assert np.allclose(webp["-"][1], [ours - 20, ours - 10, ours + 10])
+    assert lines_of(accuracy, BACKBONES[0][0])["-"] == [[17], [pytest.approx(ours)]]
+    assert lines_of(ids, BACKBONES[0][0])["-"] == [[17], [pytest.approx(0.6)]]
+    heights = [float(line.get_ydata()[0]) for line in accuracy.get_lines() if line.get_color() == GREEN]
+    assert heights == [99.0, 99.5]
+    assert {"original, 16 pixels", "original, full size", "ours: titok_s", "webp"} <= set(texts(figure))
+    assert "avif" not in texts(figure)
+
+
+def test_the_papers_points_on_lfw_name_their_judge(summary):
+    """0.0059 bits a pixel of 256 x 256 are 48 bytes, 0.0234 are 192, 0.0469 are 384."""
+    figure = draw(summary, "rate_peers")
+    stars = [line for line in figure.axes[0].get_lines() if line.get_markersize() == 13]
+    found = {(round(x), y) for line in stars for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)}
+    assert found == {(48, 87.34), (192, 98.68), (384, 99.46), (48, 77.84), (192, 96.51), (384, 98.33)}
+    assert sum("judge: ArcFace" in text for text in texts(figure)) == 2
 
 
 def test_every_group_has_a_place_also_one_that_serves_nobody(summary):

@@ -155,12 +155,33 @@ def test_bytes_are_those_that_were_written(summary):
 
 
 def test_classic_codecs_at_equal_accuracy(summary):
-    frame = rows_by(summary, "peers", "codec")
-    row = frame.loc["ours: titok_s, token_specific"]
-    # Halfway between 100 bytes (10 points less) and 400 (10 more), in log bytes: 200.
+    frame = rows_by(summary, "peers_ratio", "backbone", "variant")
+    row = frame.loc[("titok_s", "token_specific")]
+    # Halfway between 100 bytes (10 points less) and 400 (10 more), in log bytes: 200; in colour twice as many.
     assert row.best_classic_bytes == pytest.approx(200)
+    assert (row.best_classic, row["where"], row.at_most_a_fifth) == ("webp grey", "between", "yes")
     assert row.ours_over_classic == pytest.approx(17 / 200)
-    assert frame.loc["webp", "smallest_bytes"].tolist() == [40, 40, 40]
+    assert not frame.index.get_level_values("variant").isin(["pretrained", "fine_tuned", "groups_1x4"]).any()
+    classic = rows_by(summary, "peers", "codec")
+    assert classic.loc["webp", "smallest_bytes"].tolist() == [40] * 6
+    assert classic.file_bytes.tolist() == [100, 200, 800, 50, 100, 400]
+
+
+def test_how_many_pairs_and_people_stand_beside_accuracy(summary):
+    """Twelve images of six people, the same 66 pairs in each of three seeds."""
+    text = "Tested on test: 66 pairs a seed; 66 different pairs of 6 people over 3 seed(s)."
+    for name in ("headline", "main", "per_dataset_accuracy", "ibq", "variants", "peers", "peers_ratio"):
+        assert text in TABLES[name](summary).notes
+    assert text in claims.claims(summary).notes
+
+
+def test_the_ceiling_at_full_size_stands_above_that_of_the_store(summary):
+    frame = TABLES["headline"](summary).frame
+    assert frame.method[:3].tolist() == ["original_full_size", "original", "mean_face"]
+    assert frame.mean_acc[:2].tolist() == [99.5, 99.0]
+    without = summary.values[summary.values.variant != "original_full_size"]
+    frame = TABLES["headline"](summary._replace(values=without)).frame
+    assert frame.method[0] == "original"
 
 
 def test_costs(summary):

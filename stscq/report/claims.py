@@ -15,7 +15,7 @@ from stscq.evaluation.published import blocks
 from stscq.report.collect import Run
 from stscq.report.render import Table
 from stscq.report.summary import RunSummary, of_run, run_of, spread_over
-from stscq.report.tables.cells import rows_of
+from stscq.report.tables.cells import rows_of, tested_note
 from stscq.report.tables.codebooks import sweep_runs
 from stscq.report.verdicts import Part, above, at_most, count_of_verdicts, over_seeds, overall, within
 
@@ -37,6 +37,7 @@ def claims(s: RunSummary) -> Table:
         rows += [{"number": number, "claim": "", **part._asdict()} for part in parts]
     columns = ["number", "claim", "where", "statistic", "value", "low", "high", "p", "verdict", "why"]
     notes = [
+        tested_note(s),
         "Differences between runs: paired bootstrap over people, 95 % interval, p two-sided. Differences that are one "
         "number a seed (utilisation): paired t over seeds. holds: the interval is on the claimed side; refuted: it is "
         "on the other; undecided: it has room for both, and so many people would decide it if the difference stays.",

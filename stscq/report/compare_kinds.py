@@ -6,7 +6,7 @@ A number that no list below knows is a result of training, and is compared by it
 import re
 from collections.abc import Mapping
 
-DESIGN = {"groups", "entries", "tokens", "group", "seed", "number"}
+DESIGN = {"groups", "entries", "tokens", "group", "seed", "number", "side"}
 """Numbers that say what a row is."""
 EXACT = re.compile(
     r"^(published|corrected|fixed|storage|int8|float32)_|^(bits|bpp|tokens|models|images_seen)$"
@@ -24,9 +24,9 @@ BEST_OF_RUN = re.compile(r"(best \w+) = \d+")
 """In a text that names a row: what was best in that run, and may be another in the next."""
 ARBITRARY = {"codebook_group"}
 """Numbers that training hands out like names: group 3 of another run is another group. Such a table is not tested."""
-FOLLOWING = re.compile(r"^(best_classic_bytes|where|ours_over_classic|ratio_low|ratio_high)$")
-"""In a table of classic codecs: which one is nearest, and how far; follows from file_bytes and mean_acc."""
-UNTRAINED = {"original", "mean_face"}
+FOLLOWING = re.compile(r"^(best_classic_bytes|where|ours_over_classic|ratio_low|ratio_high|at_most_a_fifth)$")
+"""Of ours against classic codecs: which one is nearest, and how far; follows from file_bytes and mean_acc."""
+UNTRAINED = {"original", "original_full_size", "mean_face"}
 """Methods without training."""
 STATISTICS = ("_std", "_low", "_high", "_p")
 BARE = ("std", "low", "high", "p")
@@ -44,7 +44,7 @@ def is_exact(column: str) -> bool:
 
 def follows(column: str, columns: Mapping[str, object] | list[str]) -> bool:
     """Not tested, as other columns of the same table say it all."""
-    return "codec" in columns and bool(FOLLOWING.search(column))
+    return ("codec" in columns or "best_classic" in columns) and bool(FOLLOWING.search(column))
 
 
 def is_untrained(row: Mapping[str, str]) -> bool:

@@ -47,13 +47,16 @@ def main(
     peers: Path | None = None,
     int8: Path | None = None,
     symbols: Path | None = None,
+    full_size: Path | None = None,
 ) -> None:
-    """Writes the files named above, and about.json: profile, seeds, sets, and why measures are missing.
+    """Writes the files named above, and about.json: profile, seeds, sets, pixels of a side, how many pairs and people
+    were tested, and why measures are missing.
 
     SEEDS, SETS, VARIANTS and TOKENIZERS are JSON, from params.yaml; SETS: `faces` (evaluate_on), `fairness`, and the
     own sets of backbones by name. STORE: the images of the first set of faces. COST, MEASURED: the folders of
     stscq.evaluation.count_cost and .measure_cost. PEERS, INT8, SYMBOLS: the folders of what
-    docs/comparison.md describes, and COMPARED (JSON) which codecs and variants are in them.
+    docs/comparison.md describes, and COMPARED (JSON) which codecs and variants are in them. FULL_SIZE: the folder of
+    stscq.evaluation.full_size.
     """
     of = json.loads(sets)
     everybody = Evaluations(evaluation, json.loads(seeds), of["faces"], json.loads(variants), json.loads(tokenizers))
@@ -65,7 +68,7 @@ def main(
     parts = [faces, *pictures]
     runs = pd.concat([describe(e) for e in parts], ignore_index=True)
     evaluated = [*parts, faces._replace(sets=[s for s in of["fairness"] if s not in of["faces"]])]
-    values = pd.DataFrame([row for e in evaluated for row in all_values(e)])
+    values = pd.DataFrame([*(row for e in evaluated for row in all_values(e)), *full_size_values(full_size)])
     runs.to_csv(out / "runs.csv", index=False)
     values.to_parquet(out / "values.parquet")
     pd.DataFrame([row for e in parts for row in comparisons(e)]).to_csv(out / "comparisons.csv", index=False)
@@ -82,7 +85,14 @@ def main(
     training_cost(map(read_training, record_files(models))).to_csv(out / "training_cost.csv", index=False)
     for name, frame in further(faces, json.loads(compared), peers, int8, symbols).items():
         frame.to_csv(out / f"{name}.csv", index=False)
-    about = {"profile": profile, "seeds": faces.seeds, "sets": of, "missing": missing(everybody, of)}
+    about = {
+        "profile": profile,
+        "seeds": faces.seeds,
+        "sets": of,
+        "size": open_store(store).images.shape[1],
+        "tested": {image_set: tested(faces, image_set) for image_set in faces.sets},
+        "missing": missing(everybody, of),
+    }
     write_atomically(out / "about.json", json.dumps(about, indent=1) + "\n")
 
 
@@ -90,13 +100,13 @@ def further(
     e: Evaluations, compared: Mapping[str, Any], peers: Path | None, int8: Path | None, symbols: Path | None
 ) -> dict[str, pd.DataFrame]:
     """Classic codecs, int8 codebooks and models of the symbols; frames without rows where there are none."""
-    tested = [OWN_SET]  # symbols are modelled on our own people alone
+    own = [OWN_SET]  # symbols are modelled on our own people alone
     runs = [(backbone, variant) for backbone, variant in compared["symbols"]]
-    saved = [symbols_saved(symbols, run, tested, e.seeds, "codec", "group_position") for run in runs if symbols]
+    saved = [symbols_saved(symbols, run, own, e.seeds, "codec", "group_position") for run in runs if symbols]
     return {
-        "peers": peer_points(peers, compared["peers"], e.sets, e.seeds) if peers else pd.DataFrame(),
+        "peers": peer_points(peers, compared["peers"], e.sets) if peers else pd.DataFrame(),
         "int8": int8_frame(int8, e.folder, compared["int8"], e.sets, e.seeds) if int8 else pd.DataFrame(),
-        "symbols": symbols_frame(symbols, runs, tested, e.seeds) if symbols else pd.DataFrame(),
+        "symbols": symbols_frame(symbols, runs, own, e.seeds) if symbols else pd.DataFrame(),
         "symbols_saved": pd.concat(saved) if saved else pd.DataFrame(),
     }
 
@@ -139,6 +149,24 @@ def all_values(e: Evaluations) -> Iterator[dict[str, Any]]:
             original = e.original(seed, image_set)
             yield from number_rows(Run("none", "original", ""), seed, image_set, original)
             yield from number_rows(Run("none", "mean_face", ""), seed, image_set, original["mean_face"])
+
+
+def full_size_values(folder: Path | None) -> Iterator[dict[str, Any]]:
+    """The same of the uncompressed images at full size, where they were evaluated."""
+    if folder is not None:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        for seed, found in metrics["seeds"].items():
+            yield from number_rows(Run("none", "original_full_size", ""), int(seed), OWN_SET, found)
+
+
+def tested(e: Evaluations, image_set: str) -> dict[str, Any]:
+    """Who is behind an accuracy: pairs of each seed; different pairs, and people in them, of all seeds together."""
+    run = e.runs()[0]
+    pairs = [e.pairs(run, seed, image_set) for seed in e.seeds]
+    everybody = pd.concat(pairs).drop_duplicates(["a", "b"])
+    images = pd.concat([e.selected(run, seed, image_set, "images.parquet") for seed in e.seeds])
+    people = set(images.identity[images.row.isin(np.unique(everybody[["a", "b"]]))])
+    return {"pairs_by_seed": [len(part) for part in pairs], "pairs": len(everybody), "people": len(people)}
 
 
 def number_rows(run: Run, seed: int, image_set: str, measures: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

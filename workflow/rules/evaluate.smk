@@ -34,6 +34,34 @@ def original(wc):
     return files(f"{DATA}/evaluation/original/{wc.set}/seed{wc.seed}", ORIGINAL) if wc.set in FACE_SETS else []
 
 
+rule evaluate_full_size:
+    input:
+        source(config["data"]["source"]),
+        store=store_of("test"),
+        originals=expand(rules.evaluate_original.output, set="test", seed=SEEDS),
+        judge=verified(config["judge"]),
+    output:
+        files(f"{DATA}/full_size", ["metrics.json", "full_size.run.json"]),
+    params:
+        code=code("evaluation.full_size"),
+        source=config["data"]["source"],
+        store=folder_of("store"),
+        originals=f"{DATA}/evaluation/original/test",
+        out=subpath(output[0], parent=True),
+        flags=flags({"seeds": SEEDS, "judge": config["judge"]}),
+    log:
+        f"logs/{PROFILE}/evaluate_full_size.log",
+    shell:
+        "{PYTHON} -m stscq.evaluation.full_size --source {params.source:q} --store {params.store}"
+        " --originals {params.originals} {params.flags} --out {params.out} &> {log}"
+
+
+def full_size_outputs():
+    """The uncompressed pictures at full size: of LFW, which has pairs and larger pictures (a pack has none)."""
+    larger = OFFICIAL_PAIRS and not config["data"]["source"].endswith(".bin")
+    return rules.evaluate_full_size.output if larger and "test" in FACE_SETS else []
+
+
 rule evaluate:
     input:
         store=lambda wc: store_of(wc.set),

@@ -5,7 +5,7 @@ TABLES = [
     *("headline", "main", "per_dataset_accuracy", "per_dataset_ids", "seeds", "selection_at_inference"),
     *("stages", "ablation", "rate_gain"),
     *("selection_in_training", "groups_sweep", "token_utilisation", "dataset_utilisation", "group_use", "fairness"),
-    *("ibq", "image_quality", "imagenet", "rates", "symbols", "int8", "peers", "other_face_codecs"),
+    *("ibq", "image_quality", "imagenet", "rates", "symbols", "int8", "peers", "peers_ratio", "other_face_codecs"),
     *("cost", "training_cost", "variants", "claims"),
 ]
 FIGURES = [
@@ -63,7 +63,12 @@ def training_records():
 def further_folders():
     """Options for evaluations that a profile may be without."""
     there = {"peers": peer_outputs(), "int8": int8_outputs(), "symbols": symbol_outputs()}
-    return " ".join(f"--{name} {DATA}/{name}" for name, made in there.items() if made)
+    there |= {"full_size": full_size_outputs()}
+    return " ".join(f"--{name.replace('_', '-')} {DATA}/{name}" for name, made in there.items() if made)
+
+
+def further_outputs():
+    return [*peer_outputs(), *int8_outputs(), *symbol_outputs(), *full_size_outputs()]
 
 
 rule summarise:
@@ -75,7 +80,7 @@ rule summarise:
         records=training_records(),
         cost=files(f"{DATA}/cost", ["cost.csv"]),
         measured=files(f"{DATA}/measured_cost", ["measured.csv"]),
-        further=[path for path in (*peer_outputs(), *int8_outputs(), *symbol_outputs()) if not path.endswith(".run.json")],
+        further=[path for path in further_outputs() if not path.endswith(".run.json")],
     output:
         files(f"{DATA}/summary", [*SUMMARY, "summarise.run.json"]),
     params:
@@ -210,9 +215,7 @@ def every_output():
             for name, v in EVALUATIONS
             for path in expand([*rules.export_bundle.output, *rules.evaluate.output], variant=v, **runs[name])
         ),
-        *peer_outputs(),
-        *int8_outputs(),
-        *symbol_outputs(),
+        *further_outputs(),
         *rules.count_cost.output,
         *rules.measure_cost.output,
         *rules.summarise.output,

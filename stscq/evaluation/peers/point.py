@@ -1,7 +1,7 @@
-"""An operating point of a classic codec: grey or colour, how far the picture is shrunk first, and the quality.
+"""An operating point of a classic codec: grey or colour, how large a picture is sent, and the quality.
 
 At these rates a classic codec does best on a smaller picture. How large the face was is no part of the file, for ours
-neither. Axes: faces of S x S x 3 uint8.
+neither. Axes: faces of S x S x 3 uint8; pictures of side x side (grey) or side x side x 3.
 """
 
 from typing import Literal, NamedTuple
@@ -16,24 +16,26 @@ Colour = Literal["grey", "colour"]
 
 
 class Point(NamedTuple):
-    """scale: the side of the face is divided by it before encoding; quality: on the codec's own scale."""
+    """side: pixels to which the face is shrunk before encoding; quality: on the codec's own scale.
+
+    grey: the luma alone is sent, and what is judged is grey.
+    """
 
     colour: Colour
-    scale: int
+    side: int
     quality: float
 
     @property
     def name(self) -> str:
-        """grey/4/10: short enough for a table's cell."""
-        return f"{self.colour}/{self.scale}/{self.quality:g}"
+        """grey/16/10: short enough for a table's cell."""
+        return f"{self.colour}/{self.side}/{self.quality:g}"
 
 
-def shrink(face: np.ndarray, scale: int) -> np.ndarray:
-    """Mean over the area. Raises ValueError when the side is no multiple of scale."""
-    S = face.shape[0]
-    if S % scale:
-        raise ValueError(f"a side of {S} pixels is no multiple of {scale}")
-    return cv2.resize(face, (S // scale, S // scale), interpolation=cv2.INTER_AREA)
+def shrink(face: np.ndarray, side: int) -> np.ndarray:
+    """Mean over the area. Raises ValueError when the face has fewer pixels."""
+    if side > face.shape[0]:
+        raise ValueError(f"a face of {face.shape[0]} pixels cannot be shrunk to {side}")
+    return cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def enlarge(picture: np.ndarray, S: int) -> np.ndarray:
@@ -43,7 +45,7 @@ def enlarge(picture: np.ndarray, S: int) -> np.ndarray:
 
 def encode_face(codec: str, point: Point, face: np.ndarray) -> bytes:
     """A complete file. Raises PeerError when the codec cannot encode a picture of this size."""
-    picture = shrink(face, point.scale)
+    picture = shrink(face, point.side)
     if point.colour == "grey":
         picture = np.asarray(Image.fromarray(picture).convert("L"))
     return encode(codec, picture, point.quality)

@@ -5,14 +5,14 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from stscq.report.figures import codebooks, faces, rates, training
+from stscq.report.figures import codebooks, faces, peers, rates, training
 from stscq.report.summary import RunSummary
 
 SHEETS = "reconstructions_"
 FIGURES: dict[str, Callable[[RunSummary], Figure]] = {
     "rate_accuracy": partial(rates.rate, measure="mean_acc"),
     "rate_ids": partial(rates.rate, measure="ids"),
-    "rate_peers": rates.rate_peers,
+    "rate_peers": peers.rate_peers,
     "utilisation_tokens": codebooks.utilisation_tokens,
     "utilisation_groups": codebooks.utilisation_groups,
     "router_choices": codebooks.router_choices,

@@ -1,24 +1,18 @@
 """Bits against what is kept, and how far seeds are apart."""
 
-from typing import Any
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from stscq.evaluation.peers.frames import KEY
 from stscq.evaluation.published import published_rows
 from stscq.report.collect import Run
 from stscq.report.figures.rows import by_seed, named, shown
 from stscq.report.figures.style import (
     BARS,
-    BY_CODEC,
     BY_METHOD,
     GREEN,
     PALETTE,
-    WIDE,
     empty,
     legend_below,
     lines,
@@ -26,7 +20,6 @@ from stscq.report.figures.style import (
 )
 from stscq.report.summary import RunSummary
 from stscq.report.tables.codebooks import sweep_runs
-from stscq.report.tables.rates import as_people_use_it
 
 LABELS = {"mean_acc": "verification accuracy (%)", "ids": "identity similarity (IDS)"}
 REFERENCES = {"mean_acc": ("original", "original (no compression)"), "ids": ("mean_face", "one mean face")}
@@ -92,27 +85,3 @@ def groups_sweep(s: RunSummary) -> Figure:
         panel.xaxis.set_major_formatter("{x:.0f}")
     grid.set_axis_labels("groups M", "")
     return legend_below(grid.figure)
-
-
-def rate_peers(s: RunSummary) -> Figure:
-    """Bytes of whole files against accuracy, mean and standard deviation over seeds: ours, as people use them, and
-    classic codecs at all operating points."""
-    points = s.frame("peers.csv")
-    if points.empty:
-        return empty("no classic codecs in this profile")
-    classic = points.groupby([*KEY, "seed"])[["bytes", "mean_acc"]].mean().reset_index()
-    classic["bytes"] = classic.groupby(KEY).bytes.transform("mean")
-    runs = shown(s)
-    ours = by_seed(s, runs[[as_people_use_it(row) for row in runs.itertuples()]], "file_bytes", "mean_acc")
-    ours["bytes"] = ours.groupby(["backbone", "variant"]).file_bytes.transform("mean")
-    figure, panel = plt.subplots(figsize=WIDE)
-    spread: dict[str, Any] = {"x": "bytes", "y": "mean_acc", **BARS, "errorbar": "sd", "ax": panel}
-    sns.lineplot(classic, **spread, **BY_CODEC)
-    sns.lineplot(ours, **spread, **{**BY_METHOD, "markeredgecolor": "white", "markersize": 10}, linestyle="")
-    for line in panel.get_lines():
-        if line.get_label() in PALETTE:
-            line.set_label(f"ours: {line.get_label()}")
-    panel.set(xlabel="bytes of a whole file, mean", ylabel=LABELS["mean_acc"])
-    panel.set_xscale("log", base=2)
-    panel.xaxis.set_major_formatter("{x:.0f}")
-    return legend_below(figure)

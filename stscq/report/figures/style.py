@@ -49,12 +49,9 @@ CLASSIC = {
     "avif": (ORANGE, "<"), "heic": (SKY, ">"), "jpeg": (GREEN, "D"), "jpeg2000": (PURPLE, "h"), "jpegxl": (GREY, "P"),
     "webp": (BROWN, "*"),
 }  # fmt: skip
-BY_CODEC: dict[str, Any] = {
-    "hue": "codec", "style": "codec", "palette": {name: colour for name, (colour, _) in CLASSIC.items()},
-    "markers": {name: marker for name, (_, marker) in CLASSIC.items()}, "dashes": False, "markersize": 9,
-    "markeredgecolor": "none",
-}  # fmt: skip
-"""The same of classic codecs."""
+"""A colour and a marker a classic codec."""
+BACKBONES = ((RED, "s"), (BLUE, "^"), ("black", "o"), ("indigo", "v"))
+"""The same of backbones, in the order of params.yaml."""
 HEAT = "mako_r"
 """Colours of shares, the lightest for none."""
 HEIGHT, ASPECT = 3.4, 1.1

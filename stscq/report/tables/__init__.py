@@ -38,6 +38,7 @@ TABLES: dict[str, Callable[[RunSummary], Table]] = {
     "symbols": rates.symbols,
     "int8": rates.int8,
     "peers": rates.peers,
+    "peers_ratio": rates.peers_ratio,
     "other_face_codecs": identity.other_face_codecs,
     "cost": costs.cost,
     "training_cost": costs.training_cost,

@@ -64,13 +64,31 @@ def versus(s: RunSummary, run: Run, reference: str, measures: Sequence[str] = ID
 
 
 def reference_rows(s: RunSummary) -> list[dict[str, Any]]:
-    """The ceiling, and the floor: the uncompressed images, and one mean face for everybody."""
-    ceiling = measured(s, Run("none", "original", ""), ["mean_acc"])
-    floor = measured(s, Run("none", "mean_face", ""), ["ids", "ids_centred"])
+    """The ceiling, and the floor: the uncompressed images (at full size as well, where that was measured), and one mean
+    face for everybody."""
+    measures = {"original_full_size": ["mean_acc"], "original": ["mean_acc"], "mean_face": ["ids", "ids_centred"]}
+    if not s.measured(FULL_SIZE, "mean_acc"):
+        del measures["original_full_size"]
     return [
-        {"backbone": "none", "method": "original", **ceiling},
-        {"backbone": "none", "method": "mean_face", **floor},
+        {"backbone": "none", "method": method, **measured(s, Run("none", method, ""), names)}
+        for method, names in measures.items()
     ]
+
+
+FULL_SIZE = Run("none", "original_full_size", "")
+
+
+def tested_note(s: RunSummary) -> str:
+    """How many pairs and people stand behind an accuracy."""
+    found = []
+    for image_set, tested in s.about["tested"].items():
+        least, most = min(tested["pairs_by_seed"]), max(tested["pairs_by_seed"])
+        each = f"{most:,}" if least == most else f"{least:,} to {most:,}"
+        found.append(
+            f"{image_set}: {each} pairs a seed; {tested['pairs']:,} different pairs of {tested['people']:,} people "
+            f"over {len(tested['pairs_by_seed'])} seed(s)"
+        )
+    return "Tested on " + "; ".join(found) + "."
 
 
 def missing_notes(s: RunSummary, measures: Sequence[str]) -> list[str]:

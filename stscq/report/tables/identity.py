@@ -19,6 +19,7 @@ from stscq.report.tables.cells import (
     measured,
     reference_rows,
     rows_of,
+    tested_note,
     versus,
 )
 
@@ -37,6 +38,7 @@ def headline(s: RunSummary) -> Table:
                 }
             )  # fmt: skip
     notes = [
+        tested_note(s),
         SEEDS_NOTE,
         PAIRED_NOTE,
         IDS_NOTE,
@@ -68,7 +70,7 @@ def main(s: RunSummary) -> Table:
         for method, bpp, mean_acc, ids in blocks()["main"]["others"]
     ]
     notes = [
-        *(SEEDS_NOTE, PAIRED_NOTE, IDS_NOTE, BASELINE_NOTE),
+        *(tested_note(s), SEEDS_NOTE, PAIRED_NOTE, IDS_NOTE, BASELINE_NOTE),
         "original: the uncompressed test images, the ceiling. jpeg2000, codeformer: as the paper prints them; ours of "
         "JPEG 2000 stand in the table peers.",
     ]
@@ -90,7 +92,8 @@ def ibq(s: RunSummary) -> Table:
                     "bpp": row.bpp, **ours, **versus(s, run, "global"), **theirs,
                 }
             )  # fmt: skip
-    return Table("ibq", "Token-specific codebooks on IBQ", pd.DataFrame(rows), [SEEDS_NOTE, PAIRED_NOTE, BASELINE_NOTE])
+    notes = [tested_note(s), SEEDS_NOTE, PAIRED_NOTE, BASELINE_NOTE]
+    return Table("ibq", "Token-specific codebooks on IBQ", pd.DataFrame(rows), notes)
 
 
 USED = ("utilisation_token_mean", "utilisation_all_entries", "utilisation_merged", "utilisation_bound", "groups_used")
@@ -119,7 +122,7 @@ def variants(s: RunSummary) -> Table:
                 "bpp": row.bpp, **measured(s, run, MEASURES), **percent(s, run, USED), **versus(s, run, "global"),
             }
         )  # fmt: skip
-    notes = [SEEDS_NOTE, PAIRED_NOTE, IDS_NOTE, "bits: T log2 K + log2 M.", UTILISATION_NOTE]
+    notes = [tested_note(s), SEEDS_NOTE, PAIRED_NOTE, IDS_NOTE, "bits: T log2 K + log2 M.", UTILISATION_NOTE]
     return Table("variants", "Every variant and every selection that was evaluated", pd.DataFrame(rows), notes)
 
 
@@ -140,7 +143,12 @@ def seeds(s: RunSummary) -> Table:
                 "entries": row.K, **ours, **by_seed, "storage_bits": row.bits, "bpp": row.bpp, **theirs,
             }
         )  # fmt: skip
-    notes = [SEEDS_NOTE, "Seeds change the split of the people, the recogniser and all training.", *errata("seeds")]
+    notes = [
+        tested_note(s),
+        SEEDS_NOTE,
+        "Seeds change the split of the people, the recogniser and all training.",
+        *errata("seeds"),
+    ]
     return Table("seeds", "Spread over seeds", pd.DataFrame(rows), notes)
 
 
@@ -170,7 +178,7 @@ def per_dataset(s: RunSummary, name: str, measure: str, title: str) -> Table:
         named = {p: ours.get(next((label for label in labels if label.startswith(p)), p)) for p in printed}
         rows.append({"backbone": run.backbone, "method": row.method, "bpp": row.bpp, **ours,
                      **beside(named, name, printed, s.paper, **where)})  # fmt: skip
-    notes = [SEEDS_NOTE]
+    notes = [tested_note(s), SEEDS_NOTE]
     if own:
         notes += ["This profile has no five benchmarks. Its columns are protocols of its own, on the same test images; "
                   "published columns stand beside them for orientation only."]  # fmt: skip
