@@ -1,10 +1,14 @@
 """Faces without identities: false matches and IDS by groups of people, codebook groups, and a set that is not here."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from stscq.data.store import Face, Row, open_store, write_store
 from stscq.errors import ParamsError
@@ -13,11 +17,27 @@ from stscq.evaluation.statistics import independence
 from stscq.params import absent, check, merge, sets_in_use
 from stscq.params import tested_on as sets_of
 from stscq.report import claims, table
+from stscq.report.collect import Evaluations
 from stscq.report.figures import draw
-from stscq.report.strangers import Estimate, cells_of, groups_of, mean_ids, rates, spread_of, threshold_at
+from stscq.report.strangers import (
+    Estimate,
+    cells_of,
+    groups_of,
+    mean_ids,
+    rates,
+    served,
+    spread_of,
+    strangers,
+    threshold_at,
+    without_copies,
+)
+from stscq.report.summarise import published
+from stscq.report.summary import read_summary
 from stscq.report.tables import TABLES
 from tests.codec.conftest import make_bundle
-from tests.report_fixtures import SEEDS, STRANGERS, make_summary
+from tests.conftest import ROOT
+from tests.report_fixtures import SEEDS, STRANGERS, TOKENIZERS, VARIANTS, make_summary
+from tests.test_face_sets import portrait
 from tests.test_workflow import PARAMS, dry_run, job_counts
 
 UTKFACE = {"kind": "utkface", "source": "elsewhere/utkface", "most_corrupt": 9, "optional": True}
@@ -54,6 +74,13 @@ def test_false_matches_of_resampled_pictures_worked_by_hand():
     assert found.values == pytest.approx([100 / 3, 100 / 3])
     # Pictures 0, 0, 1: pairs (0, 1) twice, and a picture makes none with itself. Picture 0 alone makes none at all.
     assert found.draws.tolist() == [pytest.approx([100 / 3, 100 / 3]), [100, 0], [0, 0]]
+
+
+def test_near_copies_of_one_picture_are_no_match_before_and_after():
+    before, after = [alike(0.99, 0.5, 0.97)], [alike(0.9, 0.8, 0.1)]
+    assert without_copies(before, before)[0][0].tolist() == [-1, -1, 0.5]
+    assert without_copies(after, before)[0][0].tolist() == [-1, -1, 0.8]
+    assert threshold_at(without_copies(before, before), 0.1) == 0.97
 
 
 def test_ids_of_resampled_pictures_worked_by_hand():
@@ -93,10 +120,15 @@ def summary(tmp_path_factory):
     return make_summary(tmp_path_factory.mktemp("run"), strangers=True)
 
 
-@pytest.fixture(scope="module")
-def without(tmp_path_factory):
+def without_strangers(summary, folder, absent):
     """The same run on a machine that has no such set."""
-    return make_summary(tmp_path_factory.mktemp("run"), absent=json.dumps({"utkface": "elsewhere/utkface"}))
+    shutil.copytree(summary.folder, folder)
+    about = {**summary.about, "absent": absent, "sets": {**summary.about["sets"], "strangers": []}}
+    (folder / "about.json").write_text(json.dumps(about))
+    nobody = published(Evaluations(folder, SEEDS, [], VARIANTS, TOKENIZERS))
+    strangers(nobody).to_csv(folder / "strangers.csv", index=False)
+    served(nobody).to_csv(folder / "served.csv", index=False)
+    return read_summary(folder)
 
 
 def test_groups_of_people_before_and_after(summary):
@@ -132,7 +164,7 @@ def test_codebook_groups_that_serve_one_ethnic_group_each(summary):
     ethnic = frame.loc[("ethnicity", 1)]
     assert (ethnic.pictures, ethnic.in_use, ethnic.dof) == (40, 4, 9)
     assert ethnic.cramers_v == pytest.approx(1)
-    assert ethnic.p_value < 0.001
+    assert ethnic.p_value == 0.001  # none of 999 permutations
     assert ethnic.most_own == "White: group 0, 100 % (all: 25 %)"
     assert frame.loc[("gender", 1), "cramers_v"] == pytest.approx(0)
     counts = TABLES["served_counts"](summary).frame
@@ -157,7 +189,8 @@ def test_the_claim_about_ethnic_groups_is_decided_by_strangers(summary):
     assert (ids.verdict, ids.low <= ids.value <= ids.high) == ("refuted", True)  # by more than 0.01, with no noise
 
 
-def test_a_set_that_is_not_here_leaves_empty_cells_and_the_reason(summary, without, tmp_path):
+def test_a_set_that_is_not_here_leaves_empty_cells_and_the_reason(summary, tmp_path):
+    without = without_strangers(summary, tmp_path / "summary", {"utkface": "elsewhere/utkface"})
     reason = "utkface is not here: nothing at sets.utkface.source = elsewhere/utkface; docs/lfw.md says what it is."
     for name in ("strangers", "served", "served_counts"):
         table.main(without.folder, name, tmp_path / name)
@@ -173,8 +206,8 @@ def test_a_set_that_is_not_here_leaves_empty_cells_and_the_reason(summary, witho
         pd.testing.assert_frame_equal(TABLES[name](without).frame, TABLES[name](summary).frame)
 
 
-def test_a_profile_without_such_a_set_has_the_tables_without_rows(tmp_path):
-    bare = make_summary(tmp_path / "run")
+def test_a_profile_without_such_a_set_has_the_tables_without_rows(summary, tmp_path):
+    bare = without_strangers(summary, tmp_path / "summary", {})
     assert TABLES["strangers"](bare).frame.empty
     assert claims.strangers_stay_alike(bare) == []
     table.main(bare.folder, "served", tmp_path / "served")
@@ -192,7 +225,7 @@ def evaluated(faces, split, tmp_path_factory):
     before, after = folder / "original", folder / "after"
     pairs = folder / "pairs.parquet"
     original.main(folder / "store", pairs, faces, split / "index.parquet", before, "dlib", own=False)
-    bundle = make_bundle(folder / "bundle", np.array(images[:300]), "titok", False, 4, 8, True)
+    bundle = make_bundle(folder / "bundle", np.array(images), "titok", False, 4, 8, True)
     evaluate.main(folder / "store", bundle, after, "dlib", "{}", before)
     return before, after
 
@@ -276,3 +309,40 @@ def test_the_workflow_runs_without_an_optional_set_and_uses_what_was_made_of_it(
     assert '"strangers": ["x"]' in output
     assert "--absent '{}'" in output
     assert "optional" not in next(line for line in output.splitlines() if "--kind utkface" in line)
+
+
+def snakemake(folder, *targets):
+    """Exit code and output of a run that makes TARGETS."""
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "1", *targets],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_what_was_made_of_an_optional_set_elsewhere_is_used_and_never_lost(tmp_path):
+    project = tmp_path / "project"
+    project.mkdir()
+    for name in ("Snakefile", "workflow", "config", "profiles", "stscq"):
+        (project / name).symlink_to(ROOT / name)
+    (project / "params.yaml").write_text(yaml.safe_dump(merge(PARAMS, ONE_VARIANT)))
+    source, store = project / "elsewhere" / "utkface", project / "data" / "demo" / "sets" / "x"
+    source.mkdir(parents=True)
+    for name, person in (("25_0_0_20170117", "s1"), ("61_1_3_20170104", "s2")):
+        portrait(person, 1, 200, 130).save(source / f"{name}.jpg.chip.jpg", quality=95)
+    index, cost = "data/demo/sets/x/index.parquet", "data/demo/cost/cost.csv"
+    code, output = snakemake(project, index)
+    assert code == 0, output
+    made = (store / "images.npy").read_bytes()
+    source.rename(tmp_path / "taken_away")
+    code, output = snakemake(project, cost, index)  # other jobs run, and this one is current
+    assert code == 0, output
+    assert "prepare_set" not in output
+    assert (store / "images.npy").read_bytes() == made
+    (store / "images.npy").write_bytes(made + b"edited")
+    code, output = snakemake(project, index)
+    assert code != 0
+    assert "missing data sets" in output
+    assert "sets.x.source: elsewhere/utkface" in output
+    assert (store / "images.npy").read_bytes() == made + b"edited"

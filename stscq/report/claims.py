@@ -172,13 +172,14 @@ def strangers_stay_alike(s: RunSummary) -> list[Part]:
     found = found[(found.by == "ethnicity") & (found.group == "spread_vs_one_group")]
     parts = []
     for run, row in rows_of(full_size(s, "switchable")):
-        mine = of_run(found, run).set_index("measure")
+        mine = of_run(found, run)
         for measure, name, margin in (
             ("ids", "largest less smallest IDS", IDS_MARGIN),
             ("fmr_reset", "log2 of largest over smallest false match rate", MATCHES_MARGIN),
         ):
-            if measure in mine.index:
-                c = mine.loc[measure]
+            change = mine[mine.measure == measure]
+            if len(change):
+                c = change.iloc[0]
                 numbers = {key: float(c[key]) for key in ("low", "high", "p", "people")}
                 numbers["difference"] = float(c["value"])
                 statistic = f"{measure}: {name} of ethnic groups, {row.M} codebook groups less one"
