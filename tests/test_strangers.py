@@ -178,7 +178,7 @@ def test_the_heat_map_shows_shares_of_each_group_of_people(summary):
     shares = panel.collections[0].get_array().reshape(6, 4)
     assert shares.tolist() == [[100, 0, 0, 0], [0, 100, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100], [25] * 4, [25] * 4]
     assert [label.get_text() for label in panel.get_yticklabels()][-2:] == ["women", "men"]
-    assert "V = 1.00 by ethnicity" in panel.get_title()
+    assert "Cramér's V: 1.00 by ethnicity (chance: 0.2" in panel.get_title()
 
 
 def test_the_claim_about_ethnic_groups_is_decided_by_strangers(summary):

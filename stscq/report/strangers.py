@@ -53,9 +53,10 @@ def strangers(e: Evaluations) -> pd.DataFrame:
     drawn = [weights[:, rows].astype(np.float32) for rows in cells.values()]
     originals = [original_alike(e, seed, cells) for seed in e.seeds]
     distinct = [without_copies(found, found) for found in originals]
-    before = over_seeds([rates(found, threshold_at(found, RATE), drawn) for found in distinct])
+    kept = [threshold_at(found, RATE) for found in distinct]
+    before = over_seeds([rates(found, limit, drawn) for found, limit in zip(distinct, kept, strict=True)])
     measured = {ORIGINAL: {"fmr": before, "fmr_reset": before}}
-    measured |= {run: after(e, run, cells, originals, drawn) for run in e.runs()}
+    measured |= {run: after(e, run, cells, originals, kept, drawn) for run in e.runs()}
     rows = [row for run in measured for row in rows_of_run(measured, run, one_group(e, run), cells)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -131,15 +132,20 @@ def over_seeds(found: Sequence[Estimate]) -> Estimate:
 
 
 def after(
-    e: Evaluations, run: Run, cells: Cells, originals: Sequence[Sequence[np.ndarray]], drawn: Sequence[np.ndarray]
+    e: Evaluations,
+    run: Run,
+    cells: Cells,
+    originals: Sequence[Sequence[np.ndarray]],
+    kept: Sequence[float],
+    drawn: Sequence[np.ndarray],
 ) -> dict[str, Estimate]:
-    """MEASURES of a codec. originals: of each seed the similarities of the uncompressed pictures."""
+    """MEASURES of a codec. originals, kept: of each seed's uncompressed pictures the similarities and the threshold."""
     found: dict[str, list[Estimate]] = {measure: [] for measure in MEASURES}
-    for seed, before in zip(e.seeds, originals, strict=True):
+    for seed, before, limit in zip(e.seeds, originals, kept, strict=True):
         images = e.selected(run, seed, e.sets[0], "images.parquet")
         alike = without_copies(similarities(np.stack(images.embedding.to_list()), cells), before)
         found["ids"].append(mean_ids(images.ids.to_numpy(), cells, drawn))
-        found["fmr"].append(rates(alike, threshold_at(without_copies(before, before), RATE), drawn))
+        found["fmr"].append(rates(alike, limit, drawn))
         found["fmr_reset"].append(rates(alike, threshold_at(alike, RATE), drawn))
     return {measure: over_seeds(estimates) for measure, estimates in found.items()}
 

@@ -141,12 +141,12 @@ def served(s: RunSummary) -> Figure:
         few = row.M <= 16
         heat(shares.reindex(columns=range(row.M), fill_value=0), ax=panel, vmax=None, cbar=True, annot=few, fmt=".0f",
              annot_kws={"size": 8}, xticklabels=1 if few else row.M // 8,
-             cbar_kws={"label": "of these people's\npictures (%)"})  # fmt: skip
+             cbar_kws={"label": "pictures (%)"})  # fmt: skip
         panel.hlines(len(tables["ethnicity"]), *panel.get_xlim(), color="black")
         v = {by: independence(table.to_numpy()) for by, table in tables.items()}
         panel.set_title(
-            f"{run.backbone}, {row.M} x {row.K}: "
-            + ", ".join(f"V = {one.cramers_v:.2f} by {by} (chance: {one.by_chance:.2f})" for by, one in v.items()),
+            f"{run.backbone}, {row.M} x {row.K}, Cramér's V: "
+            + ", ".join(f"{one.cramers_v:.2f} by {by} (chance: {one.by_chance:.2f})" for by, one in v.items()),
             fontsize="small",
         )
         panel.set(ylabel="", xlabel="")

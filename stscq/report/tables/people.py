@@ -82,8 +82,8 @@ def published_cells(row: Any, groups: list[str]) -> dict[str, Any]:
 PEOPLE = {"ethnicity": list(ETHNIC), "gender": list(GENDERS.values())}
 PICTURES_NOTE = (
     "Faces of UTKFace; ethnic groups and genders are its labels. It says nothing about identities: every picture "
-    "counts as a person, and pairs that show one person twice as strangers, before compression as after it; only near-copies "
-    "of one picture (a cosine above 0.98, uncompressed) count as no match."
+    "counts as a person, and pairs that show one person twice as strangers, before compression as after it; only "
+    "near-copies of one picture (a cosine above 0.98, uncompressed) count as no match."
 )
 RATES_NOTE = (
     "Mean over seeds [95 % bootstrap interval over pictures]. ids: mean cosine of the judge's embeddings of a picture "
