@@ -20,6 +20,8 @@ TOKENIZERS = ("pretrained", "fine_tuned")
 """What is evaluated of a backbone besides its variants: the published tokenizer, and that after stage1_tokenizer."""
 PAIRED = ("pack", "rfw")
 """Kinds of sets that come with verification pairs."""
+STRANGERS = "utkface"
+"""The kind whose faces carry labels of groups of people and no identities: for fairness_on alone."""
 
 # YAML 1.1 reads 1e-3 as a string, and some tools write numbers that way.
 FLOAT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
@@ -141,15 +143,24 @@ def set_problems(params: Mapping[str, Any]) -> Iterator[str]:
         )
     if not params["evaluate_on"]:
         yield "evaluate_on: name at least one set, or `test`"
-    for key in ("evaluate_on", "fairness_on"):
+    for key, kinds in (("evaluate_on", PAIRED), ("fairness_on", (*PAIRED, STRANGERS))):
         for name in params[key]:
-            if name != TEST and sets.get(name, {}).get("kind") not in PAIRED:
-                yield f"{key}: {name!r} is no set with verification pairs (kind {' or '.join(PAIRED)})"
+            if name != TEST and sets.get(name, {}).get("kind") not in kinds:
+                yield f"{key}: {name!r} is no set with verification pairs (kind {' or '.join(kinds)})"
+    yield from optional_set_problems(params)
     for name, one in sets.items():
         if (one["kind"] == "rfw") != ("group" in one):
             yield f"sets.{name}.group: name the folder of one group for kind rfw, and for nothing else"
     for name, backbone in params["backbones"].items():
         yield from own_set_problems(name, backbone, sets)
+
+
+def optional_set_problems(params: Mapping[str, Any]) -> Iterator[str]:
+    if len(strangers(params)) > 1:
+        yield f"fairness_on: {', '.join(strangers(params))} are all of kind {STRANGERS}; name one"
+    for name, one in params["sets"].items():
+        if one.get("optional") and name in needed_sets(params):
+            yield f"sets.{name}.optional: more than fairness_on needs it, so it cannot be; take `optional` away"
 
 
 def own_set_problems(name: str, backbone: Mapping[str, Any], sets: Mapping[str, Any]) -> Iterator[str]:
@@ -190,14 +201,48 @@ def tokenizers(params: Mapping[str, Any], backbone: str) -> list[str]:
     return [name for name, there in zip(TOKENIZERS, (published, tuned), strict=True) if there]
 
 
-def tested_on(params: Mapping[str, Any], backbone: str) -> list[str]:
-    """The sets on which a backbone is evaluated: its own, or those of all."""
-    everybody = list(dict.fromkeys([*params["evaluate_on"], *params["fairness_on"]]))
-    return list(params["backbones"][backbone].get("evaluate_on", everybody))
+def tested_on(params: Mapping[str, Any], backbone: str, variant: str) -> list[str]:
+    """The sets on which a variant or tokenizer is evaluated: its backbone's own, or those of all.
+
+    Those of fairness_on alone only for variants that stand for published rows: no table of groups of people has others.
+    """
+    own = params["backbones"][backbone]
+    if "evaluate_on" in own:
+        return list(own["evaluate_on"])
+    further = params["fairness_on"] if own["variants"].get(variant, {}).get("published") else []
+    return list(dict.fromkeys([*params["evaluate_on"], *further]))
 
 
 def sets_in_use(params: Mapping[str, Any]) -> list[str]:
     """Names of the sets that some backbone trains or is evaluated on, in the order of params.yaml."""
-    used = {name for backbone in params["backbones"] for name in tested_on(params, backbone)}
+    used = {one for name, variant in evaluations(params) for one in tested_on(params, name, variant)}
     used |= {backbone["train_on"] for backbone in params["backbones"].values() if "train_on" in backbone}
     return [name for name in params["sets"] if name in used]
+
+
+def needed_sets(params: Mapping[str, Any]) -> set[str]:
+    """Names of the sets without which a profile cannot run."""
+    backbones = params["backbones"].values()
+    own = [name for b in backbones for name in (*b.get("evaluate_on", ()), b.get("train_on"))]
+    pretrain = params.get("pretrain", {})
+    return {*params["evaluate_on"], *own, pretrain.get("set"), pretrain.get("measure_on")} - {None}
+
+
+def strangers(params: Mapping[str, Any]) -> list[str]:
+    """The sets of fairness_on whose faces have no identities."""
+    return [name for name in params["fairness_on"] if params["sets"].get(name, {}).get("kind") == STRANGERS]
+
+
+def absent(params: Mapping[str, Any], made: Path) -> dict[str, str]:
+    """The optional sets that are not here, and their sources.
+
+    Not here: neither is the source on this machine, nor what was made of it elsewhere (a store in MADE/sets/NAME).
+    """
+
+    def here(name: str) -> bool:
+        store = made / "sets" / name
+        source = Path(params["sets"][name]["source"])
+        return source.exists() or all((store / file).exists() for file in ("images.npy", "index.parquet"))
+
+    optional = [name for name in params["fairness_on"] if params["sets"].get(name, {}).get("optional")]
+    return {name: params["sets"][name]["source"] for name in optional if not here(name)}

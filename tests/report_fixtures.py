@@ -168,7 +168,49 @@ def stages_of(variant, v):
     return [f"stage1_codebooks/{sizes}", f"stage2/{variant}", f"stage3/{variant}"]
 
 
-def make_summary(folder):
+STRANGERS = [f"{ethnic} {gender}" for ethnic in ("White", "Black", "Asian", "Indian") for gender in ("man", "woman")]
+"""Labels of faces without identities: five pictures each."""
+
+
+def stranger_embeddings(seed, noise):
+    """40 x 8, of length 1: pictures of one label lie around one direction; Black women's are the most alike."""
+    random = np.random.default_rng(seed)
+    centres = np.repeat(np.eye(8), 5, axis=0)
+    width = np.where(np.repeat(STRANGERS, 5) == "Black woman", 0.1, noise)[:, None]
+    found = centres + width * random.standard_normal((40, 8))
+    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+
+def write_strangers(folder):
+    """The set `utkface`: evaluations of the uncompressed pictures and of the variants that stand for published rows."""
+    label = np.repeat(STRANGERS, 5)
+    for seed in SEEDS:
+        original = folder / "original" / "utkface" / f"seed{seed}"
+        original.mkdir(parents=True)
+        np.save(original / "embeddings.npy", stranger_embeddings(0, 0.3))
+        (original / "metrics.json").write_text(
+            json.dumps({"images": 40, "protocols": {}, "mean_face": {"ids": 0.5, "ids_centred": 0.0}})
+        )
+        for variant, v in VARIANTS["titok_s"].items():
+            if v["published"]:
+                out = folder / "titok_s" / variant / "utkface" / f"seed{seed}"
+                write_evaluation(out, variant, v, seed)
+                metrics = json.loads((out / "metrics.json").read_text())
+                for measures in metrics["selections"].values():
+                    measures.update(protocols={})
+                    del measures["mean_acc"]
+                (out / "metrics.json").write_text(json.dumps(metrics))
+                # White men gain as much IDS as everybody does in the set `test`; women's is lower by 0.1. Each group of
+                # codebooks serves one ethnic group.
+                images = pd.DataFrame({"row": range(40), "identity": [str(i) for i in range(40)], "label": label})
+                ids = 0.8 - 0.1 * images.label.str.endswith("woman") + GAIN[variant] * (images.label == "White man")
+                images = images.assign(ids=ids, group=np.arange(40) // 10 % v["M"])
+                images["embedding"] = list(stranger_embeddings(seed, 0.2))
+                selections = metrics["selections"]
+                pd.concat([images.assign(selection=s) for s in selections]).to_parquet(out / "images.parquet")
+
+
+def make_summary(folder, strangers=False, absent="{}"):
     """Write evaluations, logs and a store below `folder`, and summarise them."""
     random = np.random.default_rng(0)
     faces = [Face(Row(f"{i}", f"p{i // 2}", "made up", label(i)), random.integers(0, 255, (16, 16, 3)).astype(np.uint8))
@@ -193,11 +235,14 @@ def make_summary(folder):
                 (log.parent / f"{name}.run.json").write_text(json.dumps(record))
     write_costs(folder)
     write_peer(folder)
+    sets = {"faces": ["test"], "fairness": ["test"], "strangers": ["utkface"] if strangers else []}
     write_full_size(folder)
-    sets = {"faces": ["test"], "fairness": ["test"]}
+    if strangers:
+        write_strangers(folder / "evaluation")
     summarise.main(
         folder / "evaluation", folder / "models", folder / "faces", folder / "cost", folder / "measured", "demo",
         json.dumps(SEEDS), json.dumps(sets), json.dumps(VARIANTS), json.dumps(TOKENIZERS), json.dumps(COMPARED),
-        folder / "summary", folder / "peers", full_size=folder / "full_size",
+        folder / "summary", folder / "peers", absent=absent,
+        full_size=folder / "full_size",
     )  # fmt: skip
     return read_summary(folder / "summary")

@@ -17,7 +17,7 @@ from tests.report_fixtures import SEEDS, make_summary
 
 @pytest.fixture(scope="module")
 def summary(tmp_path_factory):
-    return make_summary(tmp_path_factory.mktemp("run"))
+    return make_summary(tmp_path_factory.mktemp("run"), strangers=True)
 
 
 def texts(figure):

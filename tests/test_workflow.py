@@ -67,7 +67,8 @@ def test_the_paper_profile_lists_every_job_without_data_or_weights(tmp_path, pro
     assert counts["stage1_tokenizer"] == 3 * 5
     assert counts["stage1_codebooks"] == 3 * (2 + 8 + 2 + 1 + 1)  # variants of the same M, K and selection share one
     assert counts["stage2"] == counts["stage3"] == 3 * (3 + 10 + 3 + 2 + 2)
-    faces = 3 * 9 * (4 + 11 + 4 + 3)
+    # Five benchmarks for every codec, the four groups of RFW for those of published rows.
+    faces = 3 * (5 * (4 + 11 + 4 + 3) + 4 * (3 + 5 + 3 + 2))
     assert counts["evaluate"] == faces + 3 * 3
     assert counts["evaluate_original"] == 3 * 9
     assert "train_recogniser" not in counts

@@ -38,7 +38,8 @@ class ImageSet(NamedTuple):
     """The images of one set that are evaluated.
 
     images: the whole store (uint8, S x S x 3 each); rows: N of them, whose people are `identity`; pairs: of all
-    protocols; group_pairs: inside groups of people. Pictures that are no faces have no pairs and no judge.
+    protocols; group_pairs: inside groups of people. Pictures that are no faces have no pairs and no judge; faces of
+    unknown identity no pairs, but labels of groups of people (N).
     """
 
     images: np.ndarray
@@ -47,6 +48,7 @@ class ImageSet(NamedTuple):
     pairs: pd.DataFrame
     group_pairs: pd.DataFrame
     judge: Judge | None
+    labels: np.ndarray | None = None
 
     @property
     def size(self) -> int:
@@ -57,8 +59,8 @@ class ImageSet(NamedTuple):
 class Judgement(NamedTuple):
     """What was measured of the reconstructions of one codec on one set.
 
-    images: a row an image (row, identity, and PER_IMAGE); pairs: as `judge_pairs` has them; group_pairs: with
-    similarity; measured: means of PER_IMAGE, and what concerns the whole set.
+    images: a row an image (row, identity, and PER_IMAGE; label and embedding where identities are unknown); pairs: as
+    `judge_pairs` has them; group_pairs: with similarity; measured: means of PER_IMAGE, and what concerns the whole set.
     """
 
     images: pd.DataFrame
@@ -70,17 +72,22 @@ class Judgement(NamedTuple):
 def open_image_set(store: Path, original: Path | None, judge: str) -> ImageSet:
     """The images of STORE that are in pairs. ORIGINAL: the evaluation of the uncompressed images, which has the pairs.
 
-    Without it the pictures are no faces, and all of them are evaluated.
+    Without it the pictures are no faces, and all of them are evaluated; as are faces of unknown identity.
     """
     images, index = open_store(store)
     if original is None:
-        rows, pairs, group_pairs, by = np.arange(len(images)), pd.DataFrame(), pd.DataFrame(), None
-    else:
-        pairs = pairs_of(original)
-        group_pairs = pd.read_parquet(original / "group_pairs.parquet", columns=["a", "b", "same", "group"])
-        rows = np.unique(pairs[["a", "b"]])
-        by = load_judge(judge, original)
-    return ImageSet(images, rows, index.identity.to_numpy()[rows], pairs, group_pairs, by)
+        everything = np.arange(len(images))
+        return ImageSet(images, everything, index.identity.to_numpy(), pd.DataFrame(), pd.DataFrame(), None)
+    pairs = pairs_of(original)
+    group_pairs = pd.read_parquet(original / "group_pairs.parquet", columns=["a", "b", "same", "group"])
+    rows, by = rows_of(pairs, len(images)), load_judge(judge, original)
+    labels = index.group.to_numpy() if pairs.empty else None
+    return ImageSet(images, rows, index.identity.to_numpy()[rows], pairs, group_pairs, by, labels)
+
+
+def rows_of(pairs: pd.DataFrame, N: int) -> np.ndarray:
+    """The images in some pair; all N where there are none, for nobody knows who is on them."""
+    return np.unique(pairs[["a", "b"]]) if len(pairs) else np.arange(N)
 
 
 def pairs_of(original: Path) -> pd.DataFrame:
@@ -111,8 +118,12 @@ def judge_codec(
     pairs = judge_pairs(table, image_set.pairs)
     group_pairs = image_set.group_pairs.assign(similarity=similarity(table, image_set.group_pairs))
     protocols = by_protocol(pairs, frame)
+    measured["protocols"] = protocols
+    if image_set.labels is not None:
+        frame = frame.assign(label=image_set.labels, embedding=list(embeddings))
+        return Judgement(frame, pairs, group_pairs, measured)
     mean_acc = protocols[image_set.pairs.protocol.iloc[0]]["mean_acc"]
-    return Judgement(frame, pairs, group_pairs, {"mean_acc": mean_acc, **measured, "protocols": protocols})
+    return Judgement(frame, pairs, group_pairs, {"mean_acc": mean_acc, **measured})
 
 
 def compare(

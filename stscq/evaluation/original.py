@@ -13,7 +13,7 @@ from stscq.cli_tools import run
 from stscq.data.splits import sample_rows
 from stscq.data.store import open_store
 from stscq.device import own_device
-from stscq.evaluation.judging import batches, by_row, centred_cosine, cosine
+from stscq.evaluation.judging import batches, by_row, centred_cosine, cosine, rows_of
 from stscq.evaluation.protocols import PUBLISHED, group_pairs, own_protocols
 from stscq.evaluation.verification import accuracies, judge_pairs, similarity
 from stscq.files import write_atomically
@@ -27,11 +27,12 @@ def main(store: Path, pairs: Path, faces: Path, split: Path, out: Path, judge: s
 
     OWN: the pairs were drawn from our own test people, and harder protocols are made of the same images. FACES and
     SPLIT are those of the training. centre: the mean embedding of the training people's images, which the centred IDS
-    takes as its origin.
+    takes as its origin. Where there are no pairs, for nobody knows the identities, all images of the store are test
+    images, and there is no accuracy.
     """
     images, index = open_store(store)
     test_pairs = pd.read_parquet(pairs)
-    rows = np.unique(test_pairs[["a", "b"]])
+    rows = rows_of(test_pairs, len(images))
     recogniser = load_recogniser(judge)
     embeddings = np.concatenate([recogniser.embed(images[rows[part]]) for part in batches(len(rows))])
     known = training_batches(faces, split, size=1, seed=0, device=own_device())
@@ -54,7 +55,7 @@ def main(store: Path, pairs: Path, faces: Path, split: Path, out: Path, judge: s
     inside.assign(similarity=similarity(table, inside)).to_parquet(out / "group_pairs.parquet")
     metrics = {
         "images": len(rows),
-        "mean_acc": accuracies(judged)[protocols.protocol.iloc[0]],
+        **({"mean_acc": accuracies(judged)[protocols.protocol.iloc[0]]} if len(judged) else {}),
         "protocols": {name: {"mean_acc": value} for name, value in accuracies(judged).items()},
         # The same face for everybody, from no bits at all: what either IDS is worth.
         "mean_face": {

@@ -93,3 +93,45 @@ def weighted_means(drawn: np.ndarray, a: np.ndarray, b: np.ndarray, sums: np.nda
     """r weighted means, one a draw (r x P: how often each person occurs); a, b, sums, weight: pairs of people."""
     times = np.where(a == b, drawn[:, a], drawn[:, a] * drawn[:, b])
     return (times @ sums) / np.maximum(times @ weight, 1e-12)
+
+
+class Independence(NamedTuple):
+    """Is a table of counts what chance makes of its row and column sums? NaN where there is one row or column.
+
+    chi2: Pearson's, with dof degrees of freedom. least: the smallest expected count. p: by the chi-square distribution
+    where that is 5 or more, else by permutation (by: which). cramers_v: from 0 to 1; by_chance: its mean in
+    permutations.
+    """
+
+    chi2: float
+    dof: int
+    least: float
+    p: float
+    by: str
+    cramers_v: float
+    by_chance: float
+
+
+def independence(counts: np.ndarray, draws: int = 999, seed: int = 0) -> Independence:
+    """Of a table of two dimensions; rows and columns without a count are left out."""
+    from scipy import stats  # imported here: half a second that one table and one figure need
+
+    counts = counts[counts.sum(1) > 0][:, counts.sum(0) > 0]
+    if min(counts.shape) < 2:
+        return Independence(np.nan, 0, np.nan, np.nan, "", np.nan, np.nan)
+    tested = stats.chi2_contingency(counts, correction=False)
+    expected = tested.expected_freq
+    drawn = stats.random_table(counts.sum(1), counts.sum(0), seed=seed).rvs(draws)
+    by_chance = ((drawn - expected) ** 2 / expected).sum((1, 2))
+    largest = counts.sum() * (min(counts.shape) - 1)
+    small = expected.min() < 5
+    permuted = (1 + (by_chance >= tested.statistic * (1 - 1e-9)).sum()) / (draws + 1)
+    return Independence(
+        chi2=float(tested.statistic),
+        dof=int(tested.dof),
+        least=float(expected.min()),
+        p=float(permuted if small else tested.pvalue),
+        by="permutation" if small else "chi-square",
+        cramers_v=float(np.sqrt(tested.statistic / largest)),
+        by_chance=float(np.sqrt(by_chance / largest).mean()),
+    )

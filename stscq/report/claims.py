@@ -17,7 +17,7 @@ from stscq.report.render import Table
 from stscq.report.summary import RunSummary, of_run, run_of, spread_over
 from stscq.report.tables.cells import rows_of, tested_note
 from stscq.report.tables.codebooks import sweep_runs
-from stscq.report.verdicts import Part, above, at_most, count_of_verdicts, over_seeds, overall, within
+from stscq.report.verdicts import Part, above, at_most, count_of_verdicts, over_seeds, overall, untestable, within
 
 ROUTER_MARGIN = 0.4
 """Points of accuracy (paper)."""
@@ -25,6 +25,8 @@ SEED_STD = 0.14
 """Points of accuracy (paper)."""
 SPREAD_MARGIN = 1.0
 """Points (ours: the paper says "about" and prints changes of +0.52 and -0.62)."""
+STRANGERS_MARGIN = 1 / 3
+"""Of the spread with one codebook group (ours: SPREAD_MARGIN is a third of the paper's 2.87 and 3.22 points)."""
 
 
 def claims(s: RunSummary) -> Table:
@@ -153,6 +155,41 @@ def groups_help_then_hurt(s: RunSummary) -> list[Part]:
 
 
 def groups_stay_alike(s: RunSummary) -> list[Part]:
+    """By pairs of known identity (RFW) and by strangers; by people of no ethnic group only where neither is there."""
+    by_accuracy, by_strangers = accuracy_stays_alike(s), strangers_stay_alike(s)
+    tested = [part for part in (*by_accuracy, *by_strangers) if part.verdict != "not testable here"]
+    return tested or [*by_accuracy, *by_strangers]
+
+
+def strangers_stay_alike(s: RunSummary) -> list[Part]:
+    """IDS and false matches (at one rate for all groups together) of ethnic groups."""
+    if s.absent:
+        return [untestable("", "spread of IDS and of false matches over ethnic groups", reason) for reason in s.absent]
+    found = s.frame("strangers.csv")
+    if found.empty:
+        return []
+    found = found[found.by == "ethnicity"]
+    parts = []
+    for run, row in rows_of(full_size(s, "switchable")):
+        mine = of_run(found, run).set_index(["measure", "group"])
+        for measure, name in (
+            ("ids", "largest less smallest IDS"),
+            ("fmr_reset", "log2 of largest over smallest false match rate"),
+        ):
+            if (measure, "spread_vs_one_group") in mine.index:
+                c, spread = (mine.loc[[(measure, group)]].iloc[0] for group in ("spread_vs_one_group", "spread"))
+                before = float(spread["value"] - c["value"])
+                margin = round(
+                    STRANGERS_MARGIN * before if measure == "ids" else float(np.log2(1 + STRANGERS_MARGIN)), 4
+                )
+                numbers = {key: float(c[key]) for key in ("low", "high", "p", "people")}
+                numbers["difference"] = float(c["value"])
+                statistic = f"{measure}: {name} of ethnic groups, {row.M} codebook groups less one"
+                parts.append(within(f"{run.backbone}, {row.M} x {row.K}", statistic, numbers, margin))
+    return parts
+
+
+def accuracy_stays_alike(s: RunSummary) -> list[Part]:
     if not s.about["sets"]["fairness"]:
         return []
     found = s.frame("fairness.csv")

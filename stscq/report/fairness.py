@@ -27,7 +27,7 @@ def fairness(e: Evaluations) -> pd.DataFrame:
     the change of the accuracies' spread against the uncompressed images, paired, with its p-value; with
     `mean_acc_change_by_groups` that of several codebook groups against one.
     """
-    if not e.sets or not labelled(e):
+    if not e.sets or not e.runs() or not labelled(e):
         return pd.DataFrame(columns=COLUMNS)
     judged = {run: [judged_pairs(e, run, seed) for seed in e.seeds] for run in (ORIGINAL, *e.runs())}
     groups = [set(frame.group) for frame in judged[ORIGINAL]]

@@ -5,8 +5,9 @@ python -m stscq.report.summarise --evaluation data/demo/evaluation --models mode
 runs.csv: what was run. values.parquet: every measured number, by run, set, protocol and seed. comparisons.csv: paired
 differences between runs. utilisation_tokens, utilisation_groups.parquet: share of used entries by token and by codebook
 group. people, curves.parquet: whose images went to which group, training curves. fairness.csv: rates of groups of
-people. peers, int8, symbols, symbols_saved.csv: classic codecs, int8 codebooks, models of the symbols. cost, measured,
-training_cost.csv: what it costs.
+people. strangers, served.csv: the same of faces without identities, and which codebook groups serve them. peers, int8,
+symbols, symbols_saved.csv: classic codecs, int8 codebooks, models of the symbols. cost, measured, training_cost.csv:
+what it costs.
 sheets/BACKBONE.npz: reconstructions.
 """
 
@@ -27,6 +28,7 @@ from stscq.evaluation.symbols_frame import symbols_frame, symbols_saved
 from stscq.files import read_log, write_atomically
 from stscq.report.collect import IDENTITY, MEASURES, Evaluations, Run
 from stscq.report.fairness import fairness, router_choices
+from stscq.report.strangers import served, strangers
 from stscq.report.summary import OWN_SET
 from stscq.report.training_cost import read_training, record_files, training_cost
 
@@ -48,13 +50,15 @@ def main(
     int8: Path | None = None,
     symbols: Path | None = None,
     full_size: Path | None = None,
+    absent: str = "{}",
 ) -> None:
     """Writes the files named above, and about.json: profile, seeds, sets, pixels of a side, how many pairs and people
     were tested, and why measures are missing.
 
-    SEEDS, SETS, VARIANTS and TOKENIZERS are JSON, from params.yaml; SETS: `faces` (evaluate_on), `fairness`, and the
-    own sets of backbones by name. STORE: the images of the first set of faces. COST, MEASURED: the folders of
-    stscq.evaluation.count_cost and .measure_cost. PEERS, INT8, SYMBOLS: the folders of what
+    SEEDS, SETS, VARIANTS and TOKENIZERS are JSON, from params.yaml; SETS: `faces` (evaluate_on), `fairness` and
+    `strangers` (fairness_on: with identities, and without), and the own sets of backbones by name. ABSENT: JSON, the
+    optional sets that are not here, and where they are looked for. STORE: the images of the first set of faces. COST,
+    MEASURED: the folders of stscq.evaluation.count_cost and .measure_cost. PEERS, INT8, SYMBOLS: the folders of what
     docs/comparison.md describes, and COMPARED (JSON) which codecs and variants are in them. FULL_SIZE: the folder of
     stscq.evaluation.full_size.
     """
@@ -67,7 +71,9 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     parts = [faces, *pictures]
     runs = pd.concat([describe(e) for e in parts], ignore_index=True)
-    evaluated = [*parts, faces._replace(sets=[s for s in of["fairness"] if s not in of["faces"]])]
+    unknown = published(faces).on(of.get("strangers", []))
+    further_sets = [s for s in (*of["fairness"], *unknown.sets) if s not in of["faces"]]
+    evaluated = [*parts, published(faces).on(further_sets)]
     values = pd.DataFrame([*(row for e in evaluated for row in all_values(e)), *full_size_values(full_size)])
     runs.to_csv(out / "runs.csv", index=False)
     values.to_parquet(out / "values.parquet")
@@ -75,7 +81,9 @@ def main(
     for unit in ("token", "group"):
         pd.DataFrame(utilisation_by(faces, unit)).to_parquet(out / f"utilisation_{unit}s.parquet")
     router_choices(faces).to_parquet(out / "people.parquet")
-    fairness(faces._replace(sets=of["fairness"])).to_csv(out / "fairness.csv", index=False)
+    fairness(published(faces).on(of["fairness"])).to_csv(out / "fairness.csv", index=False)
+    strangers(unknown).to_csv(out / "strangers.csv", index=False)
+    served(unknown).to_csv(out / "served.csv", index=False)
     pd.DataFrame(curves(everybody, models)).to_parquet(out / "curves.parquet")
     (out / "sheets").mkdir(exist_ok=True)
     for backbone in faces.variants:
@@ -92,8 +100,15 @@ def main(
         "size": open_store(store).images.shape[1],
         "tested": {image_set: tested(faces, image_set) for image_set in faces.sets},
         "missing": missing(everybody, of),
+        "absent": json.loads(absent),
     }
     write_atomically(out / "about.json", json.dumps(about, indent=1) + "\n")
+
+
+def published(e: Evaluations) -> Evaluations:
+    """The variants that stand for published rows: those that are evaluated on sets of fairness_on alone."""
+    variants = {name: {v: one for v, one in found.items() if one["published"]} for name, found in e.variants.items()}
+    return e._replace(variants=variants, tokenizers={name: {} for name in variants})
 
 
 def further(
@@ -136,7 +151,7 @@ def method(variant: Mapping[str, Any]) -> str:
 
 def all_values(e: Evaluations) -> Iterator[dict[str, Any]]:
     """A row a number, of every run and of the uncompressed images."""
-    for image_set, seed in product(e.sets, e.seeds):
+    for image_set, seed in product(e.sets if e.runs() else (), e.seeds):
         for run in e.runs():
             whole = e.everything(run, seed, image_set)
             found = whole["selections"][run.selection]

@@ -39,6 +39,15 @@ class RunSummary(NamedTuple):
         """Is this the paper's own experiment, so that a difference to a published number means something?"""
         return str(self.about["profile"]).startswith("paper")
 
+    @property
+    def absent(self) -> list[str]:
+        """Why cells about optional sets are empty: a sentence a set that this run was without."""
+        found: dict[str, str] = self.about.get("absent", {})
+        return [
+            f"{name} is not here: nothing at sets.{name}.source = {source}; docs/lfw.md says what it is."
+            for name, source in found.items()
+        ]
+
     def own_sets(self, backbone: str) -> list[str]:
         """The sets that a backbone is evaluated on."""
         return list(self.about["sets"].get(backbone, self.sets))

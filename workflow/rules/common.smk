@@ -20,6 +20,8 @@ except ParamsError as problem:
 
 PROFILE = config["profile"]
 DATA, MODELS, RESULTS = f"data/{PROFILE}", f"models/{PROFILE}", f"results/{PROFILE}"
+ABSENT = stscq_params.absent(config, Path(DATA))
+config["fairness_on"] = [name for name in config["fairness_on"] if name not in ABSENT]
 BACKBONES = config["backbones"]
 FACES = f"{DATA}/faces"
 SEEDS = config["seeds"]

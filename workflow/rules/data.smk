@@ -30,6 +30,12 @@ rule prepare_faces:
         "{PYTHON} -m stscq.data.prepare {params.flags} --workers {threads} --out {params.out} &> {log}"
 
 
+def prepare_settings(name):
+    """What making the store of a set hangs on; not whether a profile could do without it."""
+    settings = {key: value for key, value in config["sets"][name].items() if key != "optional"}
+    return {**settings, "size": config["data"]["size"]}
+
+
 rule prepare_set:
     input:
         lambda wc: source(config["sets"][wc.set]["source"]),
@@ -38,7 +44,7 @@ rule prepare_set:
     params:
         code=code("data.prepare"),
         out=subpath(output[0], parent=True),
-        flags=lambda wc: flags({**config["sets"][wc.set], "size": config["data"]["size"]}),
+        flags=lambda wc: flags(prepare_settings(wc.set)),
     threads: workflow.cores
     log:
         f"logs/{PROFILE}/prepare_set/{{set}}.log",
@@ -90,8 +96,18 @@ def pairs_of(wc):
 def missing_sources():
     """Data sets that somebody must bring, and has not."""
     named = {"data.source": config["data"]["source"]}
-    named |= {f"sets.{name}.source": config["sets"][name]["source"] for name in SETS}
+    named |= {f"sets.{name}.source": config["sets"][name]["source"] for name in SETS if not made_elsewhere(name)}
     return [f"{key}: {path}" for key, path in named.items() if path != "orl" and not Path(path).exists()]
+
+
+def made_elsewhere(name):
+    """Is a set optional and its store here (or SETS would not have it), and no job of this run makes that again?
+
+    If one did, without the source, it would first delete what came with `dvc pull`: then the source is missing.
+    """
+    outputs = set(expand(rules.prepare_set.output, set=name))
+    remade = any(outputs & set(map(str, job.output)) for job in workflow.dag.needrun_jobs())
+    return config["sets"][name].get("optional", False) and not remade
 
 
 onstart:

@@ -1,21 +1,24 @@
 # Tables, figures and the page. One rule reads the evaluations; all others read its summary.
 
 OWN_SETS = {name: b["evaluate_on"] for name, b in BACKBONES.items() if "evaluate_on" in b}
+STRANGERS = stscq_params.strangers(config)
 TABLES = [
     *("headline", "main", "per_dataset_accuracy", "per_dataset_ids", "seeds", "selection_at_inference"),
     *("stages", "ablation", "rate_gain"),
     *("selection_in_training", "groups_sweep", "token_utilisation", "dataset_utilisation", "group_use", "fairness"),
+    *("strangers", "served", "served_counts"),
     *("ibq", "image_quality", "imagenet", "rates", "symbols", "int8", "peers", "peers_ratio", "other_face_codecs"),
     *("cost", "training_cost", "variants", "claims"),
 ]
 FIGURES = [
     *("rate_accuracy", "rate_ids", "rate_peers", "utilisation_tokens", "utilisation_groups", "router_choices"),
-    "router_people",
+    *("router_people", "served"),
     *("selection_agreement", "groups_sweep", "seed_spread", "training_curves"),
     *(f"reconstructions_{name}" for name in BACKBONES if name not in OWN_SETS),
 ]
 SUMMARY = [
     *("about.json", "runs.csv", "values.parquet", "comparisons.csv", "people.parquet", "fairness.csv", "curves.parquet"),
+    *("strangers.csv", "served.csv"),
     *("utilisation_tokens.parquet", "utilisation_groups.parquet", "peers.csv", "int8.csv", "symbols.csv"),
     *("symbols_saved.csv", "cost.csv", "measured.csv", "training_cost.csv"),
     *(f"sheets/{name}.npz" for name in BACKBONES if name not in OWN_SETS),
@@ -27,7 +30,7 @@ def evaluated():
     folders = [
         f"{DATA}/evaluation/{name}/{variant}/{image_set}/seed{seed}"
         for name, variant in EVALUATIONS
-        for image_set in stscq_params.tested_on(config, name)
+        for image_set in stscq_params.tested_on(config, name, variant)
         for seed in SEEDS
     ]
     return [path for folder in folders for path in files(folder, EVALUATION)]
@@ -96,7 +99,13 @@ rule summarise:
             {
                 "profile": PROFILE,
                 "seeds": SEEDS,
-                "sets": {"faces": config["evaluate_on"], "fairness": config["fairness_on"], **OWN_SETS},
+                "sets": {
+                    "faces": config["evaluate_on"],
+                    "fairness": [name for name in config["fairness_on"] if name not in STRANGERS],
+                    "strangers": STRANGERS,
+                    **OWN_SETS,
+                },
+                "absent": ABSENT,
                 "variants": {name: b["variants"] for name, b in BACKBONES.items()},
                 "tokenizers": {
                     name: dict.fromkeys(stscq_params.tokenizers(config, name), b["model"]["K"])
@@ -203,18 +212,19 @@ rule page:
 def every_output():
     """What `all` makes: data, models and results, so that a missing model is noticed as well as a missing table."""
     recogniser = verified(PUBLISHED_RECOGNISER) or rules.train_recogniser.output
-    runs = {name: dict(backbone=name, set=stscq_params.tested_on(config, name), seed=SEEDS) for name in BACKBONES}
+
+    def coded(name, variant):
+        """A codec and its evaluations."""
+        runs = dict(backbone=name, variant=variant, set=stscq_params.tested_on(config, name, variant), seed=SEEDS)
+        return expand([*rules.export_bundle.output, *rules.evaluate.output], **runs)
+
     return [
         *rules.prepare_faces.output,
         *expand(rules.prepare_set.output, set=SETS),
         *expand([*rules.prepare_split.output, *recogniser], seed=SEEDS),
         *trained_files(),
         *expand(rules.evaluate_original.output, set=FACE_SETS, seed=SEEDS),
-        *(
-            path
-            for name, v in EVALUATIONS
-            for path in expand([*rules.export_bundle.output, *rules.evaluate.output], variant=v, **runs[name])
-        ),
+        *(path for name, variant in EVALUATIONS for path in coded(name, variant)),
         *further_outputs(),
         *rules.count_cost.output,
         *rules.measure_cost.output,

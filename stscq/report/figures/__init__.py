@@ -17,6 +17,7 @@ FIGURES: dict[str, Callable[[RunSummary], Figure]] = {
     "utilisation_groups": codebooks.utilisation_groups,
     "router_choices": codebooks.router_choices,
     "router_people": codebooks.router_people,
+    "served": codebooks.served,
     "selection_agreement": codebooks.selection_agreement,
     "groups_sweep": rates.groups_sweep,
     "seed_spread": rates.seed_spread,

@@ -9,10 +9,12 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stscq.evaluation.statistics import independence
 from stscq.report.figures.rows import RUN, by_seed, images_by_group, ranked, shown
 from stscq.report.figures.style import BLUE, HEAT, PALETTE, WIDE, empty, legend_below, lines, panels, whole_numbers
 from stscq.report.summary import RunSummary
 from stscq.report.tables.cells import rows_of
+from stscq.report.tables.people import PEOPLE, compared_runs, contingency
 
 
 def utilisation_tokens(s: RunSummary) -> Figure:
@@ -56,7 +58,7 @@ def seeds_and_ranks(data: pd.DataFrame, **_: Any) -> None:
 
 def heat(table: pd.DataFrame, **options: Any) -> Axes:
     """Shares in %, on the current panel."""
-    panel = sns.heatmap(table, vmin=0, vmax=100, cmap=HEAT, cbar=False, **options)
+    panel = sns.heatmap(table, **{"vmin": 0, "vmax": 100, "cmap": HEAT, "cbar": False, **options})
     panel.tick_params(rotation=0)
     return panel
 
@@ -117,6 +119,39 @@ def people_and_groups(data: pd.DataFrame, **_: Any) -> None:
     ends = sizes.cumsum()
     panel.hlines(ends[:-1], *panel.get_xlim(), color="black")
     panel.set_yticks(ends - sizes / 2, [(label or "people").replace("_", "\n") for label in sizes.index])
+
+
+def served(s: RunSummary) -> Figure:
+    """Share of the pictures of each ethnic group, and of women and men, that each codebook group serves (first seed).
+
+    The paper's figure 5a."""
+    codecs = [(run, row) for run, row in compared_runs(s) if row.M > 1]
+    if not codecs:
+        return empty("no switchable codecs in this profile")
+    counts = s.frame("served.csv")
+    if counts.empty:
+        return empty(s.absent[0] if s.absent else "no set of faces with ethnic groups in this profile")
+    figure, axes = plt.subplots(
+        len(codecs), 1, figsize=(WIDE[0], 2.1 * len(codecs)), squeeze=False, layout="constrained"
+    )
+    for panel, (run, row) in zip(axes[:, 0], codecs, strict=True):
+        tables = {by: contingency(counts, run, s.seeds[0], by) for by in PEOPLE}
+        parts: list[pd.DataFrame] = [100 * table.div(table.sum(axis=1), axis=0) for table in tables.values()]
+        shares = pd.concat(parts).fillna(0)
+        few = row.M <= 16
+        heat(shares.reindex(columns=range(row.M), fill_value=0), ax=panel, vmax=None, cbar=True, annot=few, fmt=".0f",
+             annot_kws={"size": 8}, xticklabels=1 if few else row.M // 8,
+             cbar_kws={"label": "pictures (%)"})  # fmt: skip
+        panel.hlines(len(tables["ethnicity"]), *panel.get_xlim(), color="black")
+        v = {by: independence(table.to_numpy()) for by, table in tables.items()}
+        panel.set_title(
+            f"{run.backbone}, {row.M} x {row.K}, Cramér's V: "
+            + ", ".join(f"{one.cramers_v:.2f} by {by} (chance: {one.by_chance:.2f})" for by, one in v.items()),
+            fontsize="small",
+        )
+        panel.set(ylabel="", xlabel="")
+    axes[-1, 0].set_xlabel(f"codebook group (seed {s.seeds[0]})")
+    return figure
 
 
 def selection_agreement(s: RunSummary) -> Figure:
