@@ -177,7 +177,7 @@ def write_second_judge(folder, taught, seed):
 
 
 def make_summary(folder, taught=False):
-    """Write evaluations, logs and a store below `folder`, and summarise them; `taught`: with TAUGHT before all others."""
+    """Write evaluations, logs and a store below `folder`, and summarise them; `taught`: with TAUGHT, as the first."""
     variants = {"titok_s": {"taught": TAUGHT, **VARIANTS["titok_s"]}} if taught else VARIANTS
     random = np.random.default_rng(0)
     faces = [Face(Row(f"{i}", f"p{i // 2}", "made up", label(i)), random.integers(0, 255, (16, 16, 3)).astype(np.uint8))
@@ -207,7 +207,7 @@ def make_summary(folder, taught=False):
     sets = {"faces": ["test"], "fairness": ["test"]}
     summarise.main(
         folder / "evaluation", folder / "second_judge", folder / "models", folder / "faces", folder / "cost",
-        folder / "measured", "demo", json.dumps(SEEDS), json.dumps(sets), json.dumps(variants), json.dumps(TOKENIZERS), json.dumps(COMPARED),
-        folder / "summary", folder / "peers",
+        folder / "measured", "demo", json.dumps(SEEDS), json.dumps(sets), json.dumps(variants), json.dumps(TOKENIZERS),
+        json.dumps(COMPARED), folder / "summary", folder / "peers",
     )  # fmt: skip
     return read_summary(folder / "summary")
