@@ -209,6 +209,11 @@ def test_the_workflow_teaches_it_from_its_twins_codebooks(tmp_path):
     assert "--taught-by dlib" in commands[0]
     assert "--start models/demo/ibq/stage2/token_specific/seed1 " in commands[0]
     assert not any("int8/ibq/token_specific_dlib" in line for line in output.splitlines())
-    code, output = dry_run(tmp_path, merge(PARAMS, {"stage3": {"taught_by": "own"}}))
+
+
+@pytest.mark.slow
+def test_another_teacher_than_the_judge_is_refused(tmp_path):
+    code, output = dry_run(tmp_path, with_taught(stage3={"taught_by": "somebody"}))
     assert code != 0
-    assert "taught_by" in output
+    assert "'judge' was expected" in output
+    assert "Job stats" not in output

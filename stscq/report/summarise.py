@@ -165,8 +165,8 @@ def second_values(e: Evaluations) -> Iterator[dict[str, Any]]:
 def second_comparisons(e: Evaluations) -> Iterator[dict[str, Any]]:
     """`comparisons` of the second judge: what the judge taught, with its twin."""
     for run in nn_runs(e):
-        if "twin" in (found := references(e, run)):
-            yield from compared(e, run, "twin", found["twin"], IDENTITY)
+        if outside_claims(e.variants[run.backbone][run.variant]):
+            yield from compared(e, run, "twin", references(e, run)["twin"], IDENTITY)
 
 
 def nn_runs(e: Evaluations) -> list[Run]:
