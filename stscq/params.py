@@ -99,6 +99,7 @@ def check(params: Mapping[str, Any]) -> None:
 
 def problems(params: Mapping[str, Any]) -> Iterator[str]:
     yield from set_problems(params)
+    yield from teacher_problems(params)
     trainer = params["recogniser"].get("published_weights")
     if trainer == params["judge"]:
         yield f"judge: {trainer} also trains (recogniser.published_weights); the judge must be another recogniser"
@@ -183,6 +184,38 @@ def variant_problems(name: str, backbone: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{key}.{size}: {problem}"
         if v["K"] > largest:
             yield f"{key}.K: {v['K']} is more than the tokenizer's codebook has (model.K = {largest})"
+
+
+def outside_claims(variant: Mapping[str, Any]) -> bool:
+    """Is a variant's decoder taught by the recogniser that judges it? Then nothing may be claimed of it."""
+    return "taught_by" in variant.get("stage3", {})
+
+
+def twin(variants: Mapping[str, Mapping[str, Any]], name: str) -> str | None:
+    """Of a variant that the judge teaches: the one with the same codebooks that the recogniser of training teaches."""
+    same = [{key: v[key] for key in ("shared", "M", "K", "training")} for v in variants.values()]
+    mine = same[list(variants).index(name)]
+    alike = [other for other, sizes in zip(variants, same, strict=True) if sizes == mine]
+    return next((other for other in alike if not outside_claims(variants[other])), None)
+
+
+def teacher_problems(params: Mapping[str, Any]) -> Iterator[str]:
+    """`taught_by: judge` marks one variant; it is refused where it would mark more, or stand for a published row."""
+    for name, backbone in params["backbones"].items():
+        for key, stage in (("stage3", params["stage3"]), (f"backbones.{name}.stage3", backbone.get("stage3", {}))):
+            if "taught_by" in stage:
+                yield f"{key}.taught_by: of single variants only (backbones.{name}.variants.VARIANT.stage3)"
+        for variant, v in backbone["variants"].items():
+            key = f"backbones.{name}.variants.{variant}"
+            if outside_claims(v):
+                if v["published"] is not None:
+                    yield f"{key}.published: must be null with taught_by: the paper has no codec that its judge taught"
+                if "stage2" in v:
+                    yield f"{key}.stage2: must not be there with taught_by: the codebooks are those of its twin"
+                if "train_on" in backbone:
+                    yield f"{key}.stage3.taught_by: backbones.{name} trains on pictures that are no faces"
+                if twin(backbone["variants"], variant) is None:
+                    yield f"{key}.stage3.taught_by: name a variant of the same shared, M, K and training without it"
 
 
 def evaluations(params: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -20,9 +20,11 @@ VARIANTS = {
         "groups_2x4": {"shared": False, "M": 2, "K": 4, "training": "router", "published": None},
     }
 }
+TAUGHT = {"shared": False, "M": 1, "K": 8, "training": "nn", "published": None, "stage3": {"taught_by": "judge"}}
+"""A twin of token_specific whose decoder the judge taught; not among VARIANTS, for nothing may change when it is."""
 TOKENIZERS = {"titok_s": {"pretrained": 8, "fine_tuned": 8}}
 GAIN = {"pretrained": -0.2, "fine_tuned": -0.1, "global": 0.0, "token_specific": 0.1, "token_shared": 0.0,
-        "switchable": 0.05, "by_nn": 0.0, "groups_1x4": 0.0, "groups_2x4": 0.2}  # fmt: skip
+        "switchable": 0.05, "by_nn": 0.0, "groups_1x4": 0.0, "groups_2x4": 0.2, "taught": 0.3}  # fmt: skip
 """Of IDS on every image, against the compute-matched baseline."""
 SEEDS = [1, 2, 3]
 PROTOCOLS = ("random_impostors", "hardest_impostors", "largest_change")
@@ -88,9 +90,9 @@ def measures(gain, seed, M, K):
     }  # fmt: skip
 
 
-def write_evaluation(folder, variant, v, seed):
+def write_evaluation(folder, variant, v, seed, gain=None):
     folder.mkdir(parents=True)
-    gain, M = GAIN[variant], v["M"]
+    gain, M = GAIN[variant] if gain is None else gain, v["M"]
     selections = ["nn", "router"] if v["training"] == "router" else ["nn"]
     base = np.random.default_rng(seed).uniform(0.6, 0.7, 12)
     images = pd.DataFrame({"row": range(12), "identity": [f"p{i // 2}" for i in range(12)], "ids": base + gain})
@@ -117,6 +119,7 @@ def write_original(folder, seed):
     folder.mkdir(parents=True)
     protocols = {p: {"mean_acc": 99.0 - i} for i, p in enumerate(PROTOCOLS)}
     metrics = {"mean_acc": 99.0, "protocols": protocols, "mean_face": {"ids": 0.5, "ids_centred": 0.0}}
+    metrics |= {"images": 12, "people": 6, "pairs": 66}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     judged(0.3, seed).to_parquet(folder / "pairs.parquet")
     inside(0.3, seed).to_parquet(folder / "group_pairs.parquet")
@@ -164,6 +167,8 @@ def stages_of(variant, v):
     """Folders of what it was trained by."""
     if variant in TOKENIZERS["titok_s"]:
         return [f"stage1_tokenizer/{variant}"]
+    if "stage3" in v:
+        return [f"stage3/{variant}"]  # its codebooks are its twin's
     sizes = f"{v['M']}x{v['K']}_{v['training']}"
     return [f"stage1_codebooks/{sizes}", f"stage2/{variant}", f"stage3/{variant}"]
 
@@ -210,8 +215,17 @@ def write_strangers(folder):
                 pd.concat([images.assign(selection=s) for s in selections]).to_parquet(out / "images.parquet")
 
 
-def make_summary(folder, strangers=False, absent="{}"):
-    """Write evaluations, logs and a store below `folder`, and summarise them."""
+def write_second_judge(folder, taught, seed):
+    """By another recogniser the taught decoder gains half as much over its twin, 0.1 instead of 0.2."""
+    write_original(folder / "original" / "test" / f"seed{seed}", seed)
+    for variant, gain in (("token_specific", 0.0), ("taught", 0.1)) if taught else ():
+        where = folder / "titok_s" / variant / "test" / f"seed{seed}"
+        write_evaluation(where, variant, VARIANTS["titok_s"]["token_specific"], seed, gain)
+
+
+def make_summary(folder, strangers=False, absent="{}", taught=False):
+    """Write evaluations, logs and a store below `folder`, and summarise them; `taught`: with TAUGHT, as the first."""
+    variants = {"titok_s": {"taught": TAUGHT, **VARIANTS["titok_s"]}} if taught else VARIANTS
     random = np.random.default_rng(0)
     faces = [Face(Row(f"{i}", f"p{i // 2}", "made up", label(i)), random.integers(0, 255, (16, 16, 3)).astype(np.uint8))
              for i in range(12)]  # fmt: skip
@@ -219,7 +233,7 @@ def make_summary(folder, strangers=False, absent="{}"):
     tokenizer = {"M": 1, "K": 8, "training": "nn"}
     for seed in SEEDS:
         write_original(folder / "evaluation" / "original" / "test" / f"seed{seed}", seed)
-        for variant, v in {**dict.fromkeys(TOKENIZERS["titok_s"], tokenizer), **VARIANTS["titok_s"]}.items():
+        for variant, v in {**dict.fromkeys(TOKENIZERS["titok_s"], tokenizer), **variants["titok_s"]}.items():
             write_evaluation(folder / "evaluation" / "titok_s" / variant / "test" / f"seed{seed}", variant, v, seed)
             for stage in stages_of(variant, v):
                 log = folder / "models" / "titok_s" / stage / f"seed{seed}" / "log.jsonl"
@@ -232,7 +246,9 @@ def make_summary(folder, strangers=False, absent="{}"):
                     "module": f"stscq.training.{name}", "seconds": 36.0, "machine": {"cpu": "a CPU"},
                     "arguments": {"steps": 10, "batch": 4, "out": str(log.parent.relative_to(folder))},
                 }  # fmt: skip
+                record["arguments"]["taught_by"] = "dlib" if variant == "taught" else "own"
                 (log.parent / f"{name}.run.json").write_text(json.dumps(record))
+        write_second_judge(folder / "second_judge", taught, seed)
     write_costs(folder)
     write_peer(folder)
     sets = {"faces": ["test"], "fairness": ["test"], "strangers": ["utkface"] if strangers else []}
@@ -240,9 +256,8 @@ def make_summary(folder, strangers=False, absent="{}"):
     if strangers:
         write_strangers(folder / "evaluation")
     summarise.main(
-        folder / "evaluation", folder / "models", folder / "faces", folder / "cost", folder / "measured", "demo",
-        json.dumps(SEEDS), json.dumps(sets), json.dumps(VARIANTS), json.dumps(TOKENIZERS), json.dumps(COMPARED),
-        folder / "summary", folder / "peers", absent=absent,
-        full_size=folder / "full_size",
+        folder / "evaluation", folder / "second_judge", folder / "models", folder / "faces", folder / "cost",
+        folder / "measured", "demo", json.dumps(SEEDS), json.dumps(sets), json.dumps(variants), json.dumps(TOKENIZERS),
+        json.dumps(COMPARED), folder / "summary", folder / "peers", absent=absent, full_size=folder / "full_size",
     )  # fmt: skip
     return read_summary(folder / "summary")

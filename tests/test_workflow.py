@@ -71,6 +71,8 @@ def test_the_paper_profile_lists_every_job_without_data_or_weights(tmp_path, pro
     faces = 3 * (5 * (4 + 11 + 4 + 3) + 4 * (3 + 5 + 3 + 2))
     assert counts["evaluate"] == faces + 3 * 3
     assert counts["evaluate_original"] == 3 * 9
+    assert counts["second_judge_original"] == 3 * 5
+    assert "second_judge" not in counts
     assert "train_recogniser" not in counts
 
 

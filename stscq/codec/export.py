@@ -5,6 +5,7 @@ python -m stscq.codec.export --codec models/demo/titok_s/stage3/token_specific/s
 """
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,6 +67,7 @@ def main(
                 "people": int(index.identity[training].nunique()),
                 "images": len(training),
                 **{key: recipe[key] for key in ("seed", "steps", "selection") if key in recipe},
+                **teacher_of(recipe),
             },
             "rate": rate,
             "measured": numbers_of(measured),
@@ -119,6 +121,14 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "selection": bundle.selection,
         "bytes": sum(file["bytes"] for file in bundle.files.values()),
     }
+
+
+def teacher_of(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """By which recogniser stage 3 taught the decoder, for the card; nothing of a codec without a stage 3."""
+    if "taught_by" not in recipe:
+        return {}
+    other = f"{recipe['taught_by']}, which also judges its workflow: outside all claims made there"
+    return {"decoder taught by": "the recogniser of training" if recipe["taught_by"] == "own" else other}
 
 
 def numbers_of(measured: Path | None) -> dict[str, Any]:

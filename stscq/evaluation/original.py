@@ -55,6 +55,8 @@ def main(store: Path, pairs: Path, faces: Path, split: Path, out: Path, judge: s
     inside.assign(similarity=similarity(table, inside)).to_parquet(out / "group_pairs.parquet")
     metrics = {
         "images": len(rows),
+        "people": int(index.identity[rows].nunique()),
+        "pairs": len(test_pairs),
         **({"mean_acc": accuracies(judged)[protocols.protocol.iloc[0]]} if len(judged) else {}),
         "protocols": {name: {"mean_acc": value} for name, value in accuracies(judged).items()},
         # The same face for everybody, from no bits at all: what either IDS is worth.

@@ -1,9 +1,12 @@
 """dlib's face recognition ResNet (Davis King, CC0), the demo's judge: 128 numbers from 150 x 150 pixels.
 
 The published weights run in torch: dlib's own wheel computes convolutions without a BLAS, about seven times slower.
-tests/test_recognition.py holds the two against each other. Axes: B images, C channels, h x w cells.
+tests/test_recognition.py holds the two against each other. In torch gradients also reach the pixels, so that a decoder
+may be taught by the judge (variants outside all claims). Axes: B images, C channels, h x w cells.
 """
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -73,9 +76,31 @@ class Network(nn.Module):
         self.fc = nn.Linear(channels, 128, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = (x - MEAN[:, None, None]) / 256
+        return self.maps_and_embedding(x)[1]
+
+    def maps_and_embedding(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The feature maps after each level, and the embeddings."""
+        x = (x - MEAN.to(x.device)[:, None, None]) / 256
         x = F.max_pool2d(F.relu(self.stem(x)), 3, stride=2)
-        return self.fc(self.blocks(x).mean((2, 3)))  # type: ignore[no-any-return]
+        maps = []
+        for level in self.levels():
+            x = level(x)
+            maps.append(x)
+        return maps, self.fc(x.mean((2, 3)))
+
+    def levels(self) -> Iterator[nn.Sequential]:
+        """The residual blocks of each level."""
+        blocks = iter(self.blocks)
+        for _, count in LEVELS:
+            yield nn.Sequential(*islice(blocks, count))
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Images B x 3 x S x S in [0, 1] -> the network's input as `DlibResNet.embed` makes it, with gradients.
+
+        torch's bicubic interpolation is OpenCV's. What overshoots 0 or 255 is cut off, as in pixels of 8 bits.
+        """
+        chips = F.interpolate(255 * images, size=(CHIP, CHIP), mode="bicubic", align_corners=False)
+        return chips.clamp(0, 255).contiguous(memory_format=torch.channels_last)
 
 
 def read_int(data: bytes, at: int) -> tuple[int, int]:
@@ -123,9 +148,18 @@ def load_network(path: Path) -> Network:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
+def dlib_file() -> Path:
+    return Path(model_path(MODEL))
+
+
+def dlib_network() -> Network:
+    """The published network, frozen."""
+    return load_network(dlib_file())
+
+
 class DlibResNet:
     def __init__(self) -> None:
-        self.network = load_network(Path(model_path(MODEL)))
+        self.network = dlib_network()
 
     @torch.no_grad()
     def embed(self, images: np.ndarray) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""The frozen recogniser of the identity and perceptual losses: the demo's own, or a published ArcFace in ONNX."""
+"""The frozen recogniser of the identity and perceptual losses: the demo's own, or a published ArcFace in ONNX.
+
+Or the judge itself, for variants that stand outside all claims (`taught_by: judge` in params.yaml).
+"""
 
 import json
 from pathlib import Path
@@ -10,17 +13,27 @@ from torch import Tensor
 from stscq.checkpoint import load_checkpoint
 from stscq.recognition.iresnet import IResNet
 
+DLIB = Path("dlib")
+"""In the place of a path: dlib's network, as for the judge."""
+
 
 class Frozen(Protocol):
+    def prepare(self, images: Tensor) -> Tensor:
+        """B x 3 x S x S in [0, 1] -> the recogniser's own input: its size, its scaling."""
+
     def maps_and_embedding(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """B x 3 x 112 x 112 in [-1, 1] -> feature maps after each stage, from fine to coarse, and embeddings B x E."""
+        """Its input -> feature maps after each stage, from fine to coarse, and embeddings B x E."""
 
 
 def load_frozen(path: Path, device: torch.device) -> Frozen:
-    """What stscq.training.recogniser wrote, or an IResNet's .onnx file. Gradients flow through it, not into it.
+    """What stscq.training.recogniser wrote, an IResNet's .onnx file, or `dlib`. Gradients flow through it, not into it.
 
     Raises CheckpointError or DataError, naming the file, when it cannot be read.
     """
+    if path == DLIB:
+        from stscq.recognition.dlib_resnet import dlib_network  # imported here: it brings dlib, for its model's file
+
+        return dlib_network().to(device)
     if path.suffix == ".onnx":
         from stscq.recognition.onnx_torch import OnnxIResNet  # imported here: it brings onnx; the demo trains its own
 
@@ -38,4 +51,8 @@ def load_iresnet(folder: Path) -> IResNet:
 
 def weights_file(path: Path) -> Path:
     """The one file that decides what `load_frozen(path)` computes."""
+    if path == DLIB:
+        from stscq.recognition.dlib_resnet import dlib_file
+
+        return dlib_file()
     return path if path.suffix == ".onnx" else path / "weights.safetensors"

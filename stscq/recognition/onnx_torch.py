@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from stscq.errors import DataError
-from stscq.recognition.iresnet import INPUT_SIZE
+from stscq.recognition.iresnet import INPUT_SIZE, frozen_input
 
 Attributes = dict[str, Any]
 
@@ -126,6 +126,10 @@ class OnnxIResNet(nn.Module):
         if name in self.places:
             return self.get_buffer(self.places[name])
         return values[name] if name else None
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Images B x 3 x S x S in [0, 1] -> its input."""
+        return frozen_input(images)
 
     def maps_and_embedding(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """The feature maps after each stage, and the embeddings."""

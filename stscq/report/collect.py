@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from stscq.evaluation.statistics import Paired, paired_bootstrap
+from stscq.params import outside_claims, twin
 
 IDENTITY = ("mean_acc", "ids", "ids_centred")
 """Is the person kept? The rest of MEASURES asks about the picture."""
@@ -39,6 +40,20 @@ class Evaluations(NamedTuple):
 
     def on(self, sets: Sequence[str]) -> "Evaluations":
         return self._replace(sets=sets)
+
+    def claimed(self) -> "Evaluations":
+        """Without the variants that the judge taught."""
+        kept = {b: {n: v for n, v in vs.items() if not outside_claims(v)} for b, vs in self.variants.items()}
+        return self._replace(variants=kept)
+
+    def judged_twice(self) -> "Evaluations":
+        """Only the variants that the judge taught, each after its twin."""
+        kept = {}
+        for backbone, variants in self.variants.items():
+            taught = [name for name, v in variants.items() if outside_claims(v)]
+            names = {twin(variants, name) for name in taught} | set(taught)
+            kept[backbone] = {name: v for name, v in variants.items() if name in names}
+        return self._replace(variants=kept, tokenizers={backbone: {} for backbone in self.variants})
 
     def path(self, run: Run, seed: int, image_set: str, name: str) -> Path:
         return self.folder / run.backbone / run.variant / image_set / f"seed{seed}" / name

@@ -15,9 +15,9 @@ from stscq.report.tables.cells import mean, rows_of
 
 
 def metrics(s: RunSummary) -> dict[str, Any]:
-    """Means over seeds, by backbone, variant and selection."""
+    """Means over seeds, by backbone, variant and selection; without what the judge taught."""
     found: dict[str, Any] = {}
-    for one, _ in rows_of(s.runs):
+    for one, _ in rows_of(s.claimed()):
         values = {measure: mean(s, one, measure) for measure in MEASURES}
         rounded = {measure: round(value, 5) for measure, value in values.items() if value is not None}
         found.setdefault(one.backbone, {}).setdefault(one.variant, {})[one.selection] = rounded

@@ -89,7 +89,7 @@ def to_latex(table: Table) -> str:
 
 
 SPECIAL = {
-    "\\": r"\textbackslash{}", "±": r"$\pm$", "≥": r"$\ge$", "≤": r"$\le$", "<": r"$<$", ">": r"$>$",
+    "\\": r"\textbackslash{}", "±": r"$\pm$", "†": r"\dag{}", "≥": r"$\ge$", "≤": r"$\le$", "<": r"$<$", ">": r"$>$",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", **{character: f"\\{character}" for character in "&%$#_{}"},
 }  # fmt: skip
 

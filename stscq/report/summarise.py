@@ -7,7 +7,8 @@ differences between runs. utilisation_tokens, utilisation_groups.parquet: share 
 group. people, curves.parquet: whose images went to which group, training curves. fairness.csv: rates of groups of
 people. strangers, served.csv: the same of faces without identities, and which codebook groups serve them. peers, int8,
 symbols, symbols_saved.csv: classic codecs, int8 codebooks, models of the symbols. cost, measured, training_cost.csv:
-what it costs.
+what it costs. second_values.parquet, second_comparisons.csv: the same of the second judge, the recogniser of training.
+What the judge taught (`taught_by`) is in values, curves and sheets alone, and compared with its twin alone.
 sheets/BACKBONE.npz: reconstructions.
 """
 
@@ -26,6 +27,7 @@ from stscq.evaluation.int8_frame import int8_frame
 from stscq.evaluation.peers.frames import peer_points
 from stscq.evaluation.symbols_frame import symbols_frame, symbols_saved
 from stscq.files import read_log, write_atomically
+from stscq.params import outside_claims, twin
 from stscq.report.collect import IDENTITY, MEASURES, Evaluations, Run
 from stscq.report.fairness import fairness, router_choices
 from stscq.report.strangers import served, strangers
@@ -35,6 +37,7 @@ from stscq.report.training_cost import read_training, record_files, training_cos
 
 def main(
     evaluation: Path,
+    second_judge: Path,
     models: Path,
     store: Path,
     cost: Path,
@@ -58,8 +61,9 @@ def main(
     SEEDS, SETS, VARIANTS and TOKENIZERS are JSON, from params.yaml; SETS: `faces` (evaluate_on), `fairness` and
     `strangers` (fairness_on: with identities, and without), and the own sets of backbones by name. ABSENT: JSON, the
     optional sets that are not here, and where they are looked for. STORE: the images of the first set of faces. COST,
-    MEASURED: the folders of stscq.evaluation.count_cost and .measure_cost. PEERS, INT8, SYMBOLS: the folders of what
-    docs/comparison.md describes, and COMPARED (JSON) which codecs and variants are in them. FULL_SIZE: the folder of
+    MEASURED: the folders of stscq.evaluation.count_cost and .measure_cost. SECOND_JUDGE: that of
+    stscq.evaluation.second_judge, for identity_teacher. PEERS, INT8, SYMBOLS: the folders of what docs/comparison.md
+    describes, and COMPARED (JSON) which codecs and variants are in them. FULL_SIZE: the folder of
     stscq.evaluation.full_size.
     """
     of = json.loads(sets)
@@ -69,7 +73,7 @@ def main(
         everybody._replace(sets=of[b], variants={b: everybody.variants[b]}) for b in everybody.variants if b in of
     ]
     out.mkdir(parents=True, exist_ok=True)
-    parts = [faces, *pictures]
+    parts, claimed = [faces, *pictures], faces.claimed()
     runs = pd.concat([describe(e) for e in parts], ignore_index=True)
     unknown = published(faces).on(of.get("strangers", []))
     further_sets = [s for s in (*of["fairness"], *unknown.sets) if s not in of["faces"]]
@@ -79,11 +83,14 @@ def main(
     values.to_parquet(out / "values.parquet")
     pd.DataFrame([row for e in parts for row in comparisons(e)]).to_csv(out / "comparisons.csv", index=False)
     for unit in ("token", "group"):
-        pd.DataFrame(utilisation_by(faces, unit)).to_parquet(out / f"utilisation_{unit}s.parquet")
-    router_choices(faces).to_parquet(out / "people.parquet")
+        pd.DataFrame(utilisation_by(claimed, unit)).to_parquet(out / f"utilisation_{unit}s.parquet")
+    router_choices(claimed).to_parquet(out / "people.parquet")
     fairness(published(faces).on(of["fairness"])).to_csv(out / "fairness.csv", index=False)
     strangers(unknown).to_csv(out / "strangers.csv", index=False)
     served(unknown).to_csv(out / "served.csv", index=False)
+    second = faces.judged_twice()._replace(folder=second_judge)
+    pd.DataFrame(second_values(second)).to_parquet(out / "second_values.parquet")
+    pd.DataFrame(second_comparisons(second)).to_csv(out / "second_comparisons.csv", index=False)
     pd.DataFrame(curves(everybody, models)).to_parquet(out / "curves.parquet")
     (out / "sheets").mkdir(exist_ok=True)
     for backbone in faces.variants:
@@ -133,6 +140,7 @@ def describe(e: Evaluations) -> pd.DataFrame:
         first = e.metrics(run, e.seeds[0], e.sets[0])
         v = e.variants[run.backbone].get(run.variant)
         row: dict[str, Any] = {**run._asdict(), "method": run.variant, "M": 1, "training": "nn"}
+        row["outside_claims"] = v is not None and outside_claims(v)
         if v is not None:
             row |= {"method": method(v), "M": v["M"], "K": v["K"], "training": v["training"]}
             row |= dict(zip(("published_M", "published_K"), v["published"] or (None, None), strict=True))
@@ -161,9 +169,33 @@ def all_values(e: Evaluations) -> Iterator[dict[str, Any]]:
                 found |= {f"batch_{name}": value for name, value in whole["batch_1_and_64"].items()}
             yield from number_rows(run, seed, image_set, found)
         if "protocols" in found:  # otherwise pictures that are no faces
-            original = e.original(seed, image_set)
-            yield from number_rows(Run("none", "original", ""), seed, image_set, original)
-            yield from number_rows(Run("none", "mean_face", ""), seed, image_set, original["mean_face"])
+            yield from original_rows(e, seed, image_set)
+
+
+def original_rows(e: Evaluations, seed: int, image_set: str) -> Iterator[dict[str, Any]]:
+    original = e.original(seed, image_set)
+    yield from number_rows(Run("none", "original", ""), seed, image_set, original)
+    yield from number_rows(Run("none", "mean_face", ""), seed, image_set, original["mean_face"])
+
+
+def second_values(e: Evaluations) -> Iterator[dict[str, Any]]:
+    """`all_values` of the second judge."""
+    for image_set, seed in product(e.sets, e.seeds):
+        yield from original_rows(e, seed, image_set)
+        for run in nn_runs(e):
+            yield from number_rows(run, seed, image_set, e.metrics(run, seed, image_set))
+
+
+def second_comparisons(e: Evaluations) -> Iterator[dict[str, Any]]:
+    """`comparisons` of the second judge: what the judge taught, with its twin."""
+    for run in nn_runs(e):
+        if outside_claims(e.variants[run.backbone][run.variant]):
+            yield from compared(e, run, "twin", references(e, run)["twin"], IDENTITY)
+
+
+def nn_runs(e: Evaluations) -> list[Run]:
+    """The second judge judges no other selection."""
+    return [run for run in e.runs() if run.selection == "nn"]
 
 
 def full_size_values(folder: Path | None) -> Iterator[dict[str, Any]]:
@@ -198,10 +230,15 @@ def comparisons(e: Evaluations) -> Iterator[dict[str, Any]]:
     identity = "ids" in e.metrics(e.runs()[0], e.seeds[0], e.sets[0])
     for run in e.runs():
         for name, baseline in references(e, run).items():
-            for measure in MEASURES if identity else MEASURES[len(IDENTITY) :]:
-                by_pairs = measure == "mean_acc"
-                paired = e.compare_accuracy(run, baseline) if by_pairs else e.compare_images(run, baseline, measure)
-                yield {**run._asdict(), "versus": name, "measure": measure, **paired._asdict()}
+            yield from compared(e, run, name, baseline, MEASURES if identity else MEASURES[len(IDENTITY) :])
+
+
+def compared(e: Evaluations, run: Run, versus: str, baseline: Run, measures: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """A row a measure: the paired difference of a run to one of its references, which is called `versus`."""
+    for measure in measures:
+        by_pairs = measure == "mean_acc"
+        paired = e.compare_accuracy(run, baseline) if by_pairs else e.compare_images(run, baseline, measure)
+        yield {**run._asdict(), "versus": versus, "measure": measure, **paired._asdict()}
 
 
 def references(e: Evaluations, run: Run) -> dict[str, Run]:
@@ -210,10 +247,14 @@ def references(e: Evaluations, run: Run) -> dict[str, Run]:
     global: the compute-matched baseline; where there are several and the run has one group, that of as many entries.
     pretrained: of the fine-tuned tokenizer. nn: of selection by the router, the same codec. nn_trained: the same M
     and K, trained with nn. one_group, most_groups: token-specific, the same K. one_shared: of token-shared groups, one
-    shared codebook of the same K. token_shared: the same M, K and training, token-shared.
+    shared codebook of the same K. token_shared: the same M, K and training, token-shared. What the judge taught is
+    nobody's reference, and has one: its twin, with the same selection.
     """
-    variants = e.variants[run.backbone]
-    v = variants.get(run.variant)
+    v = e.variants[run.backbone].get(run.variant)
+    if v is not None and outside_claims(v):
+        other = twin(e.variants[run.backbone], run.variant)
+        return {} if other is None else {"twin": run._replace(variant=other)}
+    variants = e.claimed().variants[run.backbone]
     names: dict[str, str | None] = {}
     baselines = [name for name, other in variants.items() if method(other) == "global"]
     alike = [name for name in baselines if v is not None and v["M"] == 1 and variants[name]["K"] == v["K"]]
@@ -269,6 +310,8 @@ def curves(e: Evaluations, models: Path) -> list[dict[str, Any]]:
     for backbone, variants in e.variants.items():
         for stage, term in TERMS.items():
             for variant, v in variants.items():
+                if outside_claims(v) and stage != "stage3":
+                    continue  # those of its twin
                 for seed in e.seeds:
                     name = f"{v['M']}x{v['K']}_{v['training']}" if stage == "stage1_codebooks" else variant
                     folder = models / backbone / stage / name / f"seed{seed}"

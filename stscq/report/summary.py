@@ -52,13 +52,26 @@ class RunSummary(NamedTuple):
         """The sets that a backbone is evaluated on."""
         return list(self.about["sets"].get(backbone, self.sets))
 
+    def claimed(self) -> pd.DataFrame:
+        """All runs but those that the judge taught, of which nothing is claimed."""
+        return self.runs[~self.runs.outside_claims]
+
     def faces(self) -> pd.DataFrame:
-        """The runs on faces."""
-        return self.runs[~self.runs.backbone.isin(self.about["sets"])]
+        """The runs on faces, those that the judge taught left out: whoever wants to show these asks for `taught`."""
+        return self.claimed()[~self.claimed().backbone.isin(self.about["sets"])]
+
+    def taught(self) -> pd.DataFrame:
+        """The runs whose decoders the judge taught: outside all claims, to be shown with a mark."""
+        return self.runs[self.runs.outside_claims]
 
     def pictures(self) -> pd.DataFrame:
         """The runs of backbones that train on pictures of anything."""
-        return self.runs[self.runs.backbone.isin(self.about["sets"])]
+        return self.claimed()[self.claimed().backbone.isin(self.about["sets"])]
+
+    def by_second_judge(self) -> "RunSummary":
+        """With the numbers and differences that the recogniser of training gives, of the few runs it judged."""
+        values, comparisons = self.frame("second_values.parquet"), self.frame("second_comparisons.csv")
+        return self._replace(values=values, comparisons=comparisons)
 
     def measured(self, run: Run, measure: str, sets: Sequence[str] | None = None, protocol: str = "") -> list[float]:
         """One number a seed, the mean over the sets; none where some set was evaluated without this measure."""

@@ -18,6 +18,8 @@ STAGES = {
     "stscq.training.stage3": "stage3",
 }
 """Module -> what it trains, in the order of training."""
+TAUGHT = "stage3, taught by the judge"
+"""Apart: another recogniser is another cost, and what it taught is in no mean."""
 ON_TOP = ("stage1_codebooks", "stage2", "stage3")
 """What the method adds to a tokenizer tuned on faces."""
 METHOD = "method on top of the tokenizer"
@@ -60,11 +62,13 @@ def read_training(record: Path) -> Training:
         given = found["arguments"]
         images = int(given["steps"] * given["batch"] * given.get("accumulate", 1))
         stage, seconds, machine = STAGES[found["module"]], float(found["seconds"]), found["machine"]
+        backbone = backbone_of(given, stage)
+        stage = TAUGHT if given.get("taught_by", "own") != "own" else stage
     except (OSError, ValueError, KeyError, IndexError, TypeError) as problem:
         raise DataError(f"{record}: no record of training with its log ({problem!r}); run its rule again") from problem
     going_on = rate > 0 and seconds < GOING_ON * images / rate
     return Training(
-        backbone=backbone_of(given, stage),
+        backbone=backbone,
         stage=stage,
         seconds=images / rate if going_on else seconds,
         images_seen=images,
@@ -89,7 +93,7 @@ def training_cost(trainings: Iterable[Training]) -> pd.DataFrame:
     runs = pd.DataFrame(list(trainings), columns=Training._fields)
     rows: list[dict[str, Any]] = []
     for backbone, own in runs.groupby("backbone"):
-        for stage in STAGES.values():
+        for stage in (*STAGES.values(), TAUGHT):
             of_stage = own[own.stage == stage]
             if len(of_stage):
                 rows.append({"what": "training", "backbone": backbone, "stage": stage, **spent(of_stage)})

@@ -2,12 +2,10 @@
 
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from stscq.recognition.frozen import Frozen
-from stscq.recognition.iresnet import to_input
 
 
 class ImageLossWeights(NamedTuple):
@@ -22,11 +20,6 @@ def perceptual_distance(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square().sum(1).mean()
 
 
-def frozen_input(images: Tensor) -> Tensor:
-    """A frozen recogniser's input, channels last, which is faster."""
-    return to_input(images).contiguous(memory_format=torch.channels_last)
-
-
 def image_losses(
     reconstruction: Tensor, images: Tensor, recogniser: Frozen | None, weights: ImageLossWeights
 ) -> dict[str, Tensor]:
@@ -38,8 +31,8 @@ def image_losses(
     pixels = F.l1_loss(reconstruction, images) + F.mse_loss(reconstruction, images)
     if recogniser is None or not (weights.perceptual or weights.identity):
         return {"loss": weights.reconstruction * pixels, "pixels": pixels}
-    maps, embedding = recogniser.maps_and_embedding(frozen_input(reconstruction))
-    target_maps, target = recogniser.maps_and_embedding(frozen_input(images))
+    maps, embedding = recogniser.maps_and_embedding(recogniser.prepare(reconstruction))
+    target_maps, target = recogniser.maps_and_embedding(recogniser.prepare(images))
     perceptual = sum(
         (perceptual_distance(a, b) for a, b in zip(maps, target_maps, strict=True)), start=pixels.new_zeros(())
     ) / len(maps)

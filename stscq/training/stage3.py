@@ -33,11 +33,14 @@ def main(
     identity: float,
     accumulate: int = 1,
     precision: Precision = "fp32",
+    taught_by: str = "own",
     save_seconds: float = 30.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl. Groups are chosen as stage 2 chose them.
 
-    A step takes ACCUMULATE batches.
+    A step takes ACCUMULATE batches. RECOGNISER gives the perceptual and the identity loss: a folder of
+    stscq.training.recogniser, an .onnx file, or `dlib`. TAUGHT_BY is for the recipe: the judge's name where RECOGNISER
+    is the judge, which puts the codec outside all claims.
     """
     recipe = recipe_of(locals())
     device = own_device()

@@ -15,6 +15,7 @@ FROM_STAGE3 = {"export_bundle": 2, "evaluate": 2, **REPORT}
 STAGE2 = {"stage2": 2, "stage3": 2, **FROM_STAGE3}
 EVERY = {**STAGE2, "stage1_codebooks": 2, "export_bundle": 3, "evaluate": 3}
 ALL_STAGES = {"stage1_tokenizer": 1, **EVERY}
+RECOGNISER = {"train_recogniser": 1, "second_judge_original": 1}
 SWITCHABLE = {"stage2": 1, "stage3": 1, "export_bundle": 1, "evaluate": 1, **REPORT}
 
 
@@ -60,8 +61,8 @@ def test_3_a_fresh_clone_has_nothing_to_do_after_a_pull_and_sees_later_edits(clo
     ("change", "jobs"),
     [
         ({"data": {"size": 48}},
-         {"prepare_faces": 1, "prepare_split": 1, "evaluate_original": 1, "train_recogniser": 1, **ALL_STAGES}),
-        ({"recogniser": {"lr": 0.003}}, {"train_recogniser": 1, **ALL_STAGES}),
+         {"prepare_faces": 1, "prepare_split": 1, "evaluate_original": 1, **RECOGNISER, **ALL_STAGES}),
+        ({"recogniser": {"lr": 0.003}}, {**RECOGNISER, **ALL_STAGES}),
         ({"stage1_tokenizer": {"lr": 0.002}}, ALL_STAGES),
         ({"backbones": {"maskgit_vqgan": {"variants": {"switchable_16x4": {"stage2": {"lr": 0.01}}}}}}, SWITCHABLE),
         ({"stage3": {"lr": 0.001}}, {"stage3": 2, **FROM_STAGE3}),

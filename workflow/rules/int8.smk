@@ -6,6 +6,7 @@ INT8 = [
     if "evaluate_on" not in b
     for variant, v in b["variants"].items()
     if variant.startswith("token_specific") or (variant.startswith("switchable") and v["training"] == "router")
+    if not stscq_params.outside_claims(v)
 ]
 
 

@@ -26,6 +26,11 @@ PUBLISHED_RECOGNISER = config["recogniser"].get("published_weights")
 RECOGNISER = verified(PUBLISHED_RECOGNISER) or checkpoint(f"{MODELS}/recogniser/seed{{seed}}")
 
 
+def recogniser_files(wc):
+    """RECOGNISER of one seed."""
+    return [path.format(seed=wc.seed) for path in RECOGNISER]
+
+
 def recogniser(wc, input):
     """What stages take: the folder of a trained recogniser, or a published .onnx file."""
     return PUBLISHED_RECOGNISER or str(Path(input.recogniser[0]).parent)

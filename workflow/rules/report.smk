@@ -8,7 +8,7 @@ TABLES = [
     *("selection_in_training", "groups_sweep", "token_utilisation", "dataset_utilisation", "group_use", "fairness"),
     *("strangers", "served", "served_counts"),
     *("ibq", "image_quality", "imagenet", "rates", "symbols", "int8", "peers", "peers_ratio", "other_face_codecs"),
-    *("cost", "training_cost", "variants", "claims"),
+    *("cost", "training_cost", "variants", "identity_teacher", "claims"),
 ]
 FIGURES = [
     *("rate_accuracy", "rate_ids", "rate_peers", "utilisation_tokens", "utilisation_groups", "router_choices"),
@@ -21,6 +21,7 @@ SUMMARY = [
     *("strangers.csv", "served.csv"),
     *("utilisation_tokens.parquet", "utilisation_groups.parquet", "peers.csv", "int8.csv", "symbols.csv"),
     *("symbols_saved.csv", "cost.csv", "measured.csv", "training_cost.csv"),
+    *("second_values.parquet", "second_comparisons.csv"),
     *(f"sheets/{name}.npz" for name in BACKBONES if name not in OWN_SETS),
 ]
 
@@ -52,7 +53,9 @@ def trained_files():
     for name, b in BACKBONES.items():
         runs = dict(backbone=name, seed=SEEDS)
         found += expand(rules.stage1_tokenizer.output, tokenizer=stscq_params.tokenizers(config, name), **runs)
-        found += expand([*rules.stage2.output, *rules.stage3.output], variant=b["variants"], **runs)
+        own = [variant for variant, v in b["variants"].items() if not stscq_params.outside_claims(v)]
+        found += expand(rules.stage2.output, variant=own, **runs)
+        found += expand(rules.stage3.output, variant=b["variants"], **runs)
         for M, K, selection in sorted({(v["M"], v["K"], v["training"]) for v in b["variants"].values()}):
             found += expand(rules.stage1_codebooks.output, M=M, K=K, selection=selection, **runs)
     return found
@@ -84,11 +87,13 @@ rule summarise:
         cost=files(f"{DATA}/cost", ["cost.csv"]),
         measured=files(f"{DATA}/measured_cost", ["measured.csv"]),
         further=[path for path in further_outputs() if not path.endswith(".run.json")],
+        second=[path for path in second_judge_outputs() if not path.endswith(".run.json")],
     output:
         files(f"{DATA}/summary", [*SUMMARY, "summarise.run.json"]),
     params:
         code=code("report.summarise"),
         evaluation=f"{DATA}/evaluation",
+        second=f"{DATA}/second_judge",
         models=MODELS,
         store=folder_of("store"),
         cost=folder_of("cost"),
@@ -117,7 +122,8 @@ rule summarise:
     log:
         f"logs/{PROFILE}/summarise.log",
     shell:
-        "{PYTHON} -m stscq.report.summarise --evaluation {params.evaluation} --models {params.models}"
+        "{PYTHON} -m stscq.report.summarise --evaluation {params.evaluation} --second-judge {params.second}"
+        " --models {params.models}"
         " --store {params.store} --cost {params.cost} --measured {params.measured} {params.further} {params.flags}"
         " --out {params.out} &> {log}"
 
@@ -226,6 +232,7 @@ def every_output():
         *expand(rules.evaluate_original.output, set=FACE_SETS, seed=SEEDS),
         *(path for name, variant in EVALUATIONS for path in coded(name, variant)),
         *further_outputs(),
+        *second_judge_outputs(),
         *rules.count_cost.output,
         *rules.measure_cost.output,
         *rules.summarise.output,

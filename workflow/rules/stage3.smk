@@ -1,25 +1,40 @@
-# Stage 3: the decoder of each variant, tuned to its codebooks; everything else frozen.
+# Stage 3: the decoder of each variant, tuned to its codebooks; everything else frozen. What the judge teaches starts from
+# the codebooks of its twin, so that the two differ in their teacher alone.
+
+
+def taught_by_judge(wc):
+    return stscq_params.outside_claims(BACKBONES[wc.backbone]["variants"][wc.variant])
+
+
+def codebooks_of(wc):
+    """The variant whose stage 2 a stage 3 starts from: its own, or its twin's."""
+    return stscq_params.twin(BACKBONES[wc.backbone]["variants"], wc.variant) if taught_by_judge(wc) else wc.variant
+
+
+def stage3_settings(wc):
+    settings = stscq_params.stage_settings(config, wc.backbone, "stage3", wc.variant)
+    return {**settings, "taught_by": Path(config["judge"]).name} if taught_by_judge(wc) else settings
 
 
 rule stage3:
     input:
         store=training_store,
         split=training_index,
-        recogniser=RECOGNISER,
-        start=checkpoint(f"{MODELS}/{{backbone}}/stage2/{{variant}}/seed{{seed}}"),
+        recogniser=lambda wc: verified(config["judge"]) if taught_by_judge(wc) else recogniser_files(wc),
+        start=lambda wc: checkpoint(f"{MODELS}/{wc.backbone}/stage2/{codebooks_of(wc)}/seed{wc.seed}"),
     output:
         stage_output(f"{MODELS}/{{backbone}}/stage3/{{variant}}/seed{{seed}}", "stage3"),
     params:
         code=code("training.stage3"),
         store=folder_of("store"),
-        recogniser=recogniser,
+        recogniser=lambda wc, input: config["judge"] if taught_by_judge(wc) else recogniser(wc, input),
         start=folder_of("start"),
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags(
             {
                 "seed": int(wc.seed),
                 "precision": config["precision"],
-                **stscq_params.stage_settings(config, wc.backbone, "stage3", wc.variant),
+                **stage3_settings(wc),
             }
         ),
     log:

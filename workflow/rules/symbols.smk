@@ -6,6 +6,7 @@ SYMBOLS = [
     if "evaluate_on" not in b
     for variant, v in b["variants"].items()
     if v["shared"] or (name, variant) in INT8
+    if not stscq_params.outside_claims(v)
 ]
 
 

@@ -6,14 +6,22 @@ from matplotlib.figure import Figure
 
 from stscq.report.figures.rows import named
 from stscq.report.summary import RunSummary
+from stscq.report.tables.cells import MARK
+
+TAUGHT = f" {MARK}, taught by the judge"
 
 
 def reconstructions(s: RunSummary, backbone: str) -> Figure:
-    """The same unseen people of the first seed: original, then every variant of a backbone with its bits."""
+    """The same unseen people of the first seed: original, then every variant of a backbone with its bits.
+
+    What the judge taught has a mark: it is outside all claims."""
     with np.load(s.folder / "sheets" / f"{backbone}.npz", allow_pickle=False) as file:
         sheets = {name: file[name] for name in file.files if not name.startswith("groups_")}
     runs = named(s.runs[(s.runs.backbone == backbone) & (s.runs.selection == "nn")])
-    names = {r.variant: f"{r.method_name}\n{r.M} x {r.K}: {r.bits} bits" for r in runs.itertuples()}
+    names = {
+        r.variant: f"{r.method_name}{TAUGHT if r.outside_claims else ''}\n{r.M} x {r.K}: {r.bits} bits"
+        for r in runs.itertuples()
+    }
     people = len(sheets["original"])
     figure, panels = plt.subplots(
         len(sheets), 1, figsize=(0.95 * people + 2.3, 1.02 * len(sheets) + 0.4), squeeze=False

@@ -13,7 +13,7 @@ STAGES = {"stage1_codebooks": "stage 1: codebook loss", "stage2": "stage 2: code
 
 def training_curves(s: RunSummary) -> Figure:
     """Loss of the three stages, a row a backbone: mean over seeds, and the band from their least to their most."""
-    runs = named(s.runs)[["backbone", "variant", "method_name"]].drop_duplicates()
+    runs = named(s.claimed())[["backbone", "variant", "method_name"]].drop_duplicates()
     rows = s.frame("curves.parquet").replace({"stage": STAGES}).merge(runs, on=["backbone", "variant"])
     rows = rows[~rows.variant.str.startswith("groups_")]
     grid = sns.relplot(

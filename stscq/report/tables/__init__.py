@@ -46,4 +46,5 @@ TABLES: dict[str, Callable[[RunSummary], Table]] = {
     "cost": costs.cost,
     "training_cost": costs.training_cost,
     "variants": identity.variants,
+    "identity_teacher": identity.identity_teacher,
 }

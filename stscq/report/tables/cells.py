@@ -25,6 +25,12 @@ BASELINE_NOTE = (
     "training as the rows below it: stages 1 and 2 on its one codebook, stage 3 on its decoder."
 )
 
+MARK = "†"
+MARK_NOTE = (
+    f"{MARK} taught by the judge: the perceptual and identity loss of its stage 3 came from the very recogniser that "
+    "judges it. It is outside all claims, means and comparisons, and in no other table; identity_teacher compares it."
+)
+
 
 def rows_of(runs: pd.DataFrame) -> Iterator[tuple[Run, Any]]:
     """Each run with its row of `RunSummary.runs`."""

@@ -1,5 +1,6 @@
 """Tables about the main question: is the person still recognised?"""
 
+from collections.abc import Sequence
 from math import nan
 from typing import Any
 
@@ -13,6 +14,8 @@ from stscq.report.summary import OWN_SET, RunSummary
 from stscq.report.tables.cells import (
     BASELINE_NOTE,
     IDS_NOTE,
+    MARK,
+    MARK_NOTE,
     PAIRED_NOTE,
     SEEDS_NOTE,
     mean_and_std,
@@ -114,16 +117,74 @@ def percent(s: RunSummary, run: Run, measures: tuple[str, ...]) -> dict[str, flo
 
 def variants(s: RunSummary) -> Table:
     rows = reference_rows(s)
-    for run, row in rows_of(s.faces()):
+    taught = s.taught()
+    for run, row in rows_of(pd.concat([s.faces(), taught])):
         rows.append(
             {
-                "backbone": run.backbone, "variant": run.variant, "method": row.method, "groups": row.M,
+                "backbone": run.backbone, "variant": marked(row), "method": row.method, "groups": row.M,
                 "entries": row.K, "training": row.training, "selection": run.selection, "bits": row.bits,
                 "bpp": row.bpp, **measured(s, run, MEASURES), **percent(s, run, USED), **versus(s, run, "global"),
             }
         )  # fmt: skip
     notes = [tested_note(s), SEEDS_NOTE, PAIRED_NOTE, IDS_NOTE, "bits: T log2 K + log2 M.", UTILISATION_NOTE]
+    notes += [MARK_NOTE] if len(taught) else []
     return Table("variants", "Every variant and every selection that was evaluated", pd.DataFrame(rows), notes)
+
+
+def marked(row: Any) -> str:
+    """The variant of a row of `RunSummary.runs`, with the mark of those outside all claims."""
+    return f"{row.variant} {MARK}" if row.outside_claims else str(row.variant)
+
+
+TAUGHT = ("mean_acc", "ids")
+"""What both judges are asked."""
+
+
+def identity_teacher(s: RunSummary) -> Table:
+    """What two recognisers make of the codecs that one of them, the judge, taught, and of these codecs' twins."""
+    second = s.by_second_judge()
+    original = Run("none", "original", "")
+    ceiling, floor = (
+        {**by_both(one, ["mean_acc" if name == "original" else "ids"], s, second), "variant": name}
+        for one, name in ((original, "original"), (Run("none", "mean_face", ""), "mean_face"))
+    )
+    rows: list[dict[str, Any]] = [{"backbone": "none", **ceiling}, {"backbone": "none", **floor}]
+    runs = s.runs[s.runs.selection == "nn"]
+    for _, taught in rows_of(runs[runs.outside_claims]):
+        same = (runs.backbone == taught.backbone) & (runs.training == taught.training) & (runs.method == taught.method)
+        pair = runs[same & (runs.M == taught.M) & (runs.K == taught.K)]
+        twin = pair[~pair.outside_claims].head(1)
+        for run, row in rows_of(pd.concat([twin, pair[pair.variant == taught.variant]])):
+            rows.append(
+                {
+                    "backbone": run.backbone, "variant": marked(row), "groups": row.M, "entries": row.K, "bpp": row.bpp,
+                    **by_both(run, TAUGHT, s, second), **versus(s, run, "twin", TAUGHT),
+                    **{f"recogniser_{name}": value for name, value in versus(second, run, "twin", TAUGHT).items()},
+                }
+            )  # fmt: skip
+    counted = {name: second.measured(original, name) for name in ("pairs", "people")}
+    seen = ", ".join(f"{sum(values) / len(values):.0f} {name}" for name, values in counted.items() if values)
+    notes = [
+        SEEDS_NOTE,
+        "recogniser_: judged by the recogniser of training instead, on the same pairs and images. The row original "
+        f"says what it verifies of people whom it never saw (a seed and set: {seen}; a published one may have seen "
+        "anybody).",
+        "The twin above a marked row has the same codebooks, and its stage 3 the losses of the recogniser of training, "
+        "which took no part in the stage 3 of the marked row; the tokenizer, which both share, it fine-tuned where "
+        "stage1_tokenizer.steps is not 0. `_vs_twin`: paired difference over the same test pairs or images of all "
+        "seeds [95 % bootstrap interval over people], p two-sided.",
+        MARK_NOTE,
+    ]
+    columns = ["backbone", "variant", "groups", "entries", "bpp"]
+    frame = pd.DataFrame(rows)
+    frame = frame[[*(c for c in columns if c in frame), *(c for c in frame if c not in columns)]]
+    return Table("identity_teacher", "A decoder taught by the judge, judged twice", frame, notes)
+
+
+def by_both(run: Run, measures: Sequence[str], s: RunSummary, second: RunSummary) -> dict[str, float]:
+    """The measures by the judge, and as recogniser_MEASURE by the recogniser of training."""
+    again = measured(second, run, measures)
+    return {**measured(s, run, measures), **{f"recogniser_{name}": value for name, value in again.items()}}
 
 
 def seeds(s: RunSummary) -> Table:
