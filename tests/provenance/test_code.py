@@ -92,7 +92,7 @@ def test_comments_docstrings_and_layout_change_nothing(package, path, old, new):
 
 def test_imports_inside_functions_count(package):
     assert "stscq.recognition.dlib_resnet" in code.closure("stscq.evaluation.evaluate")
-    assert "stscq.recognition.dlib_resnet" not in code.closure("stscq.training.stage1_tokenizer")
+    assert "stscq.recognition.dlib_resnet" not in code.closure("stscq.training.stage2")
 
 
 def test_what_cannot_be_read_is_named(package):
