@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from stscq.backbones import build
+from stscq.backbones.titok import attend
 from stscq.quantization.search import search_group
 
 PARITY = Path(__file__).parent / "data" / "parity"
@@ -86,3 +87,23 @@ def test_published_model_agrees_with_the_reference(name):
 def test_unknown_family_is_refused_by_name():
     with pytest.raises(ValueError, match=r"'vqvae'.*titok"):
         build("vqvae")
+
+
+def test_attention_in_bfloat16_is_that_of_the_fused_kernel():
+    q, k, v = torch.randn(3, 2, 4, 9, 16, generator=torch.Generator().manual_seed(0))
+    exact = attend(q, k, v)
+    torch.testing.assert_close(attend(q.bfloat16(), k.bfloat16(), v.bfloat16()).float(), exact, atol=0.03, rtol=0.03)
+
+
+@pytest.mark.parametrize("family", ["maskgit_vqgan", "ibq"])
+def test_reduced_precision_changes_the_layout_and_little_else(family):
+    torch.manual_seed(0)
+    tokenizer = build(family, image_size=16, channels=8, multipliers=[1, 2], blocks=1, d=4, K=8)
+    tokenizer.initialise()
+    images = torch.rand(2, 3, 16, 16)
+    tokenizer.compute_in("fp32")
+    assert tokenizer.decoder.conv_out.weight.is_contiguous(memory_format=torch.channels_last)
+    exact = tokenizer.encode(images)
+    tokenizer.compute_in("bf16")
+    assert tokenizer.decoder.conv_out.weight.is_contiguous()
+    assert (tokenizer.encode(images) - exact).square().mean() < 1e-3 * exact.var()

@@ -12,7 +12,7 @@ from stscq.data.store import open_store
 from stscq.data.tensors import to_float
 from stscq.errors import ParamsError
 from stscq.evaluation import evaluate, original, second_judge
-from stscq.params import check, merge
+from stscq.params import check, merge, outside_claims, twin
 from stscq.quantization.trained_codec import load_codec
 from stscq.recognition.base import unit
 from stscq.recognition.frozen import DLIB, load_frozen
@@ -172,7 +172,11 @@ def with_taught(**change):
 
 
 def test_a_variant_may_be_taught_by_the_judge():
-    check(with_taught())
+    params = with_taught()
+    check(params)
+    variants = params["backbones"]["ibq"]["variants"]
+    assert [name for name, v in variants.items() if outside_claims(v)] == ["token_specific_dlib"]
+    assert twin(variants, "token_specific_dlib") == "token_specific"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pandas as pd
 
 from stscq.cli_tools import run
 from stscq.data.store import open_store
-from stscq.evaluation.judging import batches
+from stscq.evaluation.judging import batches, rows_of
 from stscq.files import write_atomically
 from stscq.recognition.base import Recogniser
 from stscq.recognition.load import load_recogniser
@@ -33,7 +33,8 @@ def main(store: Path, against: str, file: Path, judge: str = "dlib", limit: floa
     found = []
     for other in map(Path, json.loads(against)):
         theirs, their_index = open_store(other)
-        rows = tested_rows(other, len(theirs))
+        pairs = other / "pairs.parquet"
+        rows = rows_of(pd.read_parquet(pairs) if pairs.is_file() else pd.DataFrame(), len(theirs))
         likeness, nearest = most_alike(ours, embed(recogniser, theirs, rows))
         frame = pd.DataFrame({"picture": index.image_id, "likeness": likeness, "set": str(other)})
         found.append(frame.assign(nearest=their_index.image_id.to_numpy()[rows[nearest]]))
@@ -50,12 +51,6 @@ def main(store: Path, against: str, file: Path, judge: str = "dlib", limit: floa
 def embed(recogniser: Recogniser, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """N x E, of images[rows]."""
     return np.concatenate([recogniser.embed(np.asarray(images[rows[part]])) for part in batches(len(rows))])
-
-
-def tested_rows(store: Path, N: int) -> np.ndarray:
-    """The pictures of a set's pairs; all where it has none."""
-    pairs = pd.read_parquet(store / "pairs.parquet") if (store / "pairs.parquet").is_file() else pd.DataFrame()
-    return np.unique(pairs[["a", "b"]]) if len(pairs) else np.arange(N)
 
 
 def most_alike(ours: np.ndarray, theirs: np.ndarray, batch: int = 1000) -> tuple[np.ndarray, np.ndarray]:
