@@ -1,5 +1,5 @@
 # Stage 3: the decoder of each variant, tuned to its codebooks; everything else frozen. What the judge teaches starts from
-# the codebooks of its twin, so that the two differ in their teacher alone.
+# the codebooks of its twin, so that the two differ in their teacher, and in what the variant says under stage3, alone.
 
 
 def taught_by_judge(wc):
