@@ -44,6 +44,7 @@ include: "workflow/rules/report.smk"
 if "pretrain" in config:  # its profile alone makes what all others take as published
 
     include: "workflow/rules/pretrain.smk"
+    include: "workflow/rules/distil.smk"
 
 
 rule all:

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from stscq.recognition.iresnet import INPUT_SIZE, IResNet
 
 
-def export_onnx(network: IResNet, path: Path) -> None:
-    """Input N x 3 x 112 x 112 RGB in [-1, 1], as insightface expects of an ArcFace model."""
+def export_onnx(network: IResNet, path: Path, half: bool = False) -> None:
+    """Input N x 3 x 112 x 112 RGB in [-1, 1], as insightface expects of an ArcFace model; HALF: see `halved`."""
     example = torch.zeros(2, 3, INPUT_SIZE, INPUT_SIZE)
     program = torch.onnx.export(
         network,
@@ -21,7 +23,8 @@ def export_onnx(network: IResNet, path: Path) -> None:
         verbose=False,
     )
     assert program is not None
-    onnx.save(without_traces(program.model_proto), path)
+    model = without_traces(program.model_proto)
+    onnx.save(halved(model) if half else model, path)
 
 
 def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -32,4 +35,19 @@ def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
         del part.metadata_props[:]
     for node in model.graph.node:
         node.doc_string = ""
+    return model
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """In place: weights as float16, half the file; a cast before their use keeps the arithmetic in float32."""
+    casts = []
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if array.dtype == np.float32 and array.ndim > 1:
+            stored = f"{tensor.name}.half"
+            casts.append(helper.make_node("Cast", [stored], [tensor.name], to=TensorProto.FLOAT))
+            tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float16), stored))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
     return model

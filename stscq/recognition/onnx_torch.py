@@ -40,6 +40,13 @@ def gemm(attributes: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) 
     return product if c is None else product + attributes.get("beta", 1.0) * c
 
 
+def cast(attributes: Attributes, x: Tensor) -> Tensor:
+    """To float32: weights may lie in the file as float16."""
+    if attributes.get("to") != onnx.TensorProto.FLOAT:
+        raise ValueError("a cast to something else than float32")
+    return x.float()
+
+
 def flatten(attributes: Attributes, x: Tensor, shape: Tensor | None = None) -> Tensor:
     """Flatten, or a Reshape to two dimensions with the batch first, which some exporters write in its place."""
     if attributes.get("axis", 1) != 1 or (shape is not None and len(shape) != 2):
@@ -50,6 +57,7 @@ def flatten(attributes: Attributes, x: Tensor, shape: Tensor | None = None) -> T
 OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Add": lambda attributes, a, b: a + b,
     "BatchNormalization": batch_norm,
+    "Cast": cast,
     "Conv": conv,
     "Dropout": lambda attributes, x, *ratio_and_mode: x,
     "Flatten": flatten,

@@ -18,7 +18,10 @@ def training_batches(store: Path, split: Path, size: int, seed: int, device: tor
     return Batches(open_store(store).images, chosen.to_numpy(), size, seed, device)
 
 
-PLACES = {"store", "split", "recogniser", "start", "out", "pixel_decoder", "published", "leave_out", "save_seconds"}
+PLACES = {
+    "store", "split", "recogniser", "embeddings", "start", "out", "pixel_decoder", "published", "leave_out",
+    "save_seconds",
+}  # fmt: skip
 
 
 def recipe_of(arguments: Mapping[str, Any]) -> dict[str, Any]:

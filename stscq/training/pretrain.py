@@ -24,6 +24,7 @@ from stscq.device import Precision, own_device
 from stscq.errors import CheckpointError, ParamsError
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device, tensors_of
+from stscq.recognition.frozen import load_frozen, weights_file
 from stscq.training.batches import Batches
 from stscq.training.faces import recipe_of
 from stscq.training.loop import Schedule, train_and_save
@@ -61,6 +62,9 @@ def main(
     start: Path | None = None,
     leave_out: Path | None = None,
     muon: bool = False,
+    recogniser: Path | None = None,
+    perceptual: float = 0.0,
+    identity: float = 0.0,
     save_seconds: float = 60.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
@@ -71,13 +75,17 @@ def main(
     CONTINUOUS_SHARE of every batch stays unquantised, so that the decoder keeps serving finer codebooks than this one.
     PIXEL_DECODER is a pretrained MaskGIT-VQGAN: a TiTok paints with its decoder, and matches its latents in the first
     WARM_UP_STEPS. START is a finished pretraining of the same MODEL that goes on with its codebook, so with 0
-    CONTINUOUS_STEPS. With MUON the matrices of a TiTok's transformers move by Muon.
+    CONTINUOUS_STEPS. With MUON the matrices of a TiTok's transformers move by Muon. PERCEPTUAL and IDENTITY weigh the
+    terms of a frozen RECOGNISER (see stscq.training.losses).
     Raises CheckpointError when START is of another model or CONTINUOUS_STEPS are not 0, ParamsError for MUON without a
-    TiTok.
+    TiTok, or for PERCEPTUAL or IDENTITY without a RECOGNISER.
     """
     recipe = recipe_of(locals())
-    weights = TokenizerLossWeights(codebook, commitment, entropy, ImageLossWeights(1.0, 0.0, 0.0))
+    weights = TokenizerLossWeights(codebook, commitment, entropy, ImageLossWeights(1.0, perceptual, identity))
+    if recogniser is None and (perceptual or identity):
+        raise ParamsError("perceptual and identity compare what a recogniser says: name one, or set both to 0")
     device = own_device()
+    frozen = None if recogniser is None else load_frozen(recogniser, device)
     images, index = open_store(store)
     left_out = [] if leave_out is None else json.loads(leave_out.read_text(encoding="utf-8"))["leave_out"]
     held_out, rows = hold_out(np.flatnonzero(~index.image_id.isin(left_out)), validation, seed)
@@ -97,6 +105,7 @@ def main(
         raise ParamsError(f"muon moves the matrices of transformers, and the model is {type(tokenizer).__name__}")
     before = [folder / "weights.safetensors" for folder in (start, pixel_decoder) if folder is not None]
     before += [] if leave_out is None else [leave_out]
+    before += [] if recogniser is None else [weights_file(recogniser)]
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
         if step == continuous_steps and start is None:
@@ -105,7 +114,7 @@ def main(
         if teacher is not None and step < warm_up_steps:
             return warm_up_loss(tokenizer, codec.codebooks.continuous(tokenizer.encode(faces)), teacher, faces)
         share = 1.0 if step < continuous_steps else continuous_share
-        terms = tokenizer_loss(codec, faces, None, weights, share)
+        terms = tokenizer_loss(codec, faces, frozen, weights, share)
         if step % VALIDATE_EVERY == 0 or step == steps - 1:
             terms |= validate(codec, images[held_out], quantised=step >= continuous_steps)
         return terms

@@ -4,12 +4,23 @@
 
 PRETRAIN = config["pretrain"]
 SHIPPED = "stscq/tokenizers"
+SHIPPED_RECOGNISER = "stscq/recognisers/distilled"
 
 
 def pretrained_decoder(wc):
     """The pretrained MaskGIT-VQGAN that a TiTok paints with."""
     source = BACKBONES[wc.backbone].get("pixel_decoder")
     return checkpoint(f"{MODELS}/tokenizer/{source}") if source else []
+
+
+def pretrain_flags(backbone, *stages):
+    """What one pretraining is told; numbers of a later stage take the place of an earlier one's."""
+    settings = {k: v for stage in stages for k, v in stscq_params.stage_settings(config, backbone, stage).items()}
+    return {
+        "seed": SEEDS[0], "precision": config["precision"],
+        "model": {**BACKBONES[backbone]["model"], "image_size": config["data"]["size"]},
+        **{name: value for name, value in settings.items() if name not in ("set", "measure_on")},
+    }
 
 
 # Who is tested shall not be among the training faces: LFW's people, and those of data.source.
@@ -47,17 +58,7 @@ rule pretrain:
         pixel_decoder=lambda wc, input: (
             f"--pixel-decoder {Path(input.pixel_decoder[0]).parent}" if input.pixel_decoder else ""
         ),
-        flags=lambda wc: flags(
-            {
-                "seed": SEEDS[0], "precision": config["precision"],
-                "model": {**BACKBONES[wc.backbone]["model"], "image_size": config["data"]["size"]},
-                **{
-                    name: value
-                    for name, value in stscq_params.stage_settings(config, wc.backbone, "pretrain").items()
-                    if name not in ("set", "measure_on")
-                },
-            }
-        ),
+        flags=lambda wc: flags(pretrain_flags(wc.backbone, "pretrain")),
     log:
         f"logs/{PROFILE}/pretrain/{{backbone}}.log",
     shell:
@@ -65,9 +66,31 @@ rule pretrain:
         " --out {params.out} &> {log}"
 
 
+# It goes on with what a recogniser sees in a face, as stages 1 and 3 do.
+rule refine:
+    input:
+        store=lambda wc: store_of(PRETRAIN["set"]),
+        leave_out=rules.find_overlap.output[0],
+        start=checkpoint(f"{MODELS}/tokenizer/{{backbone}}"),
+        recogniser=f"{SHIPPED_RECOGNISER}.onnx",
+    output:
+        stage_output(f"{MODELS}/refined/{{backbone}}", "pretrain"),
+    params:
+        code=code("training.pretrain"),
+        store=folder_of("store"),
+        out=subpath(output[0], parent=True),
+        start=folder_of("start"),
+        flags=lambda wc: flags(pretrain_flags(wc.backbone, "pretrain", "refine")),
+    log:
+        f"logs/{PROFILE}/refine/{{backbone}}.log",
+    shell:
+        "{PYTHON} -m stscq.training.pretrain --store {params.store} --leave-out {input.leave_out} --start {params.start}"
+        " --recogniser {input.recogniser} {params.flags} --out {params.out} &> {log}"
+
+
 rule measure_tokenizer:
     input:
-        tokenizer=checkpoint(f"{MODELS}/tokenizer/{{backbone}}"),
+        tokenizer=checkpoint(f"{MODELS}/refined/{{backbone}}"),
         store=lambda wc: [*store_of(PRETRAIN["measure_on"]), f"{DATA}/sets/{PRETRAIN['measure_on']}/pairs.parquet"],
     output:
         f"{MODELS}/measured/{{backbone}}.json",
@@ -86,7 +109,7 @@ rule measure_tokenizer:
 
 rule ship_tokenizer:
     input:
-        tokenizer=checkpoint(f"{MODELS}/tokenizer/{{backbone}}"),
+        tokenizer=checkpoint(f"{MODELS}/refined/{{backbone}}"),
         measured=rules.measure_tokenizer.output[0],
         store=lambda wc: store_of(PRETRAIN["set"]),
         leave_out=rules.find_overlap.output[0],
@@ -106,4 +129,5 @@ rule ship_tokenizer:
 
 rule pretrained:
     input:
+        f"{SHIPPED_RECOGNISER}.md",
         expand(rules.ship_tokenizer.output, backbone=BACKBONES),
