@@ -161,7 +161,8 @@ def dataset_utilisation(s: RunSummary) -> Table:
 def group_use(s: RunSummary) -> Table:
     """Which codebook groups serve which people (the paper's supplementary figure 2), as the router selects them."""
     people = s.frame("people.parquet")
-    routed = people[people.selection == "router"]
+    # Of one seed: the numbers of its groups mean nothing in another one.
+    routed = people[(people.selection == "router") & (people.seed == people.seed.min())]
     index = ["backbone", "variant", "codebook_group"]
     total = routed.groupby(["backbone", "variant", "label"]).images.transform("sum")
     shares = routed.assign(share=100 * routed.images / total).pivot_table(
@@ -170,8 +171,8 @@ def group_use(s: RunSummary) -> Table:
     persons = routed.groupby(index).person.nunique().rename("people")
     frame = shares.rename(columns=lambda label: f"share_of_{label or 'unlabelled'}").join(persons).reset_index()
     notes = [
-        "share_of_: of all test images of that group of people (all seeds together; the test people of a seed are "
-        "others than those of the next), the % for which the router selected this codebook group. people: how many "
-        "different people it served. Codebook groups that served nobody are left out.",
+        "share_of_: of all test images of that group of people, the % for which the router selected this codebook "
+        "group. people: how many different people it served. Codebook groups that served nobody are left out. Of the "
+        "first seed: the groups of different seeds have nothing to do with each other.",
     ]
     return Table("group_use", "Which codebook groups serve which people", frame, notes)
