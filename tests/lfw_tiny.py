@@ -19,7 +19,6 @@ FEW = {
     "data": {"source": "lfw_home", "val_people": 2},
     "peers": ["webp"],
     "measure_cost": [],
-    "recogniser": {"steps": 2},
     "stage1_tokenizer": {"steps": 2},
     "stage1_codebooks": {"steps": 2, "copies": 1},
     "stage2": {"steps": 2, "copies": 1},
