@@ -48,8 +48,13 @@ def faces(
     people: Annotated[Path, typer.Argument(help="PEOPLE/NAME/*.jpg, or a folder with train.rec")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The image store to write")],
     size: Annotated[int, typer.Option(min=16, help="Pixels of a side")] = 64,
-    most_corrupt: Annotated[int, typer.Option(min=0, help="Damaged records of a train.rec that may be left out")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that read a train.rec")] = 1,
+    most_corrupt: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Photos without a usable face, or damaged records of a train.rec, that may be left out"
+        ),
+    ] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read the pictures")] = 1,
     force: Force = False,
 ) -> None:
     """Detect and align the faces of your own photos, or read InsightFace's train.rec, into an image store."""

@@ -76,7 +76,7 @@ def test_a_record_set_becomes_a_store(tmp_path):
 @pytest.mark.parametrize("corrupt", [{0}, {19}, {3, 4, 18}, set(range(15))])
 def test_corrupt_images_are_left_out(tmp_path, small_chunks, corrupt):
     assert convert(entries(20, corrupt), tmp_path, 32, most_corrupt=len(corrupt), workers=2) == [
-        f"memory {i:03d}: not a readable image (none of BMP, JPEG, PNG, PPM, TIFF, WEBP)" for i in sorted(corrupt)
+        f"memory {i:03d}: not a readable image" for i in sorted(corrupt)
     ]
     images, index = open_store(tmp_path)
     assert sorted(index.image_id) == [f"{i:03d}" for i in range(20) if i not in corrupt]
@@ -84,9 +84,7 @@ def test_corrupt_images_are_left_out(tmp_path, small_chunks, corrupt):
 
 
 def test_too_many_corrupt_images_stop_it(tmp_path, small_chunks):
-    with pytest.raises(
-        DataError, match=r"3 corrupt .* more than data.most_corrupt = 2 .*First: memory 001: not a read"
-    ):
+    with pytest.raises(DataError, match=r"3 unusable images, and 2 may be left out .*: memory 001: not a read"):
         convert(entries(20, {1, 2, 3}), tmp_path, 32, most_corrupt=2, workers=1)
     assert not (tmp_path / "images.npy").exists()
     # With a higher limit it goes on from what was done.

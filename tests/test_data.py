@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stscq.data.folder import list_photos, read_folder, read_photo
+from stscq.data.convert import convert
+from stscq.data.folder import list_photos, read_photo
 from stscq.data.orl import orl_folder, paths
 from stscq.data.pairs import make_pairs
 from stscq.data.splits import split_people
@@ -65,25 +66,28 @@ def people(tmp_path):
 
 def test_folder_of_people(people, tmp_path_factory):
     store = tmp_path_factory.mktemp("store")
-    assert write_store(read_folder(people, 64), store) == 4
+    assert convert(list_photos(people), store, 64, most_corrupt=0, workers=1) == []
     images, index = open_store(store)
     assert images.shape == (4, 64, 64, 3)
     assert index.identity.tolist() == ["s1", "s1", "s2", "s2"]
     assert index.source[0] == "s1/1.jpg"
 
 
-def test_wrong_photos_are_named(people):
+def test_all_wrong_photos_are_named_at_once_or_left_out(people, tmp_path_factory):
+    store = tmp_path_factory.mktemp("store")
+    (people / "s1" / "._1.jpg").write_bytes(b"what macOS leaves beside a file")
     (people / "s1" / "broken.jpg").write_bytes(b"\xff\xd8 no image")
-    with pytest.raises(DataError, match=r"s1/broken\.jpg: not a readable image"):
-        list(read_folder(people, 64))
-    (people / "s1" / "broken.jpg").unlink()
     whole = (people / "s2" / "2.jpg").read_bytes()
-    (people / "s2" / "2.jpg").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"s2/2\.jpg: not a readable image"):
-        read_photo(people / "s2" / "2.jpg")
-    Image.fromarray(np.full((200, 200, 3), 120, np.uint8)).save(people / "s2" / "2.jpg")
-    with pytest.raises(DataError, match=r"s2/2\.jpg: no face found"):
-        list(read_folder(people, 64))
+    (people / "s2" / "3.jpg").write_bytes(whole[: len(whole) // 2])
+    Image.fromarray(np.full((200, 200, 3), 120, np.uint8)).save(people / "s2" / "4.jpg")
+    with pytest.raises(DataError, match=r"3 unusable .*s1/broken\.jpg: not a.*s2/3\.jpg: damaged.*s2/4\.jpg: no face"):
+        convert(list_photos(people), store, 64, most_corrupt=2, workers=1)
+    (people / "s2" / "3.jpg").write_bytes(whole)  # the same name with another photo in it
+    left_out = convert(list_photos(people), store, 64, most_corrupt=2, workers=1)
+    assert [line.partition(":")[0] for line in left_out] == ["s1/broken.jpg", "s2/4.jpg"]
+    assert sorted(open_store(store).index.image_id) == ["s1/1", "s1/2", "s2/1", "s2/2", "s2/3"]
+    with pytest.raises(DataError, match=r"s2/4\.txt: No such file"):
+        read_photo(people / "s2" / "4.txt")
 
 
 def test_wrong_folders_are_named(tmp_path):

@@ -24,7 +24,9 @@ UPWARDS = [
 @pytest.fixture
 def lint(tmp_path):
     """Runs import-linter on a copy of the package; returns its exit code and what it printed."""
-    shutil.copytree(ROOT / "stscq", tmp_path / "stscq", ignore=shutil.ignore_patterns("__pycache__", "tokenizers", "recognisers"))
+    shutil.copytree(
+        ROOT / "stscq", tmp_path / "stscq", ignore=shutil.ignore_patterns("__pycache__", "tokenizers", "recognisers")
+    )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
 
     def run():

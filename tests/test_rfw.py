@@ -131,7 +131,7 @@ def test_landmarks_that_fix_no_face(rfw, points):
 def test_rfw_must_be_whole(rfw, tmp_path):
     photo = rfw / "test" / "data" / "Asian" / "m.03" / "m.03_0001.jpg"
     photo.write_bytes(photo.read_bytes()[:2000])
-    with pytest.raises(DataError, match=r"First: Asian/m\.03/m\.03_0001\.jpg: not a readable image"):
+    with pytest.raises(DataError, match=r"whole\): Asian/m\.03/m\.03_0001\.jpg: not a readable image"):
         prepare.main(str(rfw), 112, tmp_path / "store", most_corrupt=9, kind="rfw", group="Asian")
     assert not (tmp_path / "store" / "pairs.parquet").exists()
 

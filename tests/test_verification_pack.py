@@ -98,7 +98,7 @@ def test_a_pack_becomes_a_store_with_pairs(tmp_path):
     assert table.fold.tolist() == [0, 0, 1, 1, *range(2, 10)]
     encoded[5] = b"damaged"
     (tmp_path / "cplfw.bin").write_bytes(pickle.dumps((encoded, same)))
-    with pytest.raises(DataError, match=r"First: cplfw\.bin, image 5: not a readable image"):
+    with pytest.raises(DataError, match=r"whole\): cplfw\.bin, image 5: not a readable image"):
         prepare.main(str(tmp_path / "cplfw.bin"), 112, tmp_path / "other", most_corrupt=9)
     assert not (tmp_path / "other" / "pairs.parquet").exists()
 

@@ -20,6 +20,8 @@ from stscq.data.store import AnyRow, make_index
 from stscq.errors import DataError
 from stscq.files import atomically
 
+LISTED = 20
+"""Unusable images that an error names."""
 CHUNK = 256
 """Images between two lines of the journal: what a kill can cost, times the number of workers."""
 
@@ -38,8 +40,8 @@ class SourceImage(Protocol):
 def convert(sources: Sequence[SourceImage], out: Path, size: int, most_corrupt: int, workers: int) -> list[str]:
     """Write the store OUT from `sources`. Returns a line for each image that was left out as corrupt: which, and why.
 
-    Raises DataError when two images have the same name, and, with the first few, as soon as more than `most_corrupt`
-    are corrupt; what was done is kept.
+    Raises DataError when two images have the same name, and when more than `most_corrupt` are corrupt, naming up to
+    LISTED of them (before the end where even more are); what was done is kept.
     """
     make_index([source.row for source in sources], out)  # wrong names are told now, not after hours
     out.mkdir(parents=True, exist_ok=True)
@@ -58,7 +60,7 @@ def convert(sources: Sequence[SourceImage], out: Path, size: int, most_corrupt: 
                 file.flush()
                 os.fsync(file.fileno())
                 progress.update(len(sources[start : start + CHUNK]))
-                check_corrupt(done, sources, out, most_corrupt)
+                check_corrupt(done, sources, out, most_corrupt, margin=LISTED)
     check_corrupt(done, sources, out, most_corrupt)
     corrupt = merge(done)
     finish(sources, list(corrupt), images, journal, out)
@@ -112,14 +114,15 @@ def merge(done: dict[int, dict[str, str]]) -> dict[int, str]:
 
 
 def check_corrupt(
-    done: dict[int, dict[str, str]], sources: Sequence[SourceImage], out: Path, most_corrupt: int
+    done: dict[int, dict[str, str]], sources: Sequence[SourceImage], out: Path, most_corrupt: int, margin: int = 0
 ) -> None:
     corrupt = merge(done)
-    if len(corrupt) > most_corrupt:
-        first = "; ".join(f"{sources[number].row.source}: {problem}" for number, problem in list(corrupt.items())[:3])
+    if len(corrupt) > most_corrupt + margin:
+        lines = [f"{sources[number].row.source}: {problem}" for number, problem in list(corrupt.items())[:LISTED]]
+        shown = "; ".join(lines) + (f"; and {len(corrupt) - LISTED} more" if len(corrupt) > LISTED else "")
         raise DataError(
-            f"{out}: {len(corrupt)} corrupt images, more than data.most_corrupt = {most_corrupt} "
-            f"(0 for verification pairs, which must be whole). First: {first}"
+            f"{out}: {len(corrupt)} unusable images, and {most_corrupt} may be left out (data.most_corrupt or "
+            f"--most-corrupt; 0 for verification pairs, which must be whole): {shown}"
         )
 
 

@@ -2,17 +2,23 @@
 
 import io
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from stscq.errors import DataError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".tif", ".tiff"}
-FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+SUFFIXES = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".tif", ".tiff", ".gif", ".avif",
+    ".heic", ".heif", ".jp2", ".j2k",
+}  # fmt: skip
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP", "GIF", "AVIF", "JPEG2000")
 """Told by content, not by name; Pillow knows more, some of which would start other programs."""
+HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""Brands of the files that the plugin pillow-heif reads: what phones write."""
 MAX_PIXELS = 100_000_000
 
 
@@ -21,21 +27,76 @@ def decode(
     prepare: Callable[[Image.Image], Image.Image] | None = None,
     explain: Callable[[Exception], str] = "not a readable image ({})".format,
 ) -> np.ndarray:
-    """A file, or its bytes, upright (EXIF); grey, palette and CMYK become RGB.
+    """A file, or its bytes, upright (EXIF), in sRGB; grey, palette and CMYK become RGB.
 
     prepare: changes or refuses (DataError) what was opened, before its pixels are decoded; if None, more than
     MAX_PIXELS and grey of more than 8 bits are refused. explain: from what Pillow raised to the message.
     Raises DataError when it is no image, damaged, truncated or refused.
     """
     try:
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image, formats=FORMATS) as opened:
-            return np.asarray(ImageOps.exif_transpose((prepare or check)(opened)).convert("RGB"))
+        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image, formats=formats(image)) as opened:
+            prepared = (prepare or check)(opened)
+            prepared.load()
+            return np.asarray(in_srgb(upright(prepared)))
     except DataError:
         raise
     except UnidentifiedImageError:  # its message would name an object in memory
-        raise DataError(f"not a readable image (none of {', '.join(FORMATS)})") from None
+        raise DataError("not a readable image") from None
     except Exception as problem:  # a damaged file may raise nearly anything
         raise DataError(explain(problem)) from problem
+
+
+def formats(image: Path | bytes) -> tuple[str, ...]:
+    """What Pillow may take it for; a HEIF by its plugin. Raises DataError for a HEIF where the plugin is missing."""
+    if isinstance(image, bytes):
+        head = image[:12]
+    else:
+        with image.open("rb") as file:
+            head = file.read(12)
+    if head[4:8] != b"ftyp" or head[8:] not in HEIF:
+        return FORMATS
+    register_heif()
+    return ("AVIF", "HEIF")  # either may begin with the brand of both
+
+
+@cache
+def register_heif() -> None:
+    try:
+        from pillow_heif import register_heif_opener  # needed for such pictures alone
+    except ImportError:
+        raise DataError("a HEIF (.heic) is read by the package pillow-heif: pip install pillow-heif") from None
+    register_heif_opener()
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says, if that can be read; its pixels are loaded already, so nothing else can fail."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # malformed EXIF raises nearly anything, and is no reason to refuse the picture
+        return image
+
+
+def in_srgb(image: Image.Image) -> Image.Image:
+    """As RGB. Colours of another profile are converted; a profile that is damaged, or sRGB itself, changes nothing."""
+    embedded = image.info.get("icc_profile")
+    if not embedded:
+        return image.convert("RGB")
+    if image.mode not in ("RGB", "CMYK", "L"):
+        image = image.convert("RGB")
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(embedded))
+        if "sRGB" in ImageCms.getProfileDescription(profile):
+            return image.convert("RGB")
+        converted = ImageCms.profileToProfile(image, profile, srgb(), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):  # not a profile, or of another kind of colour than the picture
+        return image.convert("RGB")
+    assert converted is not None  # only for inPlace
+    return converted
+
+
+@cache
+def srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.createProfile("sRGB")  # type: ignore[return-value]
 
 
 def check(image: Image.Image) -> Image.Image:

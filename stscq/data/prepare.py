@@ -15,7 +15,7 @@ from typing import Literal
 
 from stscq.cli_tools import run
 from stscq.data.convert import convert
-from stscq.data.folder import list_photos, read_folder
+from stscq.data.folder import list_photos
 from stscq.data.images import list_images
 from stscq.data.lfw import list_lfw, read_pairs
 from stscq.data.orl import IMAGES, PEOPLE, orl_folder, read_orl
@@ -46,8 +46,8 @@ def main(
     LFW's (lfw). auto tells a train.rec, a file .bin, LFW, the word `orl` and a folder of people, whose
     faces are detected.
 
-    WORKERS processes read all kinds but ORL and people. Up to MOST_CORRUPT images that are damaged (recordio, images)
-    or show no face to align (utkface) are left out, and named; pack, rfw and lfw must be whole. Their pairs, in ten
+    WORKERS processes read all kinds but ORL. Up to MOST_CORRUPT images that are damaged (recordio, images) or show no
+    face to align (people, utkface) are left out, and named; pack, rfw and lfw must be whole. Their pairs, in ten
     folds, are written to OUT/pairs.parquet (images, utkface: no rows).
     """
     if (kind == "rfw") != (group is not None):
@@ -57,7 +57,7 @@ def main(
         case "orl":
             write_store(read_orl(orl_folder(), size), out, total=PEOPLE * IMAGES)
         case "people":
-            write_store(read_folder(Path(source), size), out, total=len(list_photos(Path(source))))
+            report(convert(list_photos(Path(source)), out, size, most_corrupt, workers), out)
         case "recordio":
             report(convert(open_training_set(Path(source)), out, size, most_corrupt, workers), out)
         case "pack":

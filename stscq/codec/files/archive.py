@@ -10,7 +10,9 @@ footer has a fixed size, so that a reader finds the index from the end and any i
 """
 
 import io
+import os
 import struct
+import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
@@ -29,6 +31,8 @@ MODEL = 10
 """Bytes of the fingerprint in an archive."""
 CHECK = 2
 """Bytes of a record's checksum."""
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Unicode's marks that reverse the text behind them, in which a name can be made to look like another."""
 MAX_NAME = 4096
 """Bytes of the longest name."""
 MAX_UNPACKED, MAX_RATIO = 1 << 20, 40
@@ -61,11 +65,24 @@ def tail(head: bytes, names: Iterable[str], lengths: Iterable[int]) -> bytes:
     return packed + numbers + struct.pack(">I", zlib.crc32(head + packed + numbers)) + END
 
 
+def storable(name: str) -> str:
+    """A file's name for an archive: what cannot stand in one becomes %0A and the like, by the bytes of its name."""
+    return "".join(
+        "".join(f"%{byte:02X}" for byte in os.fsencode(letter)) if forbidden(letter) else letter for letter in name
+    )
+
+
+def forbidden(letter: str) -> bool:
+    """Controls, halves of pairs and undecodable bytes, ends of lines, Windows' slash, and what turns the direction of
+    the text around it. All else is a letter of somebody's language."""
+    return letter in TURNING or letter == "\\" or unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
+
+
 def check_name(name: str) -> str:
-    """Raises BitstreamError for a name that could lead out of a folder, or that no file can have."""
+    """Raises BitstreamError for a name that could lead out of a folder, or that no archive holds (see `storable`)."""
     parts = name.split("/")
-    if not name or any(part in ("", ".", "..") for part in parts) or not name.isprintable() or "\\" in name:
-        raise BitstreamError(f"{name!r} is no name for an image in an archive: use relative, printable names")
+    if not name or any(part in ("", ".", "..") for part in parts) or any(map(forbidden, name)):
+        raise BitstreamError(f"{name!r} is no name for an image in an archive: use relative names")
     if len(name.encode()) > MAX_NAME:
         raise BitstreamError(f"{name[:40]!r}...: a name of more than {MAX_NAME} bytes")
     return name

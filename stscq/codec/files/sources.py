@@ -13,14 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stscq.codec.files.archive import check_name
-from stscq.codec.files.photos import read_face
+from stscq.codec.files.archive import check_name, storable
+from stscq.data.photos import read_face
 from stscq.data.pixels import SUFFIXES, face
 from stscq.errors import DataError, StscqError
 from stscq.outputs import check_once, from_common_folder
 
 STDIN = "-"
 MAX_STDIN = 1 << 28
+COMPRESSED = ".stscq"
+"""What this program writes is passed over in folders: yesterday's archive may lie among the photos."""
 CHUNK = 8
 """Photos that a process reads at a time."""
 
@@ -63,16 +65,17 @@ class PhotoResult(NamedTuple):
 
 
 def list_sources(paths: Sequence[str]) -> list[Source]:
-    """Every image in files, folders (all levels, in order of name; hidden ones are skipped) and image stores.
+    """Every file in folders (all levels, in order of name; not hidden ones, nor ours), files, and image stores' images.
 
-    Names are relative to the folder; when several paths are given, they begin with the folder's name, and where two
-    would then be the same, all are relative to the innermost folder that holds all paths. Raises DataError when there
-    is none or when one cannot be read, OutputError when one is given twice.
+    A file that is no picture counts too: who reads it will name it as left out. Names are relative to the folder; when
+    several paths are given, they begin with the folder's name, and where two would then be the same, all are relative
+    to the innermost folder that holds all paths. Raises DataError when there is none or when one cannot be read,
+    OutputError when one is given twice.
     """
     check_once(paths)
     inside = [list(sources_of(path)) for path in paths]
     if not any(inside):
-        raise DataError(f"{', '.join(paths)}: no images ({', '.join(sorted(SUFFIXES))})")
+        raise DataError(f"{', '.join(paths)}: no files in it (hidden ones are passed over)")
     sources = named(inside, short_labels(paths))
     if first_duplicate(sources) is not None:
         sources = named(inside, long_labels(paths))
@@ -86,7 +89,7 @@ def list_sources(paths: Sequence[str]) -> list[Source]:
 def named(inside: Sequence[Sequence[Source]], labels: Sequence[str]) -> list[Source]:
     """The images of all paths in one list, with names that begin with the label of their path."""
     return [
-        source._replace(name="/".join(filter(None, (label, source.name))))
+        source._replace(name=storable("/".join(filter(None, (label, source.name)))))
         for label, sources in zip(labels, inside, strict=True)
         for source in sources
     ]
@@ -134,7 +137,7 @@ def sources_of(path: str) -> Iterator[Source]:
         for folder, inner, files in os.walk(place, onerror=unreadable):
             inner[:] = sorted(name for name in inner if not name.startswith("."))
             for name in sorted(files):
-                if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                if not name.startswith(".") and Path(name).suffix != COMPRESSED:
                     file = Path(folder) / name
                     yield Source(file.relative_to(place).as_posix(), file)
     elif place.is_file():

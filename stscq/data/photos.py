@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stscq.data.pixels import check_depth, decode, face
+from stscq.data.pixels import check_depth, decode, face, in_srgb, upright
 from stscq.errors import DataError
 
 MAX_PIXELS = 36_000_000
-MAX_JPEG_PIXELS = 50_000_000
+MAX_JPEG_PIXELS = 110_000_000
 """More, because a JPEG is made smaller while it is decoded, and takes less memory."""
 LARGE = 2048
 """Pixels that the longer side keeps at least when a photo is shrunk: a face in a twentieth of it is still sharp."""
@@ -67,12 +67,19 @@ def smaller(image: Image.Image) -> Image.Image:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """Transparent pixels become white; EXIF is kept."""
+    """Transparent pixels become white, in an upright picture in sRGB."""
     if "transparency" not in image.info and "A" not in image.getbands():
         return image
-    exif = image.getexif()
-    image = image.convert("RGBA")
+    image.load()  # before EXIF is asked for: a damaged picture is told from malformed EXIF
+    image = in_srgb_with_alpha(upright(image))
     white = Image.new("RGBA", image.size, "white")
     white.alpha_composite(image)
-    white.getexif().update(exif)
     return white
+
+
+def in_srgb_with_alpha(image: Image.Image) -> Image.Image:
+    """RGBA: colours in sRGB, transparency as it was."""
+    alpha = image.convert("RGBA").getchannel("A")
+    colours = in_srgb(image)
+    colours.putalpha(alpha)
+    return colours
