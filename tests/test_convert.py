@@ -112,7 +112,7 @@ def test_a_killed_conversion_goes_on(tmp_path, tmp_path_factory, small_chunks, m
             return map(*arguments)
 
     chunk = module.convert_chunk
-    monkeypatch.setattr(module, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(module, "worker_pool", Pool)
     monkeypatch.setattr(module, "convert_chunk", dies_at_third)
     with pytest.raises(KeyboardInterrupt):
         convert(images_of_kind, tmp_path, 32, most_corrupt=1, workers=1)

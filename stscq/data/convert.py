@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from stscq.data.store import AnyRow, make_index
 from stscq.errors import DataError
 from stscq.files import atomically
+from stscq.processes import worker_pool
 
 LISTED = 20
 """Unusable images that an error names."""
@@ -51,7 +51,7 @@ def convert(sources: Sequence[SourceImage], out: Path, size: int, most_corrupt: 
     progress = tqdm(total=len(sources), initial=len(sources) - sum(len(sources[i : i + CHUNK]) for i in todo))
     progress.set_description("images")
     work = partial(convert_chunk, images=images, size=size)
-    with journal.open("a", encoding="utf-8") as file, ProcessPoolExecutor(workers) as pool, progress:
+    with journal.open("a", encoding="utf-8") as file, worker_pool(workers) as pool, progress:
         # A bounded number of chunks at a time: images of packs carry their bytes with them.
         for batch in batches(todo, 4 * workers):
             for start, found in zip(batch, pool.map(work, batch, [sources[i : i + CHUNK] for i in batch]), strict=True):

@@ -8,9 +8,7 @@ own, so that no row's memory is another's; times are on one thread unless OMP_NU
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +23,7 @@ from stscq.evaluation.count_cost import key_columns, published_scheme
 from stscq.evaluation.measured_row import MeasuredCost, measure
 from stscq.evaluation.published import published_rows
 from stscq.files import progress_seconds, write_atomically
+from stscq.processes import worker_pool
 
 TOO_LITTLE = "not enough memory on this machine"
 NOT_ASKED = "not measured in this profile"
@@ -32,7 +31,7 @@ NOT_ASKED = "not measured in this profile"
 
 def in_fresh_process(scheme: CodingScheme, threads: int, repeats: int | None) -> MeasuredCost:
     """`measure` in a process that did nothing else. Raises MemoryError when that ran out of memory."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+    with worker_pool(1) as process:
         try:
             return process.submit(measure, scheme, threads, repeats).result()
         except RuntimeError as problem:

@@ -1,11 +1,10 @@
 """The images to compress: in files, folders, image stores, standard input; and the faces in them, by many processes."""
 
-import multiprocessing
 import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from pathlib import Path
@@ -18,6 +17,7 @@ from stscq.data.photos import read_face
 from stscq.data.pixels import SUFFIXES, face
 from stscq.errors import DataError, StscqError
 from stscq.outputs import check_once, from_common_folder
+from stscq.processes import worker_pool
 
 STDIN = "-"
 MAX_STDIN = 1 << 28
@@ -164,9 +164,8 @@ def read_faces(sources: Sequence[Source], size: int, aligned: bool, workers: int
         for chunk in chunks:
             yield from read_chunk(chunk, size, aligned)
         return
-    context = multiprocessing.get_context("spawn")  # a fork of a process that computes may hang
     waiting: deque[Future[list[PhotoResult]]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with worker_pool(workers) as pool:
         try:
             waiting += (pool.submit(read_chunk, chunk, size, aligned) for chunk in islice(chunks, 3 * workers))
             while waiting:
