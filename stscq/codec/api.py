@@ -14,7 +14,7 @@ Axes: N images of S x S pixels, T tokens, M groups.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -66,8 +66,8 @@ class Codec:
         """Open the bundle in a folder. Raises BundleError when it is missing or damaged."""
         return cls(Bundle(Path(path)), torch.device(device))
 
-    def encode(self, images: np.ndarray, selection: Selection | None = None) -> list[bytes]:
-        """Faces, aligned (N x S x S x 3 uint8 RGB), to one file each.
+    def encode(self, images: np.ndarray | Sequence[np.ndarray], selection: Selection | None = None) -> list[bytes]:
+        """Faces, aligned (N x S x S x 3 uint8 RGB, or a list of them), to one file each.
 
         selection: nn tries all groups, router asks the router; None is what the bundle prefers. An image's bytes do not
         depend on the others. Raises StscqError for images of another size or type, or router without a router.
@@ -79,6 +79,8 @@ class Codec:
 
         Raises BitstreamError when one is damaged (it says which), WrongModelError when another model wrote it.
         """
+        if isinstance(files, bytes | bytearray | str):
+            raise StscqError(f"files: {type(files).__name__}; give a list of files, [file] for one")
         payloads = []
         for number, file in enumerate(files):
             try:
@@ -88,15 +90,18 @@ class Codec:
         return self.reconstruct(self.parse(payloads))
 
     def quantise(
-        self, images: np.ndarray, selection: Selection | None = None, rows: np.ndarray | None = None
+        self,
+        images: np.ndarray | Sequence[np.ndarray],
+        selection: Selection | None = None,
+        rows: np.ndarray | None = None,
     ) -> Assignment:
         """Images (or those in some rows of a store) to group (N) and indices (N x T), on the CPU."""
-        self._check(images)
-        quantiser = self.quantiser(selection)
+        images = self._checked(images)
         rows = np.arange(len(images)) if rows is None else rows
         none = Assignment(torch.zeros(0, dtype=torch.int64), torch.zeros(0, self.bundle.sizes.T, dtype=torch.int64))
         parts = []
         with full_precision():
+            quantiser = self.quantiser(selection)
             for i in range(0, len(rows), BATCH):
                 batch = to_float(images[rows[i : i + BATCH]], self.device)
                 parts.append(quantise_images(batch, self.encoder.encode, quantiser))
@@ -191,15 +196,36 @@ class Codec:
     def router(self) -> Router | None:
         return self.bundle.router(self.device)
 
-    def _check(self, images: np.ndarray) -> None:
+    def _checked(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+        """As one array; a memory-mapped one stays where it is. Raises StscqError for another size or type."""
         S = self.bundle.sizes.image_size
-        if images.dtype != np.uint8 or images.shape[1:] != (S, S, 3):
-            raise StscqError(f"images: {images.dtype} {images.shape}; this model takes uint8 N x {S} x {S} x 3")
+        takes = f"this model takes uint8 N x {S} x {S} x 3"
+        if isinstance(images, Sequence) and not len(images):
+            return np.zeros((0, S, S, 3), np.uint8)
+        try:
+            array = np.asarray(images)
+        except ValueError as problem:  # of different sizes
+            raise StscqError(f"images: {problem}; {takes}") from problem
+        if array.dtype != np.uint8 or array.shape[1:] != (S, S, 3):
+            raise StscqError(f"images: {array.dtype} {array.shape}; {takes}")
+        return array
 
 
-def full_precision() -> AbstractContextManager[None]:
-    """Convolutions on GPUs round to 10 bits otherwise, and indices would depend on the machine."""
-    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # type: ignore[no-any-return]
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """float32 whatever the caller's program has set: an autocast, another default type, or TF32, in which GPUs round to
+    10 bits. Indices must not depend on it."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with (
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+        ):
+            yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 def by_image(assignment: Assignment) -> Iterator[tuple[int, np.ndarray]]:

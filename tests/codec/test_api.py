@@ -139,3 +139,30 @@ def test_another_cpu_writes_the_same_bytes_and_shows_the_same_picture(bundles, p
     a, b = np.load(tmp_path / "a.npz"), np.load(tmp_path / "b.npz")
     assert (a["files"] == b["files"]).all()
     assert np.abs(a["pictures"].astype(int) - b["pictures"]).max() <= 1
+
+
+def test_the_callers_precision_changes_nothing(bundles, pictures):
+    expected = Codec.load(bundles["switchable"]).encode(pictures[:40])
+    decoded = Codec.load(bundles["switchable"]).decode(expected)
+    torch.set_default_dtype(torch.float64)
+    try:
+        codec = Codec.load(bundles["switchable"])
+        with torch.autocast("cpu", torch.bfloat16):
+            assert codec.encode(pictures[:40]) == expected
+            assert (codec.decode(expected) == decoded).all()
+            assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_lists_are_taken_and_what_is_no_list_is_told(codec, pictures):
+    assert codec.encode(list(pictures[:3])) == codec.encode(pictures[:3])
+    assert codec.encode([]) == []
+    assert codec.decode([]).shape == (0, *pictures.shape[1:])
+    (file,) = codec.encode(pictures[:1])
+    for wrong in (file, bytearray(file), "name"):
+        with pytest.raises(StscqError, match=r"give a list of files, \[file\] for one"):
+            codec.decode(wrong)
+    for odd in ([pictures[0], pictures[0][:5]], [1, 2], pictures[0], pictures[:1].astype(float), "name"):
+        with pytest.raises(StscqError, match="this model takes uint8 N x"):
+            codec.encode(odd)
