@@ -1,5 +1,6 @@
 """The command `stscq`: what people call by hand. The workflow calls the modules themselves."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,7 +9,7 @@ import typer
 import yaml
 
 from stscq import __version__
-from stscq.errors import StscqError
+from stscq.errors import ParamsError, StscqError
 
 app = typer.Typer(
     help="Face images at 0.004 to 0.1 bits a pixel: switchable, token-specific codebooks.",
@@ -160,9 +161,10 @@ def params(
     """Print params.yaml with a profile laid over it, after checking it."""
     from stscq.params import check, with_profile
 
-    merged = with_profile(
-        yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8")), folder / "config", {"profile": profile}
-    )
+    file = folder / "params.yaml"
+    if not file.is_file():
+        raise ParamsError(f"{file}: no such file; run this in the project's folder, or name it by --folder")
+    merged = with_profile(yaml.safe_load(file.read_text(encoding="utf-8")), folder / "config", {"profile": profile})
     check(merged)
     typer.echo(yaml.safe_dump(merged, sort_keys=False))
 
@@ -233,10 +235,21 @@ def weights_verify(names: Names = None, profile: Needing = None, folder: Folder 
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show ends nothing
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # a full disk behind it is told here, and not by Python after the end
     except StscqError as problem:
         sys.exit(f"error: {problem}")
+    except OSError as problem:  # a full or read-only disk, and the like
+        if problem.filename is None:
+            sys.stdout = None  # type: ignore[assignment]  # Python would try again at its end, and complain
+        sys.exit(f"error: {problem.filename or 'standard output'}: {problem.strerror or problem}")
 
 
 if __name__ == "__main__":

@@ -101,9 +101,10 @@ def decompress(
     if not out:
         raise StscqError("--out is empty (a variable that is not set?); name a file or a folder")
     check_once(files)
+    allow_open(len(files))
     compressed = [CompressedFile(file) for file in files]
     folder = ends_as_folder(out) or Path(out).is_dir() or len(files) > 1 or bool(only)
-    if folder or (compressed[0].archive is not None and files[0] != STDIN):
+    if folder or (compressed[0].archive is not None and out != STDIN):
         if out == STDIN:
             raise StscqError("--out -: only one image fits into standard output; name a folder")
         done = to_folder(compressed, Path(out), model, only, workers or processes(1000), force)
@@ -138,6 +139,19 @@ def verify(paths: Sequence[str], model: Path | None, as_json: bool) -> int:
         else:
             tell({**facts, "problem": None}, f"{path}: whole ({facts['checked']})", as_json)
     return code
+
+
+def allow_open(files: int) -> None:
+    """Archives stay open while they are read: as many at a time as the system lets us ask for."""
+    try:
+        import resource  # not on Windows, where there is no such limit
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = files + 256
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def tell(facts: dict[str, Any], text: str, as_json: bool, err: bool = False) -> None:

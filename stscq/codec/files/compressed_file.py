@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ from stscq.codec.bitstream import image_file
 from stscq.codec.bundle.find import bundles_of
 from stscq.codec.bundle.read import Bundle
 from stscq.codec.files import archive
-from stscq.codec.files.sources import STDIN
+from stscq.codec.files.sources import STDIN, is_stream, read_stream
 from stscq.errors import BitstreamError
 from stscq.quantization.search import Assignment
 
@@ -26,7 +25,7 @@ class CompressedFile:
         """Raises BitstreamError, naming the file, when it is missing, damaged or none of ours."""
         self.path = path
         try:
-            file = io.BytesIO(sys.stdin.buffer.read()) if path == STDIN else Path(path).open("rb")  # noqa: SIM115
+            file = io.BytesIO(read_stream(path)) if is_stream(path) else Path(path).open("rb")  # noqa: SIM115
             first = file.read(len(archive.MAGIC))
             file.seek(0)
             if first == archive.MAGIC:

@@ -1,6 +1,7 @@
 """The images to compress: in files, folders, image stores, standard input; and the faces in them, by many processes."""
 
 import os
+import stat
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -123,10 +124,12 @@ def first_duplicate(sources: Sequence[Source]) -> Source | None:
 def sources_of(path: str) -> Iterator[Source]:
     """Images with their names inside this path; "" for a file."""
     place = Path(path)
-    if path == STDIN:
-        content = sys.stdin.buffer.read(MAX_STDIN + 1)
+    if is_stream(path):
+        content = read_stream(path, MAX_STDIN + 1)
         if len(content) > MAX_STDIN:
-            raise DataError(f"standard input: more than {MAX_STDIN:,} bytes; not a photo")
+            raise DataError(
+                f"{'standard input' if path == STDIN else path}: more than {MAX_STDIN:,} bytes; not a photo"
+            )
         yield Source("", place, content=content)
     elif (place / "images.npy").is_file() and (place / "index.parquet").is_file():
         from stscq.data.store import open_store
@@ -144,6 +147,24 @@ def sources_of(path: str) -> Iterator[Source]:
         yield Source("", place)
     else:
         raise DataError(f"{path}: no such file or folder")
+
+
+def is_stream(path: str) -> bool:
+    """Can it only be read once, from its beginning: standard input, a pipe (as shells make of `<(command)`)?"""
+    try:
+        return path == STDIN or stat.S_ISFIFO(Path(path).stat().st_mode)
+    except OSError:
+        return False
+
+
+def read_stream(path: str, most: int = -1) -> bytes:
+    """Up to `most` bytes of it. Raises DataError when standard input is closed."""
+    if path != STDIN:
+        with Path(path).open("rb") as pipe:
+            return pipe.read(most)
+    if sys.stdin is None:
+        raise DataError("standard input is closed; name a file")
+    return sys.stdin.buffer.read(most)
 
 
 def unreadable(problem: OSError) -> None:

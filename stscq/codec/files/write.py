@@ -28,13 +28,17 @@ def write_bytes(content: bytes, out: str, force: bool) -> None:
 
 
 def write_stdout(content: bytes) -> None:
-    """Raises StscqError when nobody reads any more."""
+    """Raises StscqError when nobody reads any more, or when it cannot take more."""
+    if sys.stdout is None:
+        raise StscqError("standard output is closed; name a file for --out")
     try:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
-    except BrokenPipeError as problem:
+    except OSError as problem:
         sys.stdout = None  # type: ignore[assignment]  # Python would try again at its end, and complain
-        raise StscqError("standard output was closed by what reads it") from problem
+        if isinstance(problem, BrokenPipeError):
+            raise StscqError("standard output was closed by what reads it") from problem
+        raise StscqError(f"standard output: {problem.strerror}") from problem
 
 
 def as_png(image: np.ndarray, origin: str) -> bytes:
