@@ -22,6 +22,7 @@ from stscq.evaluation.quality import psnr
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.trained_codec import TrainedCodec, load_codec
 from stscq.recognition.dlib_resnet import DlibResNet
+from stscq.recognition.onnx_arcface import OnnxArcFace
 from stscq.training import pretrain, ship, stage1_tokenizer, tokenizer_training
 from stscq.training.encode import encode_rows
 from stscq.training.loop import read_log
@@ -187,12 +188,17 @@ SHIPPED = [weight for weight in manifest().values() if isinstance(weight.source,
 
 
 @pytest.mark.parametrize("weight", SHIPPED, ids=lambda weight: weight.name)
-def test_a_shipped_tokenizer_is_the_pinned_one_and_shows_people(weight, larger, tmp_path):
+def test_a_shipped_file_is_the_pinned_one(weight, tmp_path):
     assert fetch(tmp_path, weight) == "copied from the package, agrees with the manifest's SHA-256"
-    file = tmp_path / weight.path
-    assert file.stat().st_size == weight.size
+    assert (tmp_path / weight.path).stat().st_size == weight.size
     card = json.loads((ROOT / "stscq" / weight.source.file).with_suffix(".json").read_text())
     assert card["sha256"] == weight.sha256
+
+
+@pytest.mark.parametrize("name", ["maskgit_vqgan", "ibq"])
+def test_a_shipped_tokenizer_shows_people(name, larger):
+    file = ROOT / f"stscq/tokenizers/{name}.safetensors"
+    card = json.loads(file.with_suffix(".json").read_text())
     tensors = read_weights(file)
     tokenizer = build(**card["model"])
     load_exactly(tokenizer, tensors, file)
@@ -203,6 +209,14 @@ def test_a_shipped_tokenizer_is_the_pinned_one_and_shows_people(weight, larger, 
         found = DlibResNet().embed(np.concatenate([larger, shown]))
         similar = found[:10] @ found[10:].T
         assert (similar.argmax(0) == np.arange(10)).mean() >= 0.8  # ten people; by chance 0.1
+
+
+def test_the_shipped_recogniser_tells_people_apart():
+    faces = list(islice(read_orl(orl_folder(), 64), 0, 400, 5))  # two of each of forty people
+    recogniser = OnnxArcFace(ROOT / "stscq/recognisers/distilled.onnx")
+    embeddings = recogniser.embed(np.stack([face.image for face in faces]))
+    likest = (embeddings[::2] @ embeddings[1::2].T).argmax(1)
+    assert (likest == np.arange(40)).mean() > 0.5  # by chance 0.025
 
 
 def test_a_damaged_package_is_told(tmp_path):

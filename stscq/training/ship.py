@@ -103,6 +103,16 @@ def thinned(curve: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return curve[:: -max(1, len(curve) // POINTS)][::-1]
 
 
+def refinement(recipe: Mapping[str, Any]) -> str:
+    """On the card, of a tokenizer whose last part a recogniser taught."""
+    if not recipe.get("identity") and not recipe.get("perceptual"):
+        return ""
+    return (
+        f"For the last {recipe['steps'] * recipe['batch']:,} pictures the recogniser of stscq/recognisers taught as "
+        f"well (perceptual term {recipe['perceptual']}, identity term {recipe['identity']}). "
+    )
+
+
 def card_text(card: dict[str, Any]) -> str:
     model, measured = card["model"], card["measured"]
     rows = [
@@ -124,6 +134,7 @@ def card_text(card: dict[str, Any]) -> str:
             f"K = {model['K']} entries, trained from nothing on {trained:,} faces of UTKFace ({card['images_seen']:,} "
             f"pictures seen, augmented ones counted anew): of {faces['all']:,}, {faces['left_out']:,} were left out "
             f"because they look like somebody tested, and {faces['held_out']:,} were held out to validate. "
+            f"{refinement(card['recipe'])}"
             f"Weights in fp16: {card['bytes'] / 1e6:.1f} MB; reconstructions move by {card['fp16']['mean']} grey "
             f"levels in the mean ({card['fp16']['most']} at most) against the fp32 that were trained.",
             "",
@@ -133,7 +144,7 @@ def card_text(card: dict[str, Any]) -> str:
             "|:--|--:|--:|--:|",
             *rows,
             "",
-            "PSNR of validation faces over training:",
+            "PSNR of validation faces over training (of its last part, where it went on from an earlier one):",
             "",
             "| step | unquantised | through the codebook |",
             "|--:|--:|--:|",
