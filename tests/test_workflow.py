@@ -108,7 +108,7 @@ def test_the_dag_is_complete(tmp_path):
     ("change", "words"),
     [
         ({"backbones": {"ibq": {"variants": {"token_specific": {"K": 512}}}}}, "more than the tokenizer's codebook"),
-        ({"backbones": {"titok_s": {"pixel_decoder": "ibq"}}}, "'ibq' is no maskgit_vqgan"),
+        ({"backbones": {"titok_l": {"pixel_decoder": "ibq"}}}, "'ibq' is no maskgit_vqgan"),
         ({"backbones": {"titok_l": {"stage1_tokenizer": {"steps": 10}}}}, "continuous_steps is more"),
         ({"backbones": {"titok_l": {"stage1_tokenizer": {"steps": 0}}}}, "titok_l.stage1_tokenizer.steps: 0 hands"),
         ({"data": {"folds": 11}}, "data.test_people: 20 people"),
