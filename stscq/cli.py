@@ -65,7 +65,7 @@ def faces(
     files = [out / name for name in ("images.npy", "index.parquet", "pairs.parquet")]
     refuse_to_replace(check_places(files, inputs=[people]), force)
 
-    prepare(source=str(people), size=size, out=out, most_corrupt=most_corrupt, workers=workers)
+    prepare(source=str(people.absolute()), size=size, out=out, most_corrupt=most_corrupt, workers=workers)
 
 
 @app.command()

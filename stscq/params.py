@@ -4,6 +4,7 @@ The schema (workflow/schemas/params.schema.yaml) says what each key means and wh
 say, because several keys are involved, is checked here.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -97,7 +98,20 @@ def check(params: Mapping[str, Any]) -> None:
         raise ParamsError(problem)
 
 
+def not_finite(value: Any, key: str = "") -> Iterator[str]:
+    """Keys of numbers that are none (.nan) or have no end (.inf): YAML has both, and a schema's limits let NaN pass."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from not_finite(inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from not_finite(inner, key)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield key
+
+
 def problems(params: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"{key}: not a finite number" for key in not_finite(params))
     yield from set_problems(params)
     yield from teacher_problems(params)
     trainer = params["recogniser"].get("published_weights")

@@ -72,6 +72,7 @@ def test_equal_folders_do_not_differ(folders):
         ("main", "81.0,1.0,78.5159,83.4841", "87.0,1.0,84.5159,89.4841", ["main: ibq, global, 16: mean_acc"]),
         ("main", "81.0,1.0,78.5159,83.4841", "81.0,,,", []),  # the spread of the other folder serves both
         ("main", "81.0,1.0,78.5159,83.4841", ",,,", ["main: ibq, global, 16: mean_acc"]),
+        ("main", "81.0,1.0,78.5159,83.4841", "nan,1.0,78.5159,83.4841", ["main: ibq, global, 16: mean_acc"]),
         ("main", "98.5,1.0", "98.6,1.0", []),  # not trained: 0.1 %
         ("main", "98.5,1.0", "98.8,1.0", ["main: none, original: mean_acc"]),  # 0.3 %
         ("main", "0.0625,80.0", "0.0626,80.0", ["main: ibq, token_specific, 16: bpp"]),

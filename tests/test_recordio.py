@@ -108,6 +108,9 @@ def test_missing_files_and_bad_indexes(training_set, tmp_path):
     (tmp_path / "train.idx").write_text("0\t0\n1 minus\n")
     with pytest.raises(DataError, match=r"train\.idx, line 2: expected a record number"):
         open_training_set(tmp_path)
+    (tmp_path / "train.idx").write_text("0\t0\n1\t64\n1\t128\n")
+    with pytest.raises(DataError, match=r"train\.idx, line 3: record 1 is there already"):
+        open_training_set(tmp_path)
     (tmp_path / "train.idx").write_text("0\t0\n")
     with pytest.raises(DataError, match=r"train\.rec: record 0"):
         open_training_set(tmp_path)

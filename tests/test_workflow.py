@@ -111,6 +111,8 @@ def test_the_dag_is_complete(tmp_path):
         ({"backbones": {"titok_l": {"pixel_decoder": "ibq"}}}, "'ibq' is no maskgit_vqgan"),
         ({"backbones": {"titok_l": {"stage1_tokenizer": {"steps": 10}}}}, "continuous_steps is more"),
         ({"backbones": {"titok_l": {"stage1_tokenizer": {"steps": 0}}}}, "titok_l.stage1_tokenizer.steps: 0 hands"),
+        ({"stage2": {"lr": float("nan")}}, "stage2.lr: not a finite number"),
+        ({"stage3": {"identity": float("inf")}}, "stage3.identity: not a finite number"),
         ({"data": {"folds": 11}}, "data.test_people: 20 people"),
         ({"evaluate_on": ["lfw"]}, "evaluate_on: 'lfw' is no set with verification pairs"),
         ({"evaluate_on": []}, "evaluate_on: name at least one"),

@@ -44,6 +44,8 @@ def read_index(path: Path) -> dict[int, int]:
         fields = line.split()
         if len(fields) != 2 or not all(field.isdecimal() for field in fields):
             raise DataError(f"{path}, line {number}: expected a record number and an offset, got {line[:40]!r}")
+        if int(fields[0]) in offsets:
+            raise DataError(f"{path}, line {number}: record {fields[0]} is there already; make the index anew")
         offsets[int(fields[0])] = int(fields[1])
     if not offsets:
         raise DataError(f"{path}: no records")

@@ -160,6 +160,7 @@ def compare_column(
             (found.noted if column == pair.lone_statistic() else found.differences).append(change)
         else:
             off = abs(a.value - b.value) / error if error else math.inf
+            off = math.inf if math.isnan(off) else off  # a number that became NaN
             yield ComparedResult(pair.name, row, column, described.get("backbone", ""), a, b, off)
 
 
