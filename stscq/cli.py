@@ -242,14 +242,22 @@ def main() -> None:
         try:
             app()
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # a full disk behind it is told here, and not by Python after the end
+            flush_stdout()
     except StscqError as problem:
         sys.exit(f"error: {problem}")
-    except OSError as problem:  # a full or read-only disk, and the like
-        if problem.filename is None:
-            sys.stdout = None  # type: ignore[assignment]  # Python would try again at its end, and complain
-        sys.exit(f"error: {problem.filename or 'standard output'}: {problem.strerror or problem}")
+    except OSError as problem:  # a full or read-only disk, and the like; not all of them name the file
+        where = f"{problem.filename}: " if problem.filename else ""
+        sys.exit(f"error: {where}{problem.strerror or problem}")
+
+
+def flush_stdout() -> None:
+    """A full disk behind it is told here, and not by Python after the end. Raises StscqError."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as problem:
+        sys.stdout = None  # type: ignore[assignment]  # Python would try again at its end, and complain
+        raise StscqError(f"standard output: {problem.strerror}") from problem
 
 
 if __name__ == "__main__":

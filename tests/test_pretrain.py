@@ -25,6 +25,7 @@ from stscq.recognition.dlib_resnet import DlibResNet
 from stscq.recognition.onnx_arcface import OnnxArcFace
 from stscq.training import pretrain, ship, stage1_tokenizer, tokenizer_training
 from stscq.training.encode import encode_rows
+from stscq.training.faces import hold_out
 from stscq.training.loop import read_log
 from stscq.training.losses import ImageLossWeights
 from stscq.weights.download import fetch
@@ -98,10 +99,10 @@ def test_muon_needs_a_transformer(faces, tmp_path):
 
 
 def test_validation_faces_are_not_trained_on():
-    held_out, rows = pretrain.hold_out(np.arange(100), 30, seed=1)
+    held_out, rows = hold_out(np.arange(100), 30, seed=1)
     assert len(held_out) == 30
     assert sorted([*held_out, *rows]) == list(range(100))
-    assert not np.array_equal(held_out, pretrain.hold_out(np.arange(100), 30, seed=2)[0])
+    assert not np.array_equal(held_out, hold_out(np.arange(100), 30, seed=2)[0])
 
 
 def test_part_of_a_batch_stays_unquantised(pretrained):

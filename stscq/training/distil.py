@@ -22,9 +22,8 @@ from stscq.errors import ParamsError
 from stscq.recognition.export import export_onnx
 from stscq.recognition.iresnet import IResNet, to_input
 from stscq.training.batches import Batches
-from stscq.training.faces import recipe_of
+from stscq.training.faces import recipe_of, rows_to_pretrain_on
 from stscq.training.loop import Schedule, train_and_save
-from stscq.training.pretrain import hold_out
 
 VALIDATE_EVERY = 500
 """Steps between two points of the learning curve (a multiple of the log's 20)."""
@@ -55,8 +54,7 @@ def main(
     recipe = recipe_of(locals())
     device = own_device()
     images, index = open_store(store)
-    left_out = json.loads(leave_out.read_text(encoding="utf-8"))["leave_out"]
-    held_out, rows = hold_out(np.flatnonzero(~index.image_id.isin(left_out)), validation, seed)
+    held_out, rows = rows_to_pretrain_on(index, leave_out, validation, seed)
     torch.manual_seed(seed)
     network = IResNet(**json.loads(model)).to(device)
     targets = principal(np.load(embeddings, allow_pickle=False), rows, len(network.fc.bias)).to(device)

@@ -26,7 +26,7 @@ from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device, tensors_of
 from stscq.recognition.frozen import load_frozen, weights_file
 from stscq.training.batches import Batches
-from stscq.training.faces import recipe_of
+from stscq.training.faces import recipe_of, rows_to_pretrain_on
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights
 from stscq.training.tokenizer_training import (
@@ -87,8 +87,7 @@ def main(
     device = own_device()
     frozen = None if recogniser is None else load_frozen(recogniser, device)
     images, index = open_store(store)
-    left_out = [] if leave_out is None else json.loads(leave_out.read_text(encoding="utf-8"))["leave_out"]
-    held_out, rows = hold_out(np.flatnonzero(~index.image_id.isin(left_out)), validation, seed)
+    held_out, rows = rows_to_pretrain_on(index, leave_out, validation, seed)
     batches = Batches(images, rows, batch, seed, device)
     sample = images[sample_rows(rows, seed, most=512)]
     torch.manual_seed(seed)
@@ -152,12 +151,6 @@ def go_on(start: Path, model: str, continuous_steps: int, device: torch.device) 
 def images_seen(recipe: Mapping[str, Any]) -> int:
     """By a pretraining, and by those that it went on from."""
     return int(recipe["steps"] * recipe["batch"] + recipe.get("images_before", 0))
-
-
-def hold_out(rows: np.ndarray, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of some rows those to validate on and those to train on, each in order."""
-    order = np.random.default_rng(seed).permutation(rows)
-    return np.sort(order[:validation]), np.sort(order[validation:])
 
 
 @torch.no_grad()

@@ -102,6 +102,14 @@ def test_a_disk_that_cannot_be_written(packed, model, monkeypatch):
     said = called(monkeypatch, "decompress", "D.stscq", "-o", "out", "--model", model)
     assert said == "error: out/0.png: No space left on device"
 
+    def full_but_where(*arguments, **named):
+        raise OSError(28, "No space left on device")  # as numpy has it
+
+    monkeypatch.setattr(commands, "to_folder", full_but_where)
+    assert (
+        called(monkeypatch, "decompress", "D.stscq", "-o", "out", "--model", model) == "error: No space left on device"
+    )
+
 
 def test_standard_input_is_read_as_far_as_needed(monkeypatch, tmp_path):
     (tmp_path / "x").write_bytes(b"12345")
