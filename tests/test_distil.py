@@ -65,12 +65,30 @@ def test_a_published_mobilenet_is_read_and_embeds(large):
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_strides_pad_at_the_far_end_as_tensorflow_does(large):
-    first = MobileNet(large).layers[0]
-    x = torch.rand(1, 3, 8, 8)
-    kernel, bias = first.weight, first.bias
-    by_hand = [(kernel * F.pad(x, (0, 1, 0, 1))[:, :, 2 * i : 2 * i + 3, 6:9]).sum((1, 2, 3)) + bias for i in range(4)]
-    torch.testing.assert_close(first(F.pad(x, (0, 1, 0, 1)))[0, :, :, 3], torch.stack(by_hand, 1))
+def same(x, kernel, stride, groups=1):
+    """TensorFlow's convolution with padding "same", by its own formula. kernel: out x in x k x k."""
+    sides = []
+    for n in (x.shape[3], x.shape[2]):
+        total = max((-(-n // stride) - 1) * stride + kernel.shape[2] - n, 0)
+        sides += [total // 2, total - total // 2]
+    return F.conv2d(F.pad(x, sides), torch.from_numpy(kernel), stride=stride, groups=groups)
+
+
+def test_it_computes_what_tensorflow_does(large):
+    weights = {name: array.copy() for name, array in small_mobilenet().items()}
+    images = torch.rand(2, 3, 32, 32)
+    x = F.interpolate(images, (160, 160), mode="bicubic", align_corners=False)
+    x = 255 * x.flip(1) - torch.tensor([103.939, 116.779, 123.68])[:, None, None]
+
+    def shifted(x, name):
+        return (x + torch.from_numpy(weights[f"{name}_bn/batchnorm_1/sub"])[:, None, None]).clamp(0, 6)
+
+    x = shifted(same(x, weights["conv1/convolution/merged_input"].transpose(3, 2, 0, 1), 2), "conv1")
+    for i, stride in enumerate(STRIDES, start=1):
+        x = same(x, weights[f"conv_dw_{i}/depthwise_kernel"].transpose(2, 3, 0, 1), stride, groups=x.shape[1])
+        x = shifted(x * torch.from_numpy(weights[f"conv_dw_{i}_bn/batchnorm_1/mul"])[:, None, None], f"conv_dw_{i}")
+        x = shifted(same(x, weights[f"conv_pw_{i}/convolution/merged_input"].transpose(3, 2, 0, 1), 1), f"conv_pw_{i}")
+    torch.testing.assert_close(MobileNet(large)(images), x.mean((2, 3)), rtol=1e-3, atol=1e-3)
 
 
 def test_a_scale_belongs_to_its_channel():
