@@ -24,6 +24,9 @@ PAIRED = ("pack", "rfw")
 STRANGERS = "utkface"
 """The kind whose faces carry labels of groups of people and no identities: for fairness_on alone."""
 
+PROFILE = re.compile(r"[A-Za-z0-9_-]+")
+"""Its name is one of folders, too, and a word for the shell."""
+
 # YAML 1.1 reads 1e-3 as a string, and some tools write numbers that way.
 FLOAT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
@@ -75,9 +78,10 @@ def overlays(profile: Any, config_folder: Path) -> list[dict[str, Any]]:
     seen = []
     while profile != "demo":
         file = config_folder / f"{profile}.yaml"
-        if profile in seen or not file.is_file():
+        if profile in seen or not file.is_file() or not PROFILE.fullmatch(str(profile)):
             known = ", ".join(["demo", *sorted(p.stem for p in config_folder.glob("*.yaml"))])
-            raise ParamsError(f"profile: {profile!r} is none of {known}; see {config_folder}/")
+            allowed = "" if PROFILE.fullmatch(str(profile)) else "; a name has letters, digits, - and _"
+            raise ParamsError(f"profile: {profile!r} is none of {known}; see {config_folder}/{allowed}")
         seen.append(profile)
         overlay = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
         profile = overlay.pop("extends", "demo")
@@ -98,20 +102,28 @@ def check(params: Mapping[str, Any]) -> None:
         raise ParamsError(problem)
 
 
-def not_finite(value: Any, key: str = "") -> Iterator[str]:
-    """Keys of numbers that are none (.nan) or have no end (.inf): YAML has both, and a schema's limits let NaN pass."""
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """All the way down: keys as stage2.lr, and what is neither a mapping nor a list."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from not_finite(inner, f"{key}.{name}".lstrip("."))
+            yield from leaves(inner, f"{key}.{name}".lstrip("."))
     elif isinstance(value, list):
         for inner in value:
-            yield from not_finite(inner, key)
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield key
+            yield from leaves(inner, key)
+    else:
+        yield key, value
+
+
+def leaf_problems(params: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in leaves(params):
+        if isinstance(value, float) and not math.isfinite(value):  # .nan, which every limit of a schema lets pass
+            yield f"{key}: not a finite number"
+        if isinstance(value, str) and set("{}") & set(value):
+            yield f"{key}: Snakemake reads braces as wildcards; rename {value}, or link to it"
 
 
 def problems(params: Mapping[str, Any]) -> Iterator[str]:
-    yield from (f"{key}: not a finite number" for key in not_finite(params))
+    yield from leaf_problems(params)
     yield from set_problems(params)
     yield from teacher_problems(params)
     trainer = params["recogniser"].get("published_weights")
@@ -132,6 +144,9 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
                 yield f"backbones.{name}.pixel_decoder: {source!r} is no maskgit_vqgan among the backbones"
             elif backbone["model"]["patch"] != other.get("stem", 1) * 2 ** (len(other["multipliers"]) - 1):
                 yield f"backbones.{name}.model.patch: must be stem x 2^(levels - 1) of {source}, which paints its grid"
+        like = backbone.get("pretrain", {}).get("like")
+        if like is not None and (like == name or like not in params["backbones"]):
+            yield f"backbones.{name}.pretrain.like: {like!r} is no other backbone"
         stage1 = stage_settings(params, name, "stage1_tokenizer")
         key = f"backbones.{name}.stage1_tokenizer"
         if published and stage1["continuous_steps"]:

@@ -98,6 +98,19 @@ def test_muon_needs_a_transformer(faces, tmp_path):
         pretrain.main(faces, tmp_path / "out", **{**PRETRAIN, "model": IBQ, "muon": True})
 
 
+def test_a_similar_model_lends_what_fits(faces, pretrained, tmp_path):
+    model = json.dumps({**json.loads(STEM), "d": 4, "K": 8})
+    still = {**PRETRAIN, "model": model, "lr": 1e-9, "continuous_steps": 6}
+    pretrain.main(faces, tmp_path / "out", like=pretrained, **still)
+    pretrain.main(faces, tmp_path / "from_nothing", **still)
+    theirs, ours, others = weights(pretrained), weights(tmp_path / "out"), weights(tmp_path / "from_nothing")
+    assert {name.split(".")[1] for name in ours} == {"encoder", "decoder", "weight"}
+    lent = [name for name, tensor in ours.items() if tensor.shape == theirs[name].shape]
+    assert 4 < len(lent) < len(ours)
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name] if name in lent else others[name], atol=1e-5, rtol=1e-5)
+
+
 def test_validation_faces_are_not_trained_on():
     held_out, rows = hold_out(np.arange(100), 30, seed=1)
     assert len(held_out) == 30

@@ -109,10 +109,13 @@ def test_the_dag_is_complete(tmp_path):
     [
         ({"backbones": {"ibq": {"variants": {"token_specific": {"K": 512}}}}}, "more than the tokenizer's codebook"),
         ({"backbones": {"titok_l": {"pixel_decoder": "ibq"}}}, "'ibq' is no maskgit_vqgan"),
+        ({"backbones": {"ibq": {"pretrain": {"like": "ibq"}}}}, "pretrain.like: 'ibq' is no other backbone"),
         ({"backbones": {"titok_l": {"stage1_tokenizer": {"steps": 10}}}}, "continuous_steps is more"),
         ({"backbones": {"titok_l": {"stage1_tokenizer": {"steps": 0}}}}, "titok_l.stage1_tokenizer.steps: 0 hands"),
         ({"stage2": {"lr": float("nan")}}, "stage2.lr: not a finite number"),
         ({"stage3": {"identity": float("inf")}}, "stage3.identity: not a finite number"),
+        ({"data": {"source": "my {best} photos"}}, "data.source: Snakemake reads braces"),
+        ({"backbones": {"ibq": {"published_weights": "a}.safetensors"}}}, "backbones.ibq.published_weights: Snakemake"),
         ({"data": {"folds": 11}}, "data.test_people: 20 people"),
         ({"evaluate_on": ["lfw"]}, "evaluate_on: 'lfw' is no set with verification pairs"),
         ({"evaluate_on": []}, "evaluate_on: name at least one"),
@@ -149,6 +152,13 @@ def test_a_profile_may_lie_over_another_one(tmp_path):
     (tmp_path / "low.yaml").write_text("extends: high")
     with pytest.raises(ParamsError, match="'high' is none of demo, high, low"):
         with_profile(PARAMS, tmp_path, {"profile": "high"})
+
+
+@pytest.mark.parametrize("name", ["my faces", "../faces", "fäces", ""])
+def test_a_profile_is_named_as_a_folder_is(name, tmp_path):
+    (tmp_path / f"{name}.yaml").write_text("seeds: [1]")
+    with pytest.raises(ParamsError, match="letters, digits, - and _"):
+        with_profile(PARAMS, tmp_path, {"profile": name})
 
 
 def test_both_paper_profiles_see_the_same_images_a_step():

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stscq.backbones import TiTok, build
+from stscq.backbones import TiTok, Tokenizer, build
 from stscq.backbones.base import fast_layout
 from stscq.cli_tools import run
 from stscq.data.splits import sample_rows
@@ -59,6 +59,7 @@ def main(
     warm_up_steps: int = 0,
     precision: Precision = "fp32",
     pixel_decoder: Path | None = None,
+    like: Path | None = None,
     start: Path | None = None,
     leave_out: Path | None = None,
     muon: bool = False,
@@ -74,7 +75,7 @@ def main(
     CONTINUOUS_STEPS leave all latents unquantised; then the codebook starts from their k-means centres, and
     CONTINUOUS_SHARE of every batch stays unquantised, so that the decoder keeps serving finer codebooks than this one.
     PIXEL_DECODER is a pretrained MaskGIT-VQGAN: a TiTok paints with its decoder, and matches its latents in the first
-    WARM_UP_STEPS. START is a finished pretraining of the same MODEL that goes on with its codebook, so with 0
+    WARM_UP_STEPS. LIKE is a finished pretraining of a similar model, whose tensors it starts from where they fit. START is a finished pretraining of the same MODEL that goes on with its codebook, so with 0
     CONTINUOUS_STEPS. With MUON the matrices of a TiTok's transformers move by Muon. PERCEPTUAL and IDENTITY weigh the
     terms of a frozen RECOGNISER (see stscq.training.losses).
     Raises CheckpointError when START is of another model or CONTINUOUS_STEPS are not 0, ParamsError for MUON without a
@@ -98,11 +99,13 @@ def main(
         codec = from_nothing(json.loads(model), device)
         if teacher is not None and pixel_decoder is not None:
             start_titok(codec.tokenizer, teacher, pixel_decoder, sample, seed)
+        if like is not None:
+            take_what_fits(codec.tokenizer, load_codec(like, device)[0].tokenizer)
     tokenizer = codec.tokenizer
     tokenizer.compute_in(precision)
     if muon and not isinstance(tokenizer, TiTok):
         raise ParamsError(f"muon moves the matrices of transformers, and the model is {type(tokenizer).__name__}")
-    before = [folder / "weights.safetensors" for folder in (start, pixel_decoder) if folder is not None]
+    before = [folder / "weights.safetensors" for folder in (start, like, pixel_decoder) if folder is not None]
     before += [] if leave_out is None else [leave_out]
     before += [] if recogniser is None else [weights_file(recogniser)]
 
@@ -136,6 +139,12 @@ def from_nothing(model: dict[str, Any], device: torch.device) -> TrainedCodec:
     tokenizer.initialise()
     codebook = tokenizer.to(device).take_codebook()
     return on_device(TrainedCodec(tokenizer, Codebooks(codebook[None, None].clone(), tokenizer.metric), None), device)
+
+
+def take_what_fits(tokenizer: Tokenizer, other: Tokenizer) -> None:
+    """Set the tensors of a tokenizer to another's of the same names and shapes; leave the rest as it is."""
+    own, others = tokenizer.state_dict(), other.state_dict()
+    tokenizer.load_state_dict(own | {k: v for k, v in others.items() if k in own and own[k].shape == v.shape})
 
 
 def go_on(start: Path, model: str, continuous_steps: int, device: torch.device) -> tuple[TrainedCodec, int]:

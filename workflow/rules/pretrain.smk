@@ -13,13 +13,19 @@ def pretrained_decoder(wc):
     return checkpoint(f"{MODELS}/tokenizer/{source}") if source else []
 
 
+def similar_tokenizer(wc):
+    """The pretrained tokenizer from which this one takes the tensors that fit."""
+    source = stscq_params.stage_settings(config, wc.backbone, "pretrain").get("like")
+    return checkpoint(f"{MODELS}/tokenizer/{source}") if source else []
+
+
 def pretrain_flags(backbone, *stages):
     """What one pretraining is told; numbers of a later stage take the place of an earlier one's."""
     settings = {k: v for stage in stages for k, v in stscq_params.stage_settings(config, backbone, stage).items()}
     return {
         "seed": SEEDS[0], "precision": config["precision"],
         "model": {**BACKBONES[backbone]["model"], "image_size": config["data"]["size"]},
-        **{name: value for name, value in settings.items() if name not in ("set", "measure_on")},
+        **{name: value for name, value in settings.items() if name not in ("set", "measure_on", "like")},
     }
 
 
@@ -49,6 +55,7 @@ rule pretrain:
         store=lambda wc: store_of(PRETRAIN["set"]),
         leave_out=rules.find_overlap.output[0],
         pixel_decoder=pretrained_decoder,
+        like=similar_tokenizer,
     output:
         stage_output(f"{MODELS}/tokenizer/{{backbone}}", "pretrain"),
     params:
@@ -58,12 +65,13 @@ rule pretrain:
         pixel_decoder=lambda wc, input: (
             f"--pixel-decoder {Path(input.pixel_decoder[0]).parent}" if input.pixel_decoder else ""
         ),
+        like=lambda wc, input: f"--like {Path(input.like[0]).parent}" if input.like else "",
         flags=lambda wc: flags(pretrain_flags(wc.backbone, "pretrain")),
     log:
         f"logs/{PROFILE}/pretrain/{{backbone}}.log",
     shell:
-        "{PYTHON} -m stscq.training.pretrain --store {params.store} --leave-out {input.leave_out} {params.pixel_decoder} {params.flags}"
-        " --out {params.out} &> {log}"
+        "{PYTHON} -m stscq.training.pretrain --store {params.store} --leave-out {input.leave_out} {params.pixel_decoder}"
+        " {params.like} {params.flags} --out {params.out} &> {log}"
 
 
 # It goes on with what a recogniser sees in a face, as stages 1 and 3 do.
