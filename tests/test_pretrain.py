@@ -23,6 +23,7 @@ from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.trained_codec import TrainedCodec, load_codec
 from stscq.recognition.dlib_resnet import DlibResNet
 from stscq.recognition.onnx_arcface import OnnxArcFace
+from stscq.report import learning_curves
 from stscq.training import pretrain, ship, stage1_tokenizer, tokenizer_training
 from stscq.training.encode import encode_rows
 from stscq.training.faces import hold_out
@@ -170,9 +171,11 @@ def test_what_is_shipped_starts_stage_1(pretrained, places, pairs_store, tmp_pat
     measure.main(pretrained, pairs_store, tmp_path / "found.json")
     stem, left_out = tmp_path / "tokenizers" / "small", tmp_path / "left_out.json"
     left_out.write_text(json.dumps({"leave_out": ["s1/1", "s1/2"]}))
-    ship.main(pretrained, tmp_path / "found.json", places["store"], left_out, stem)
+    ship.main(pretrained, tmp_path / "found.json", places["store"], left_out, stem, before=pretrained)
     card = json.loads(stem.with_suffix(".json").read_text())
-    assert card["record"] == {"machine": "here"}
+    assert card["records"] == [{"machine": "here"}] * 2
+    assert [len(curve) for curve in card["curves"]] == [2, 2]
+    assert card["curves"][1][-1]["images"] == 5 * 4
     assert card["images_seen"] == 24
     assert card["bytes"] == stem.with_suffix(".safetensors").stat().st_size < 2.3 * card["parameters"] + 20_000
     assert card["fp16"]["most"] < 2  # grey levels
@@ -181,6 +184,13 @@ def test_what_is_shipped_starts_stage_1(pretrained, places, pairs_store, tmp_pat
     assert f"{faces - 2 - PRETRAIN['validation']:,} faces" in text
     assert ship.thinned([{"step": step} for step in range(60)])[-1] == {"step": 59}
     assert f"{card['measured']['unquantised']['accuracy']:.2f} %" in text
+    rows = learning_curves.points(card)
+    assert rows.groupby(["part", "kind"]).size().to_dict() == {
+        ("pretrain", "unquantised"): 2, ("pretrain", "through its one codebook"): 1,
+        ("refine", "unquantised"): 2, ("refine", "through its one codebook"): 1,
+    }  # fmt: skip
+    learning_curves.main(json.dumps([str(stem.with_suffix(".json"))]), tmp_path / "curves")
+    assert (tmp_path / "curves.svg").stat().st_size > 5000
     settings = {**TOKENIZER, "model": STEM, "continuous_steps": 0, "lr": 1e-9, "steps": 1}
     stage1_tokenizer.main(**places, out=tmp_path / "first", published=stem.with_suffix(".safetensors"), **settings)
     trained, _ = load_codec(pretrained, torch.device("cpu"))

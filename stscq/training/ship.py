@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stscq.checkpoint import save_tensors
+from stscq.checkpoint import load_checkpoint, save_tensors
 from stscq.cli_tools import run
 from stscq.data.store import open_store
 from stscq.data.tensors import to_float
@@ -24,8 +24,8 @@ from stscq.training.pretrain import images_seen
 COMPARED = 64
 """Faces on which fp16 weights are held against the trained ones."""
 
-POINTS = 12
-"""Of the learning curve, on the card; STEM.json has all."""
+POINTS = 8
+"""Of each part of the learning curve, on the card; STEM.json has all."""
 
 LIMITS = """\
 - For aligned faces of {size} x {size} pixels; other pictures come back as something like a face.
@@ -36,13 +36,16 @@ LIMITS = """\
 """
 
 
-def main(tokenizer: Path, measured: Path, store: Path, leave_out: Path, stem: Path) -> None:
+def main(
+    tokenizer: Path, measured: Path, store: Path, leave_out: Path, stem: Path, before: Path | None = None
+) -> None:
     """Writes STEM.safetensors, STEM.json and STEM.md.
 
-    TOKENIZER is the folder that pretraining wrote, whose record goes into STEM.json; MEASURED is what
-    `stscq.evaluation.tokenizer` found; STORE holds the faces that it was trained on, LEAVE_OUT names those that it was
-    not.
+    TOKENIZER is the folder that pretraining wrote, whose record goes into STEM.json, BEFORE that of the pretraining
+    from which it went on; MEASURED is what `stscq.evaluation.tokenizer` found; STORE holds the faces that it was
+    trained on, LEAVE_OUT names those that it was not.
     """
+    folders = [folder for folder in (before, tokenizer) if folder is not None]
     codec, recipe = load_codec(tokenizer, torch.device("cpu"))
     images, index = open_store(store)
     left_out = len(json.loads(leave_out.read_text(encoding="utf-8"))["leave_out"])
@@ -59,16 +62,27 @@ def main(tokenizer: Path, measured: Path, store: Path, leave_out: Path, stem: Pa
         "recipe": recipe,
         "faces": {"all": len(index), "left_out": left_out, "held_out": recipe["validation"]},
         "images_seen": images_seen(recipe),
-        "curve": [line for line in read_log(tokenizer / "log.jsonl") if "psnr" in line],
+        "curves": [learning_curve(folder) for folder in folders],
         "measured": json.loads(measured.read_text(encoding="utf-8")),
         "fp16": {"mean": round(float(levels.mean()), 4), "most": round(float(levels.max()), 2)},
         "parameters": sum(tensor.numel() for tensor in half.values()),
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "record": json.loads((tokenizer / "pretrain.run.json").read_text(encoding="utf-8")),
+        "records": [json.loads((folder / "pretrain.run.json").read_text(encoding="utf-8")) for folder in folders],
     }
     write_atomically(stem.with_name(f"{stem.name}.json"), json.dumps(card, indent=1) + "\n")
     write_atomically(stem.with_name(f"{stem.name}.md"), card_text(card))
+
+
+def learning_curve(folder: Path) -> list[dict[str, float]]:
+    """Of a pretraining: the lines of its log with PSNR of the validation faces, and how many pictures it had seen."""
+    _, recipe = load_checkpoint(folder)
+    seen_before = recipe.get("images_before", 0)
+    return [
+        {"images": seen_before + line["step"] * recipe["batch"], **line}
+        for line in read_log(folder / "log.jsonl")
+        if "psnr" in line
+    ]
 
 
 def published(codec: TrainedCodec) -> dict[str, Tensor]:
@@ -121,8 +135,9 @@ def card_text(card: dict[str, Any]) -> str:
         if isinstance(found, dict)
     ]
     curve = [
-        f"| {line['step']:.0f} | {decibels(line, 'psnr')} | {decibels(line, 'psnr_quantised')} |"
-        for line in thinned(card["curve"])
+        f"| {line['images'] / 1000:,.0f} | {decibels(line, 'psnr')} | {decibels(line, 'psnr_quantised')} |"
+        for part in card["curves"]
+        for line in thinned(part)
     ]
     size, faces = model["image_size"], card["faces"]
     trained = faces["all"] - faces["left_out"] - faces["held_out"]
@@ -144,9 +159,10 @@ def card_text(card: dict[str, Any]) -> str:
             "|:--|--:|--:|--:|",
             *rows,
             "",
-            "PSNR of validation faces over training (of its last part, where it went on from an earlier one):",
+            "PSNR of validation faces over training"
+            f"{', before and after the recogniser taught as well' if len(card['curves']) > 1 else ''}:",
             "",
-            "| step | unquantised | through the codebook |",
+            "| thousand pictures | unquantised | through the codebook |",
             "|--:|--:|--:|",
             *curve,
             "",

@@ -118,6 +118,7 @@ rule measure_tokenizer:
 rule ship_tokenizer:
     input:
         tokenizer=checkpoint(f"{MODELS}/refined/{{backbone}}"),
+        before=checkpoint(f"{MODELS}/tokenizer/{{backbone}}"),
         measured=rules.measure_tokenizer.output[0],
         store=lambda wc: store_of(PRETRAIN["set"]),
         leave_out=rules.find_overlap.output[0],
@@ -126,16 +127,33 @@ rule ship_tokenizer:
     params:
         code=code("training.ship"),
         tokenizer=folder_of("tokenizer"),
+        before=folder_of("before"),
         store=folder_of("store"),
         stem=lambda wc: f"{SHIPPED}/{wc.backbone}",
     log:
         f"logs/{PROFILE}/ship_tokenizer/{{backbone}}.log",
     shell:
-        "{PYTHON} -m stscq.training.ship --tokenizer {params.tokenizer} --measured {input.measured}"
-        " --store {params.store} --leave-out {input.leave_out} --stem {params.stem} &> {log}"
+        "{PYTHON} -m stscq.training.ship --tokenizer {params.tokenizer} --before {params.before}"
+        " --measured {input.measured} --store {params.store} --leave-out {input.leave_out} --stem {params.stem} &> {log}"
+
+
+rule learning_curves:
+    input:
+        expand(f"{SHIPPED}/{{backbone}}.json", backbone=BACKBONES),
+    output:
+        multiext(f"{RESULTS}/learning_curves", ".png", ".svg"),
+    params:
+        code=code("report.learning_curves"),
+        stem=f"{RESULTS}/learning_curves",
+        flags=flags({"cards": [f"{SHIPPED}/{backbone}.json" for backbone in BACKBONES]}),
+    log:
+        f"logs/{PROFILE}/learning_curves.log",
+    shell:
+        "{PYTHON} -m stscq.report.learning_curves {params.flags} --stem {params.stem} &> {log}"
 
 
 rule pretrained:
     input:
         f"{SHIPPED_RECOGNISER}.md",
+        rules.learning_curves.output,
         expand(rules.ship_tokenizer.output, backbone=BACKBONES),

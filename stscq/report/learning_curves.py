@@ -1,0 +1,45 @@
+"""Figure: how the shipped tokenizers learnt, as their cards say.
+
+python -m stscq.report.learning_curves --cards '["stscq/tokenizers/ibq.json"]' --stem results/pretrain/learning_curves
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from stscq.cli_tools import run
+from stscq.report.figures.style import HEIGHT, panels, save
+
+KINDS = {"psnr": "unquantised", "psnr_quantised": "through its one codebook"}
+
+
+def main(cards: str, stem: Path) -> None:
+    """Writes STEM.png and STEM.svg, a panel a card. CARDS: JSON list of what `stscq.training.ship` wrote."""
+    rows = pd.concat([points(json.loads(Path(card).read_text(encoding="utf-8"))) for card in json.loads(cards)])
+    save(learning_curves(rows), stem)
+
+
+def points(card: dict) -> pd.DataFrame:
+    """A row a point and kind of reconstruction: name, part (pretrain, refine), thousand pictures, dB, kind."""
+    parts = ("pretrain", "refine")[: len(card["curves"])]
+    curves = [pd.DataFrame(curve).assign(part=part) for part, curve in zip(parts, card["curves"], strict=True)]
+    found = pd.concat(curves).rename(columns=KINDS).assign(name=card["name"])
+    found["thousand pictures"] = found.images / 1000
+    kinds = [kind for kind in KINDS.values() if kind in found]
+    return found.melt(["name", "part", "thousand pictures"], kinds, "kind", "dB").dropna()
+
+
+def learning_curves(rows: pd.DataFrame) -> Figure:
+    """PSNR of validation faces over pictures seen; dashed once a recogniser teaches as well."""
+    grid = panels(
+        sns.relplot, rows, "name", kind="line", x="thousand pictures", y="dB", hue="kind", style="part",
+        height=HEIGHT, facet_kws={"sharex": False},
+    )  # fmt: skip
+    return grid.set_axis_labels("thousand pictures seen", "PSNR of validation faces, dB").figure
+
+
+if __name__ == "__main__":
+    run(main)
