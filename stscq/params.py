@@ -144,9 +144,6 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
                 yield f"backbones.{name}.pixel_decoder: {source!r} is no maskgit_vqgan among the backbones"
             elif backbone["model"]["patch"] != other.get("stem", 1) * 2 ** (len(other["multipliers"]) - 1):
                 yield f"backbones.{name}.model.patch: must be stem x 2^(levels - 1) of {source}, which paints its grid"
-        like = backbone.get("pretrain", {}).get("like")
-        if like is not None and (like == name or like not in params["backbones"]):
-            yield f"backbones.{name}.pretrain.like: {like!r} is no other backbone"
         stage1 = stage_settings(params, name, "stage1_tokenizer")
         key = f"backbones.{name}.stage1_tokenizer"
         if published and stage1["continuous_steps"]:
@@ -156,6 +153,14 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
         if stage1["continuous_steps"] > stage1["steps"]:
             yield f"{key}.continuous_steps is more than its steps"
         yield from variant_problems(name, backbone)
+    yield from likeness_problems(params["backbones"])
+
+
+def likeness_problems(backbones: Mapping[str, Any]) -> Iterator[str]:
+    for name, backbone in backbones.items():
+        like = backbone.get("pretrain", {}).get("like", "")
+        if like and (like == name or like not in backbones):
+            yield f"backbones.{name}.pretrain.like: {like!r} is no other backbone"
 
 
 def set_problems(params: Mapping[str, Any]) -> Iterator[str]:

@@ -71,13 +71,14 @@ def main(
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
 
     The faces that LEAVE_OUT names (see stscq.evaluation.overlap) are not looked at. VALIDATION of the others, drawn by
-    SEED, are not trained on: their PSNR is the learning curve. The first
-    CONTINUOUS_STEPS leave all latents unquantised; then the codebook starts from their k-means centres, and
-    CONTINUOUS_SHARE of every batch stays unquantised, so that the decoder keeps serving finer codebooks than this one.
-    PIXEL_DECODER is a pretrained MaskGIT-VQGAN: a TiTok paints with its decoder, and matches its latents in the first
-    WARM_UP_STEPS. LIKE is a finished pretraining of a similar model, whose tensors it starts from where they fit. START is a finished pretraining of the same MODEL that goes on with its codebook, so with 0
-    CONTINUOUS_STEPS. With MUON the matrices of a TiTok's transformers move by Muon. PERCEPTUAL and IDENTITY weigh the
-    terms of a frozen RECOGNISER (see stscq.training.losses).
+    SEED, are not trained on: their PSNR is the learning curve. The first CONTINUOUS_STEPS leave all latents
+    unquantised; then the codebook starts from their k-means centres, and CONTINUOUS_SHARE of every batch stays
+    unquantised, so that the decoder keeps serving finer codebooks than this one. PIXEL_DECODER is a pretrained MaskGIT-
+    VQGAN: a TiTok paints with its decoder, and matches its latents in the first WARM_UP_STEPS. LIKE is a finished
+    pretraining of a similar model, whose tensors it starts from where they fit. START is a finished pretraining of the
+    same MODEL that goes on with its codebook, so with 0 CONTINUOUS_STEPS. With MUON the matrices of a TiTok's
+    transformers move by Muon. PERCEPTUAL and IDENTITY weigh the terms of a frozen RECOGNISER (see
+    stscq.training.losses).
     Raises CheckpointError when START is of another model or CONTINUOUS_STEPS are not 0, ParamsError for MUON without a
     TiTok, or for PERCEPTUAL or IDENTITY without a RECOGNISER.
     """

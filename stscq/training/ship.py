@@ -36,9 +36,7 @@ LIMITS = """\
 """
 
 
-def main(
-    tokenizer: Path, measured: Path, store: Path, leave_out: Path, stem: Path, before: Path | None = None
-) -> None:
+def main(tokenizer: Path, measured: Path, store: Path, leave_out: Path, stem: Path, before: Path | None = None) -> None:
     """Writes STEM.safetensors, STEM.json and STEM.md.
 
     TOKENIZER is the folder that pretraining wrote, whose record goes into STEM.json, BEFORE that of the pretraining
