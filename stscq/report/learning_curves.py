@@ -4,7 +4,9 @@ python -m stscq.report.learning_curves --cards '["stscq/tokenizers/ibq.json"]' -
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import seaborn as sns
@@ -22,7 +24,7 @@ def main(cards: str, stem: Path) -> None:
     save(learning_curves(rows), stem)
 
 
-def points(card: dict) -> pd.DataFrame:
+def points(card: Mapping[str, Any]) -> pd.DataFrame:
     """A row a point and kind of reconstruction: name, part (pretrain, refine), thousand pictures, dB, kind."""
     parts = ("pretrain", "refine")[: len(card["curves"])]
     curves = [pd.DataFrame(curve).assign(part=part) for part, curve in zip(parts, card["curves"], strict=True)]

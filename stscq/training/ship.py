@@ -48,10 +48,10 @@ def main(tokenizer: Path, measured: Path, store: Path, leave_out: Path, stem: Pa
     images, index = open_store(store)
     left_out = len(json.loads(leave_out.read_text(encoding="utf-8"))["leave_out"])
     faces = np.asarray(images[:COMPARED])
-    before = reconstruct(codec, faces)
+    trained = reconstruct(codec, faces)
     half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in published(codec).items()}
     round_weights(codec)
-    levels = (reconstruct(codec, faces) - before).abs().mul(255)
+    levels = (reconstruct(codec, faces) - trained).abs().mul(255)
     path = stem.with_name(f"{stem.name}.safetensors")
     save_tensors(half, path, {"model": recipe["model"]})
     card = {
