@@ -8,6 +8,7 @@ input again for every output.
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,11 @@ class Notes(FilePersistence):  # type: ignore[misc]
             print(f"profile {self.folder}: another Snakemake is running here; waiting for it", file=sys.stderr)
             lock.acquire()
         return lock
+
+    def _write_locks(self, lock_type: str, keys: Iterable[str]) -> None:
+        """A Snakemake that ends deletes the whole folder of locks, also from under one that waited for it."""
+        Path(self._lockdir).mkdir(exist_ok=True)
+        super()._write_locks(lock_type, keys)
 
     def metadata(self, target: Any) -> MetadataRecord | None:
         """The note of an output; if it has a problem, that stands in place of its parameters: the job runs again."""

@@ -4,6 +4,7 @@ The whole workflow stands before the same traps in test_traps.py.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -397,6 +398,7 @@ def test_two_snakemakes_do_not_meet(toy):
             assert said, "it ended without waiting"
         assert said.startswith("profile demo: ")
         assert later.poll() is None
+        shutil.rmtree(toy.folder / ".snakemake/locks")  # as the other one does at its end
     later.communicate()
     assert later.returncode == 0
     assert toy.jobs() == {}
