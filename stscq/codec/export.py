@@ -139,7 +139,8 @@ def numbers_of(measured: Path | None) -> dict[str, Any]:
         frame = pd.json_normalize(json.loads(measured.read_text(encoding="utf-8")))
     except (OSError, ValueError) as problem:
         raise BundleError(f"{measured}: no numbers to read ({problem})") from problem
-    return {str(key): value for key, value in frame.iloc[0].items() if isinstance(value, (int, float, np.number))}
+    numbers = {str(key): value for key, value in frame.iloc[0].items() if isinstance(value, (int, float, np.number))}
+    return {key: value.item() if isinstance(value, np.number) else value for key, value in numbers.items()}  # for JSON
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from stscq.codec.bundle.card import EXPECTED, write_card
 from stscq.codec.bundle.pulled import pull, pulled_folders
 from stscq.codec.bundle.push import push
 from stscq.codec.bundle.read import Bundle
+from stscq.codec.export import numbers_of
 from stscq.errors import BundleError
 from tests import hub as stand_in
 from tests.codec.conftest import change_json, pack, unpack
@@ -342,6 +343,22 @@ def test_no_number_is_invented(bundle, hub, measured):
     push(bundle, NAME, private=False)
     said, _ = metadata(hub.repositories[NAME])
     assert not {"model-index", "model_name", "eval_results", "metrics"} & set(said)
+
+
+def test_the_numbers_of_an_evaluation(bundle, hub, tmp_path):
+    """metrics.json, as `export --measured` takes it."""
+    router = {"mean_acc": 75.5, "file_bytes": 22.25, "bits": 132, "utilisation_per_token": [0.5, 1.0]}
+    summary = {"images": 40, "selections": {"router": {**router, "protocols": {"hard": {"mean_acc": 70.0}}}}}
+    (tmp_path / "metrics.json").write_text(json.dumps(summary))
+    change_json(bundle / "card.json", measured=numbers_of(tmp_path / "metrics.json"))
+    push(bundle, NAME, private=False)
+    (model,) = metadata(hub.repositories[NAME])[0]["model-index"]
+    accuracy = "face verification after decompression, 10-fold accuracy in %"
+    assert {metric["name"]: metric["value"] for metric in model["results"][0]["metrics"]} == {
+        f"{accuracy} (selections.router)": 75.5,
+        f"{accuracy} (selections.router.protocols.hard)": 70.0,
+        "mean bytes of a file (selections.router)": 22.25,
+    }
 
 
 def test_a_licence_of_the_card(bundle, hub):
