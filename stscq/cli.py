@@ -20,16 +20,20 @@ app = typer.Typer(
 
 weights_app = typer.Typer(help="Published weights: which are needed, download, check.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
+models_app = typer.Typer(help="Model bundles: those at hand, and those on the Hugging Face hub.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
 
 Folder = Annotated[Path, typer.Option(help="The project's root: where params.yaml, config/ and weights/ are")]
 Names = Annotated[list[str] | None, typer.Argument(help="Such as titok_s128; all without names")]
 Selection = Literal["nn", "router"]
 Model = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        envvar="STSCQ_MODEL", help="Model bundle; else the demo's, or the one under models/ that wrote the file"
+        envvar="STSCQ_MODEL",
+        help="Model bundle: a folder, or OWNER/NAME of the hub; else the demo's, or the one that wrote the file",
     ),
 ]
+Repository = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A repository on the Hugging Face hub")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes that read photos; else one a core, at most 8")]
 Force = Annotated[
     bool, typer.Option("--force", help="Replace files that are there (never an input, a folder, a link or a device)")
@@ -232,6 +236,39 @@ def weights_verify(names: Names = None, profile: Needing = None, folder: Folder 
     from stscq.weights.commands import verify
 
     raise typer.Exit(0 if verify(folder, profile, names or []) else 1)
+
+
+@models_app.command("list")
+def models_list(as_json: AsJson = False) -> None:
+    """Print the model bundles under models/ and those pulled from the hub. Code 1 if one is damaged."""
+    from stscq.codec.models import show
+
+    raise typer.Exit(show(as_json))
+
+
+@models_app.command("push")
+def models_push(
+    bundle: Annotated[Path, typer.Argument(help="The folder of a model bundle, with its card.json")],
+    repository: Repository,
+    private: Annotated[bool, typer.Option("--private", help="Only its owner may see the repository")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a model bundle and its card on the Hugging Face hub, where your token may write."""
+    from stscq.codec.models import push
+
+    raise typer.Exit(push(bundle, repository, private, as_json))
+
+
+@models_app.command("pull")
+def models_pull(
+    repository: Repository,
+    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit; else main")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a model bundle from the Hugging Face hub, or its newest state, and verify it."""
+    from stscq.codec.models import pull
+
+    raise typer.Exit(pull(repository, revision, as_json))
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ NEEDED = {
     "params": set(),
     "weights.commands": {"huggingface_hub"},
     "codec.commands": CODEC,
+    "codec.models": CODEC,
     "codec.export": JOB,
     "data.prepare": {"pandas", "cv2", "dlib"},
     "data.split": {"pandas"},

@@ -27,6 +27,7 @@ from stscq.backbones import Tokenizer
 from stscq.codec.bitstream import image_file, payload
 from stscq.codec.bundle.description import Selection
 from stscq.codec.bundle.groups import Groups
+from stscq.codec.bundle.pulled import named_bundle
 from stscq.codec.bundle.read import Bundle
 from stscq.codec.quantise import Quantiser, quantise_images
 from stscq.data.tensors import to_float, to_uint8
@@ -65,6 +66,17 @@ class Codec:
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> "Codec":
         """Open the bundle in a folder. Raises BundleError when it is missing or damaged."""
         return cls(Bundle(Path(path)), torch.device(device))
+
+    @classmethod
+    def from_pretrained(
+        cls, name: Path | str, revision: str | None = None, device: torch.device | str = "cpu"
+    ) -> "Codec":
+        """Open the bundle in a folder or, where there is none, that of OWNER/NAME on the Hugging Face hub.
+
+        revision: a branch, tag or commit of the repository; None is `main`. The hub is asked for what was not pulled
+        before, and for nothing else. Raises BundleError when it cannot be had, is no bundle, or is damaged.
+        """
+        return cls.load(named_bundle(name, revision), device)
 
     def encode(self, images: np.ndarray | Sequence[np.ndarray], selection: Selection | None = None) -> list[bytes]:
         """Faces, aligned (N x S x S x 3 uint8 RGB, or a list of them), to one file each.

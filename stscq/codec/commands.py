@@ -17,6 +17,7 @@ from stscq.cli_tools import threads
 from stscq.codec.api import Codec
 from stscq.codec.bundle.description import Selection
 from stscq.codec.bundle.find import default_bundle, files_of
+from stscq.codec.bundle.pulled import named_bundle
 from stscq.codec.files.compress import compress_many, compress_one
 from stscq.codec.files.compressed_file import CompressedFile
 from stscq.codec.files.decompress import to_file, to_folder, to_stdout
@@ -33,7 +34,7 @@ LEFT_OUT = 3
 def compress(
     paths: Sequence[str],
     out: str,
-    model: Path | None,
+    model: Path | str | None,
     selection: Selection | None,
     aligned: bool,
     workers: int | None,
@@ -45,7 +46,7 @@ def compress(
     force: a file OUT may be replaced, unless it is an input.
     """
     torch.set_num_threads(threads(otherwise=os.cpu_count() or 1))
-    codec = Codec.load(model or default_bundle(), device())
+    codec = Codec.from_pretrained(default_bundle() if model is None else model, device=device())
     selection = selection or codec.bundle.selection
     codec.quantiser(selection)  # a selection that the model cannot do is told before any photo is read
     out = file_to_write(paths, out)
@@ -87,7 +88,7 @@ def inputs_of(codec: Codec, sources: Sequence[Source]) -> Iterator[Path]:
 def decompress(
     files: Sequence[str],
     out: str,
-    model: Path | None,
+    model: Path | str | None,
     only: Sequence[str],
     workers: int | None,
     as_json: bool,
@@ -103,36 +104,39 @@ def decompress(
     check_once(files)
     allow_open(len(files))
     compressed = [CompressedFile(file) for file in files]
+    bundle = None if model is None else named_bundle(model)
     folder = ends_as_folder(out) or Path(out).is_dir() or len(files) > 1 or bool(only)
     if folder or (compressed[0].archive is not None and out != STDIN):
         if out == STDIN:
             raise StscqError("--out -: only one image fits into standard output; name a folder")
-        done = to_folder(compressed, Path(out), model, only, workers or processes(1000), force)
+        done = to_folder(compressed, Path(out), bundle, only, workers or processes(1000), force)
     elif out == STDIN:
-        done = to_stdout(compressed[0], model)
+        done = to_stdout(compressed[0], bundle)
     else:
-        done = to_file(compressed[0], Path(out), model, force)
+        done = to_file(compressed[0], Path(out), bundle, force)
     there = f"; {number_of(done.there)} there already" if done.there else ""
     text = f"{shown_name(out)}: {number_of(done.images)} from {done.bytes:,} bytes{there}"
     tell(done._asdict(), text, as_json, err=out == STDIN)
     return 0
 
 
-def inspect(files: Sequence[str], model: Path | None, names: bool, as_json: bool) -> int:
+def inspect(files: Sequence[str], model: Path | str | None, names: bool, as_json: bool) -> int:
     """Prints what is in each file."""
+    bundle = None if model is None else named_bundle(model)
     for file in files:
-        facts = describe(file, model, names)
+        facts = describe(file, bundle, names)
         tell(facts, "\n".join(f"{key}: {value}" for key, value in facts.items()), as_json)
     return 0
 
 
-def verify(paths: Sequence[str], model: Path | None, as_json: bool) -> int:
+def verify(paths: Sequence[str], model: Path | str | None, as_json: bool) -> int:
     """Prints for each path whether it is whole; 1 when one is not."""
     torch.set_num_threads(threads(otherwise=os.cpu_count() or 1))
+    bundle = None if model is None else named_bundle(model)
     code = 0
     for path in paths:
         try:
-            facts = verify_one(path, model)
+            facts = verify_one(path, bundle)
         except StscqError as problem:
             tell({"file": path, "problem": str(problem)}, f"error: {problem}", as_json, err=not as_json)
             code = 1

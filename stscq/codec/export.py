@@ -19,7 +19,7 @@ from stscq.cli_tools import run
 from stscq.codec.api import Codec
 from stscq.codec.bitstream.fit_context import TrainingSymbols, fit_context
 from stscq.codec.bitstream.symbol_tables import fit
-from stscq.codec.bundle.card import write_card
+from stscq.codec.bundle.card import EXPECTED, write_card
 from stscq.codec.bundle.read import Bundle
 from stscq.codec.bundle.write import write_bundle, write_tables
 from stscq.data.splits import sample_rows
@@ -96,7 +96,7 @@ def write_statistics(codec: Codec, symbols: TrainingSymbols) -> Statistics:
     expected = fitted.held_out_bits - saved
     rate = {
         "fixed-length payload, bits an image": payload_bits(T, K, M),
-        "range-coded, expected on people who were not counted, but chose the smoothing": round(expected, 1),
+        EXPECTED: round(expected, 1),
         "of which the context of earlier tokens saves": round(saved, 1),
         "smoothing (images)": json.dumps(fitted.strengths),
         "context": json.dumps(settings),
@@ -139,7 +139,8 @@ def numbers_of(measured: Path | None) -> dict[str, Any]:
         frame = pd.json_normalize(json.loads(measured.read_text(encoding="utf-8")))
     except (OSError, ValueError) as problem:
         raise BundleError(f"{measured}: no numbers to read ({problem})") from problem
-    return {str(key): value for key, value in frame.iloc[0].items() if isinstance(value, (int, float, np.number))}
+    numbers = {str(key): value for key, value in frame.iloc[0].items() if isinstance(value, (int, float, np.number))}
+    return {key: value.item() if isinstance(value, np.number) else value for key, value in numbers.items()}  # for JSON
 
 
 if __name__ == "__main__":

@@ -13,12 +13,19 @@ LIMITS = (
     "People unlike those of the training set are reproduced worse; see the tables by group where there are any.",
     "Files can be read only with this very bundle: keep it as long as the files.",
 )
+EXPECTED = "range-coded, expected on people who were not counted, but chose the smoothing"
+"""The key of card["rate"] that says how many bits the payload of a stranger's face is expected to take."""
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     """card.json and card.md. Sections of `card` are mappings of a name to a value, or lists of sentences."""
     card = {**card, "limits": list(LIMITS)}
     write_atomically(folder / "card.json", json.dumps(card, indent=1) + "\n")
+    write_atomically(folder / "card.md", as_markdown(card))
+
+
+def as_markdown(card: Mapping[str, Any]) -> str:
+    """Every section under its name, and the title above."""
     lines = []
     for section, content in card.items():
         if isinstance(content, Mapping):
@@ -27,4 +34,4 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> None:
             lines += ["", f"## {section.capitalize()}", "", *(f"- {sentence}" for sentence in content)]
         else:
             lines += [f"# {content}"]
-    write_atomically(folder / "card.md", "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import stscq
+from stscq.codec.bundle.pulled import pulled_folders
 from stscq.codec.bundle.read import Bundle
 from stscq.errors import BundleError
 
@@ -27,8 +28,18 @@ def default_bundle() -> Path:
             for bundle in sorted(root.glob(f"{pattern}/bundle.json")):
                 return bundle.parent
     raise BundleError(
-        "no model: give --model BUNDLE (a folder with bundle.json), or make the demo's with `make reproduce`"
+        "no model: give --model BUNDLE (a folder with bundle.json, or OWNER/NAME of the hub), "
+        "or make the demo's with `make reproduce`"
     )
+
+
+def bundles_at_hand() -> dict[Path, str]:
+    """The folders of all bundles under models/ and of those pulled from the hub -> what `--model` calls each by."""
+    local: dict[Path, Path] = {}  # by its whole path: both roots may be one
+    for root in roots():
+        for file in sorted(root.glob(f"{ALL}/bundle.json")):
+            local.setdefault(file.parent.resolve(), file.parent)
+    return {folder: str(folder) for folder in local.values()} | pulled_folders()
 
 
 def files_of(bundle: Bundle) -> list[Path]:
@@ -37,18 +48,21 @@ def files_of(bundle: Bundle) -> list[Path]:
 
 
 def bundles_of(model: bytes) -> list[Bundle]:
-    """The bundles under models/ whose fingerprints begin with `model`. Raises BundleError when there is none."""
+    """The bundles under models/ and those pulled from the hub whose fingerprints begin with `model`.
+
+    Raises BundleError when there is none.
+    """
     bundles: dict[bytes, Bundle] = {}
-    for root in roots():
-        for file in sorted(root.glob(f"{ALL}/bundle.json")):
-            try:
-                bundle = Bundle(file.parent)
-            except BundleError:
-                continue  # a damaged bundle is passed over here; naming it with --model says what is wrong
-            if bundle.fingerprint.startswith(model):
-                bundles.setdefault(bundle.fingerprint, bundle)
+    for folder in bundles_at_hand():
+        try:
+            bundle = Bundle(folder)
+        except BundleError:
+            continue  # a damaged bundle is passed over here; naming it with --model says what is wrong
+        if bundle.fingerprint.startswith(model):
+            bundles.setdefault(bundle.fingerprint, bundle)
     if bundles:
         return list(bundles.values())
     raise BundleError(
-        f"no model with fingerprint {model.hex()} under models/; give --model the bundle that wrote this file"
+        f"no model with fingerprint {model.hex()} under models/ or pulled from the hub; "
+        "give --model the bundle that wrote this file"
     )
