@@ -16,6 +16,7 @@ from stscq.app.models import models_at_hand
 from stscq.app.qr import from_qr, to_qr
 from stscq.app.show import enlarged, show
 from stscq.codec.api import Codec
+from stscq.data.photos import read_photo
 from stscq.errors import StscqError
 from tests.browser import CHROMIUM, open_tab
 from tests.test_app import ASTRONAUT, Pixels, app_models, png  # noqa: F401
@@ -72,15 +73,20 @@ class Page:
 
 @pytest.fixture(scope="module")
 def connections():
-    """The addresses that this process, which is the server, connects to."""
-    asked, connect = [], socket.socket.connect
+    """The hosts that this process, which is the server, connects to or looks up."""
+    asked, connect, look_up = [], socket.socket.connect, socket.getaddrinfo
 
-    def noted(self, address):
-        asked.append(address)
+    def connect_noted(self, address):
+        asked.append(address[0])
         return connect(self, address)
 
+    def look_up_noted(host, *arguments, **options):
+        asked.append(host)
+        return look_up(host, *arguments, **options)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", noted)
+        patch.setattr(socket.socket, "connect", connect_noted)
+        patch.setattr(socket, "getaddrinfo", look_up_noted)
         yield asked
 
 
@@ -131,7 +137,7 @@ def test_upload_a_photo_read_the_bytes_see_the_pictures(page, shown, connections
             assert f"cosine {cosine:.3f}" in text
         assert "No classic codec here makes a file of" in text
     assert page.outside() == []
-    assert {host for host, *_ in connections} <= {"127.0.0.1", "localhost"}
+    assert set(connections) <= {"127.0.0.1", "localhost"}
     assert connections
 
 
@@ -153,6 +159,16 @@ def test_what_is_no_face_is_one_line_on_the_page(page, shown, tmp_path):
     page.tab.upload("#photo input[type=file]", ASTRONAUT)
     page.wait_for_bytes(shown[0].file)
     assert not page.tab.value(PROBLEM)
+
+
+def test_with_a_problem_nothing_of_the_photo_before_stays(tmp_path):
+    from stscq.app.page import answered
+
+    (tmp_path / "words.png").write_text("words")
+    line, *rest = answered(str(tmp_path / "words.png"), read_photo, 2)
+    assert (line["value"], line["visible"], rest) == ("not a readable image", True, [None, None])
+    line, *rest = answered(str(tmp_path / "gone.png"), read_photo, 2)
+    assert (line["value"], line["visible"], rest) == ("deleted here meanwhile; upload it again", True, [None, None])
 
 
 def test_open_a_file_and_a_qr_code(page, shown, tmp_path):

@@ -181,12 +181,11 @@ def astronaut() -> str:
 def launch(blocks: gr.Blocks, host: str, port: int | None, block: bool = True) -> str:
     """Serve the page until ctrl-C, or in the background; its address.
 
-    Fonts are the system's, as Gradio's own come from the network. Raises StscqError when the port is taken.
+    Raises StscqError when the port is taken.
     """
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     try:
         address: str = blocks.launch(
-            theme=theme, server_name=host, server_port=port, share=False, quiet=True,
+            server_name=host, server_port=port, share=False, quiet=True,
             ssr_mode=False, footer_links=[], run_history=False, enable_monitoring=False, pwa=False, mcp_server=False,
             max_file_size=MOST_UPLOADED, prevent_thread_lock=True,
         )[1]  # fmt: skip
