@@ -157,6 +157,25 @@ def verify(
     raise typer.Exit(run(paths, model, as_json))
 
 
+@app.command("app")
+def page(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="STSCQ_MODEL", help="A folder, or OWNER/NAME of the hub; may be repeated; else all at hand"
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Whom to serve: this machine alone, or 0.0.0.0 for everybody")
+    ] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Else the first that is free from 7860 on")] = None,
+) -> None:
+    """Try it in a browser: a photo, its few bytes, and the face that comes back. Needs the extra `app`."""
+    from stscq.app.commands import serve
+
+    serve(model or [], host, port)
+
+
 @app.command()
 def params(
     profile: Annotated[str, typer.Option(help="demo, or the name of a file in config/")] = "demo",

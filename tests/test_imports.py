@@ -12,7 +12,17 @@ from tests.conftest import ROOT
 
 HEAVY = {"torch", "pandas", "matplotlib", "onnx", "onnxruntime", "insightface", "dlib", "cv2"} | {
     *("scipy.stats", "scipy.optimize", "scipy.special", "scipy.ndimage", "scipy.cluster", "skimage", "llvmlite"),
-    *("snakemake", "dvc", "huggingface_hub", "torch._dynamo", "torch._inductor", "sympy", "imagecodecs", "pillow_heif"),
+    *(
+        "snakemake",
+        "dvc",
+        "huggingface_hub",
+        "torch._dynamo",
+        "torch._inductor",
+        "sympy",
+        "imagecodecs",
+        "pillow_heif",
+        "gradio",
+    ),
 }
 CODEC = {"torch", "cv2", "llvmlite"}
 SEABORN = {"scipy.stats", "scipy.optimize", "scipy.special", "scipy.ndimage", "scipy.cluster"}
@@ -42,6 +52,8 @@ NEEDED = {
     "evaluation.full_size": JOB | {"dlib"},
     "evaluation.count_cost": JOB,
     "evaluation.measure_cost": JOB,
+    "app.commands": JOB,
+    "app.show": JOB,
     "report.summarise": {"pandas"},
     "report.table": {"pandas"},
     "report.figure": {"pandas", "matplotlib"} | SEABORN,

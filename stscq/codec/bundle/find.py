@@ -14,6 +14,10 @@ DEFAULTS = (
 )
 """Bundles of the demo in the order of its accuracy (results/demo/tables/main.md): the first that is there is used."""
 ALL = "models/*/*/bundle/*/*"
+NONE = (
+    "no model: give --model BUNDLE (a folder with bundle.json, or OWNER/NAME of the hub), "
+    "or make the demo's with `make reproduce`"
+)
 
 
 def roots() -> list[Path]:
@@ -27,10 +31,7 @@ def default_bundle() -> Path:
         for pattern in DEFAULTS:
             for bundle in sorted(root.glob(f"{pattern}/bundle.json")):
                 return bundle.parent
-    raise BundleError(
-        "no model: give --model BUNDLE (a folder with bundle.json, or OWNER/NAME of the hub), "
-        "or make the demo's with `make reproduce`"
-    )
+    raise BundleError(NONE)
 
 
 def bundles_at_hand() -> dict[Path, str]:
@@ -47,21 +48,25 @@ def files_of(bundle: Bundle) -> list[Path]:
     return [bundle.folder / name for name in ("bundle.json", *bundle.files)]
 
 
-def bundles_of(model: bytes) -> list[Bundle]:
-    """The bundles under models/ and those pulled from the hub whose fingerprints begin with `model`.
-
-    Raises BundleError when there is none.
-    """
+def all_bundles() -> list[Bundle]:
+    """Those at hand that can be read; of those with the same fingerprint the first."""
     bundles: dict[bytes, Bundle] = {}
     for folder in bundles_at_hand():
         try:
             bundle = Bundle(folder)
         except BundleError:
             continue  # a damaged bundle is passed over here; naming it with --model says what is wrong
-        if bundle.fingerprint.startswith(model):
-            bundles.setdefault(bundle.fingerprint, bundle)
-    if bundles:
-        return list(bundles.values())
+        bundles.setdefault(bundle.fingerprint, bundle)
+    return list(bundles.values())
+
+
+def bundles_of(model: bytes) -> list[Bundle]:
+    """The bundles under models/ and those pulled from the hub whose fingerprints begin with `model`.
+
+    Raises BundleError when there is none.
+    """
+    if bundles := [bundle for bundle in all_bundles() if bundle.fingerprint.startswith(model)]:
+        return bundles
     raise BundleError(
         f"no model with fingerprint {model.hex()} under models/ or pulled from the hub; "
         "give --model the bundle that wrote this file"
