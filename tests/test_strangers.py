@@ -269,7 +269,7 @@ def test_where_an_optional_set_may_not_stand(change, words):
 def test_groups_of_people_are_measured_on_variants_of_published_rows(tmp_path):
     params = merge(PARAMS, {"sets": {"x": UTKFACE}, "fairness_on": ["test", "x"]})
     assert sets_of(params, "titok_s", "global") == ["test", "x"]
-    assert sets_of(params, "titok_s", "groups_1x16") == sets_of(params, "titok_s", "fine_tuned") == ["test"]
+    assert sets_of(params, "titok_s", "groups_2x64") == sets_of(params, "titok_s", "fine_tuned") == ["test"]
     assert sets_in_use(params) == ["x"]
     assert absent(params, tmp_path) == {"x": "elsewhere/utkface"}
     store = tmp_path / "sets" / "x"
@@ -288,7 +288,7 @@ ONE_VARIANT = {
     "fairness_on": ["x"],
     "backbones": {
         **dict.fromkeys(["titok_s", "titok_l", "ibq"]),
-        "maskgit_vqgan": {"variants": {"token_specific": None, "switchable_16x4": None}},
+        "maskgit_vqgan": {"variants": {"token_specific": None, "switchable_4x16": None}},
     },
 }
 

@@ -37,7 +37,7 @@ def dry_run(tmp_path, change, *options):
         ({"stage2": {"lr": "fast"}}, "lr"),
         ({"backbones": {"ibq": {"model": {"K": 0}}}}, "K"),
         ({"data": {"test_people": 4}}, "data.test_people"),
-        ({"backbones": {"titok_s": {"variants": {"switchable_16x16": {"M": 3}}}}}, "switchable_16x16.M: M = 3"),
+        ({"backbones": {"titok_s": {"variants": {"switchable_4x64": {"M": 3}}}}}, "switchable_4x64.M: M = 3"),
         ({"profile": "papre"}, "'papre' is none of demo"),
     ],
 )
@@ -104,14 +104,23 @@ def test_the_dag_is_complete(tmp_path):
     assert counts["evaluate"] == 3 * (4 + pretrained + variants)
 
 
+FROM_NOTHING = {"published_weights": None, "pixel_decoder": "maskgit_vqgan"}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"backbones": {"ibq": {"variants": {"token_specific": {"K": 512}}}}}, "more than the tokenizer's codebook"),
-        ({"backbones": {"titok_l": {"pixel_decoder": "ibq"}}}, "'ibq' is no maskgit_vqgan"),
+        ({"backbones": {"titok_l": {**FROM_NOTHING, "pixel_decoder": "ibq"}}}, "'ibq' is no maskgit_vqgan"),
         ({"backbones": {"ibq": {"pretrain": {"like": "ibq"}}}}, "pretrain.like: 'ibq' is no other backbone"),
-        ({"backbones": {"titok_l": {"stage1_tokenizer": {"steps": 10}}}}, "continuous_steps is more"),
-        ({"backbones": {"titok_l": {"stage1_tokenizer": {"steps": 0}}}}, "titok_l.stage1_tokenizer.steps: 0 hands"),
+        (
+            {"backbones": {"titok_l": {**FROM_NOTHING, "stage1_tokenizer": {"steps": 2, "continuous_steps": 3}}}},
+            "is more",
+        ),
+        (
+            {"backbones": {"titok_l": {**FROM_NOTHING, "stage1_tokenizer": {"steps": 0}}}},
+            "titok_l.stage1_tokenizer.steps: 0",
+        ),
         ({"stage2": {"lr": float("nan")}}, "stage2.lr: not a finite number"),
         ({"stage3": {"identity": float("inf")}}, "stage3.identity: not a finite number"),
         ({"data": {"source": "my {best} photos"}}, "data.source: Snakemake reads braces"),

@@ -1,6 +1,6 @@
 """The codec in Python.
 
-    codec = Codec.load("models/demo/maskgit_vqgan/bundle/switchable_16x4/seed1")
+    codec = Codec.load("models/demo/maskgit_vqgan/bundle/switchable_4x16/seed1")
     files = codec.encode(faces)          # N x S x S x 3 uint8 -> N files of some 20 bytes
     faces = codec.decode(files)          # and back
 

@@ -1,6 +1,6 @@
 """Stage 2: token-specific codebooks, each starting as its group's token-shared one (Eq. 12), and the router.
 
-python -m stscq.training.stage2 --start models/demo/titok_s/stage1_codebooks/16x16_router/seed1 ...
+python -m stscq.training.stage2 --start models/demo/titok_s/stage1_codebooks/4x64_router/seed1 ...
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Stage 3: with encoder, codebooks and router frozen, tune the decoder to what the codebooks give it.
 
-python -m stscq.training.stage3 --start models/demo/titok_s/stage2/switchable_16x16/seed1 ...
+python -m stscq.training.stage3 --start models/demo/titok_s/stage2/switchable_4x64/seed1 ...
 """
 
 from pathlib import Path

@@ -64,7 +64,7 @@ def test_3_a_fresh_clone_has_nothing_to_do_after_a_pull_and_sees_later_edits(clo
          {"prepare_faces": 1, "prepare_split": 1, "evaluate_original": 1, **RECOGNISER, **ALL_STAGES}),
         ({"recogniser": {"lr": 0.003}}, {**RECOGNISER, **ALL_STAGES}),
         ({"stage1_tokenizer": {"lr": 0.002}}, ALL_STAGES),
-        ({"backbones": {"maskgit_vqgan": {"variants": {"switchable_16x4": {"stage2": {"lr": 0.01}}}}}}, SWITCHABLE),
+        ({"backbones": {"maskgit_vqgan": {"variants": {"switchable_4x16": {"stage2": {"lr": 0.01}}}}}}, SWITCHABLE),
         ({"stage3": {"lr": 0.001}}, {"stage3": 2, **FROM_STAGE3}),
     ],
     ids=["data", "recogniser", "stage1_tokenizer", "stage2 of one variant", "stage3"],
@@ -106,14 +106,14 @@ def test_4_an_edit_before_anything_else_really_runs_in_dvc(clone):
     assert "rule stage2:" not in said
     after = clone.contents()
     changed = {name for name in before if before[name] != after[name]}
-    weights = {f"models/demo/maskgit_vqgan/stage3/{v}/seed1/weights.safetensors" for v in ("global", "switchable_16x4")}
+    weights = {f"models/demo/maskgit_vqgan/stage3/{v}/seed1/weights.safetensors" for v in ("global", "switchable_4x16")}
     assert weights <= changed
     assert not any("stage1_" in name or "stage2/" in name for name in changed if name.startswith("models"))
     assert clone.jobs() == {}
     assert not clone.stale()
 
 
-ENTRIES = {"backbones": {"maskgit_vqgan": {"variants": {"switchable_16x4": {"K": 2}}}}}
+ENTRIES = {"backbones": {"maskgit_vqgan": {"variants": {"switchable_4x16": {"K": 2}}}}}
 
 
 def test_5_an_old_model_that_dvc_brings_back_is_not_called_current(project):
