@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from stscq.cli_tools import run
-from stscq.report.figures.style import HEIGHT, panels, save
+from stscq.report.figures.style import legend_below, lines, save
 
 KINDS = {"psnr": "unquantised", "psnr_quantised": "through its one codebook"}
 
@@ -36,11 +35,9 @@ def points(card: Mapping[str, Any]) -> pd.DataFrame:
 
 def learning_curves(rows: pd.DataFrame) -> Figure:
     """PSNR of validation faces over pictures seen; dashed once a recogniser teaches as well."""
-    grid = panels(
-        sns.relplot, rows, "name", kind="line", x="thousand pictures", y="dB", hue="kind", style="part",
-        height=HEIGHT, facet_kws={"sharex": False},
-    )  # fmt: skip
-    return grid.set_axis_labels("thousand pictures seen", "PSNR of validation faces, dB").figure
+    grid = lines(rows, "name", x="thousand pictures", y="dB", hue="kind", style="part")
+    grid.set_axis_labels("thousand pictures seen", "PSNR of validation faces, dB")
+    return legend_below(grid.figure, columns=2)
 
 
 if __name__ == "__main__":
