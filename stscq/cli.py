@@ -1,6 +1,7 @@
 """The command `stscq`: what people call by hand. The workflow calls the modules themselves."""
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -162,7 +163,7 @@ def page(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            envvar="STSCQ_MODEL", help="A folder, or OWNER/NAME of the hub; may be repeated; else all at hand"
+            help="A folder, or OWNER/NAME of the hub; may be repeated; else that of STSCQ_MODEL, else all at hand"
         ),
     ] = None,
     host: Annotated[
@@ -173,7 +174,8 @@ def page(
     """Try it in a browser: a photo, its few bytes, and the face that comes back. Needs the extra `app`."""
     from stscq.app.commands import serve
 
-    serve(model or [], host, port)
+    named = os.environ.get("STSCQ_MODEL")  # one: typer would split the variable of a list at its blanks
+    serve(model or ([named] if named else []), host, port)
 
 
 @app.command()

@@ -79,7 +79,9 @@ def overlays(profile: Any, config_folder: Path) -> list[dict[str, Any]]:
     while profile != "demo":
         file = config_folder / f"{profile}.yaml"
         if profile in seen or not file.is_file() or not PROFILE.fullmatch(str(profile)):
-            known = ", ".join(["demo", *sorted(p.stem for p in config_folder.glob("*.yaml"))])
+            known = ", ".join(
+                ["demo", *sorted(p.stem for p in config_folder.glob("*.yaml") if PROFILE.fullmatch(p.stem))]
+            )
             allowed = "" if PROFILE.fullmatch(str(profile)) else "; a name has letters, digits, - and _"
             raise ParamsError(f"profile: {profile!r} is none of {known}; see {config_folder}/{allowed}")
         seen.append(profile)
@@ -153,14 +155,23 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
         if stage1["continuous_steps"] > stage1["steps"]:
             yield f"{key}.continuous_steps is more than its steps"
         yield from variant_problems(name, backbone)
-    yield from likeness_problems(params["backbones"])
+    yield from likeness_problems(params)
 
 
-def likeness_problems(backbones: Mapping[str, Any]) -> Iterator[str]:
-    for name, backbone in backbones.items():
-        like = backbone.get("pretrain", {}).get("like", "")
-        if like and (like == name or like not in backbones):
-            yield f"backbones.{name}.pretrain.like: {like!r} is no other backbone"
+def likeness_problems(params: Mapping[str, Any]) -> Iterator[str]:
+    """Whose tensors a pretraining starts from (like): of another backbone's, which starts from nothing in the end."""
+    backbones = params["backbones"]
+    places = {"pretrain": params.get("pretrain", {}), "refine": params.get("refine", {})}
+    places |= {f"backbones.{name}.refine": backbone.get("refine", {}) for name, backbone in backbones.items()}
+    yield from (f"{key}.like: only under backbones.NAME.pretrain" for key, place in places.items() if "like" in place)
+    like = {name: backbone.get("pretrain", {}).get("like") for name, backbone in backbones.items()}
+    for name, other in like.items():
+        seen = [name]
+        while other in backbones and other not in seen:
+            seen.append(other)
+            other = like[other]
+        if other is not None:
+            yield f"backbones.{name}.pretrain.like: {other!r} is no other backbone, or needs this one first"
 
 
 def set_problems(params: Mapping[str, Any]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The page of `stscq app`: what it shows, computed without Gradio. tests/test_app_page.py opens it in a browser."""
 
 import io
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +14,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from stscq import cli
-from stscq.app import classic, commands
+from stscq.app import classic, commands, models
 from stscq.app.classic import best_classic, files_up_to
-from stscq.app.models import models_at_hand, most_bytes, without_seeds
+from stscq.app.models import models_at_hand, most_bytes, without_repeats
 from stscq.app.qr import LONGEST, from_qr, to_qr
 from stscq.app.show import enlarged, reopen, show
+from stscq.app.uploads import read_upload
 from stscq.codec.api import Codec
 from stscq.codec.bundle import find
 from stscq.data.photos import read_face
@@ -159,8 +161,9 @@ def test_models_go_from_few_bytes_to_many_without_their_seeds(app_models, tmp_pa
     for seed in (2, 1):
         (place / f"seed{seed}").symlink_to(app_models[seed - 1])
     monkeypatch.setattr(find, "roots", lambda: [tmp_path])
+    monkeypatch.setattr(find, "pulled_folders", dict)
     assert [bundle.folder.name for bundle in models_at_hand([])] == ["seed1", "seed2"]
-    assert [bundle.folder.name for bundle in without_seeds(models_at_hand([]))] == ["seed1"]
+    assert [bundle.folder.name for bundle in without_repeats(models_at_hand([]))] == ["seed1"]
     monkeypatch.setattr(find, "roots", lambda: [tmp_path / "empty"])
     with pytest.raises(BundleError, match="no model"):
         models_at_hand([])
@@ -225,6 +228,36 @@ def test_without_gradio_one_line_says_what_to_install(monkeypatch):
     assert str(problem.value) == 'the page needs Gradio: pip install "stscq[app]"'
 
 
+def test_of_pulled_models_the_newest_commit_is_shown(app_models, tmp_path, monkeypatch):
+    few, many = (Path(folder) for folder in app_models)
+    beside = [tmp_path / name for name in ("a", "b")]  # which are no seeds
+    for place, folder in zip(beside, app_models, strict=True):
+        place.symlink_to(folder)
+    bundles = models_at_hand([*beside, few, many])
+    monkeypatch.setattr(models, "pulled_folders", lambda: {few: str(few), many: "owner/name"})
+    shown = [bundle.folder for bundle in without_repeats(bundles)]
+    assert set(shown) == {*beside, many}
+
+
+@pytest.mark.parametrize("name", ["secret", "up/../../secret", "link", "folder/up", "pipe", "gone", "large"])
+def test_only_what_was_uploaded_is_read(name, tmp_path, monkeypatch):
+    uploads = tmp_path / "up"
+    uploads.mkdir()
+    (tmp_path / "secret").write_bytes(b"secret")
+    (uploads / "link").symlink_to(tmp_path / "secret")
+    (uploads / "large").write_bytes(bytes(9))
+    (uploads / "mine").write_bytes(b"mine")
+    os.mkfifo(uploads / "pipe")
+    (uploads / "folder").symlink_to(tmp_path)
+    monkeypatch.setattr("stscq.app.uploads.MOST_UPLOADED", 8)
+    assert read_upload(str(uploads / "mine"), [uploads, tmp_path / "sample"]) == b"mine"
+    assert read_upload(str(tmp_path / "secret"), [uploads, tmp_path / "secret"]) == b"secret"
+    place = tmp_path / name if "secret" in name else uploads / name
+    words = {"pipe": "deleted here", "gone": "deleted here", "folder/up": "deleted here", "large": "more than"}
+    with pytest.raises(DataError, match=words.get(name, "not uploaded here")):
+        read_upload(str(place), [uploads])
+
+
 def test_this_machine_alone_unless_said_otherwise(monkeypatch):
     asked = []
     monkeypatch.setattr(commands, "serve", lambda *arguments: asked.append(arguments))
@@ -233,9 +266,9 @@ def test_this_machine_alone_unless_said_otherwise(monkeypatch):
     assert runner.invoke(cli.app, ["app"]).exit_code == 0
     options = ["--model", "a", "--model", "b", "--host", "0.0.0.0", "--port", "8000"]
     assert runner.invoke(cli.app, ["app", *options]).exit_code == 0
-    assert runner.invoke(cli.app, ["app"], env={"STSCQ_MODEL": "c"}).exit_code == 0
+    assert runner.invoke(cli.app, ["app"], env={"STSCQ_MODEL": "my models/c"}).exit_code == 0
     assert asked == [
         ([], "127.0.0.1", None),
         (["a", "b"], "0.0.0.0", 8000),
-        (["c"], "127.0.0.1", None),
+        (["my models/c"], "127.0.0.1", None),
     ]

@@ -3,7 +3,9 @@
 import base64
 import importlib.util
 import io
+import json
 import socket
+import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -96,7 +98,8 @@ def address(app_models, connections, tmp_path_factory):  # noqa: F811
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
-        blocks = build(models_at_hand(app_models), Pixels(), torch.device("cpu"))
+        models = models_at_hand(app_models)
+        blocks = build(models, models, Pixels(), torch.device("cpu"))
         yield launch(blocks, "127.0.0.1", None, block=False)
         blocks.close(verbose=False)
 
@@ -161,14 +164,30 @@ def test_what_is_no_face_is_one_line_on_the_page(page, shown, tmp_path):
     assert not page.tab.value(PROBLEM)
 
 
-def test_with_a_problem_nothing_of_the_photo_before_stays(tmp_path):
+def test_with_a_problem_nothing_of_the_photo_before_stays(tmp_path, monkeypatch):
     from stscq.app.page import answered
 
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     (tmp_path / "words.png").write_text("words")
     line, *rest = answered(str(tmp_path / "words.png"), read_photo, 2)
     assert (line["value"], line["visible"], rest) == ("not a readable image", True, [None, None])
     line, *rest = answered(str(tmp_path / "gone.png"), read_photo, 2)
     assert (line["value"], line["visible"], rest) == ("deleted here meanwhile; upload it again", True, [None, None])
+
+
+def test_a_file_of_this_machine_is_not_to_be_had_by_its_path(address, tmp_path):
+    """Gradio hands on any path of a request without `meta`."""
+    private = tmp_path / "private.png"
+    private.write_bytes(ASTRONAUT.read_bytes())
+    event = {"data": [{"path": str(private)}, 1], "fn_index": 0, "session_hash": "test"}
+    asked = urllib.request.Request(
+        f"{address}gradio_api/queue/join", json.dumps(event).encode(), {"Content-Type": "application/json"}
+    )
+    urllib.request.urlopen(asked).close()
+    with urllib.request.urlopen(f"{address}gradio_api/queue/data?session_hash=test") as stream:
+        said = stream.read().decode()
+    assert "not uploaded here" in said
+    assert "ours" not in said
 
 
 def test_open_a_file_and_a_qr_code(page, shown, tmp_path):
@@ -211,7 +230,8 @@ def test_nobody_else_is_served(address):
 def test_a_port_that_is_taken_is_told(address, app_models):  # noqa: F811
     from stscq.app.page import build, launch
 
-    blocks = build(models_at_hand(app_models), Pixels(), torch.device("cpu"))
+    models = models_at_hand(app_models)
+    blocks = build(models, models, Pixels(), torch.device("cpu"))
     with pytest.raises(StscqError, match=r"^127.0.0.1, port \d+: not to be had; name another --port or --host$"):
         launch(blocks, "127.0.0.1", urlsplit(address).port, block=False)
 

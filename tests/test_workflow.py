@@ -113,6 +113,13 @@ FROM_NOTHING = {"published_weights": None, "pixel_decoder": "maskgit_vqgan"}
         ({"backbones": {"ibq": {"variants": {"token_specific": {"K": 512}}}}}, "more than the tokenizer's codebook"),
         ({"backbones": {"titok_l": {**FROM_NOTHING, "pixel_decoder": "ibq"}}}, "'ibq' is no maskgit_vqgan"),
         ({"backbones": {"ibq": {"pretrain": {"like": "ibq"}}}}, "pretrain.like: 'ibq' is no other backbone"),
+        ({"backbones": {"ibq": {"pretrain": {"like": "x"}}}}, "pretrain.like: 'x' is no other backbone"),
+        (
+            {"backbones": {"ibq": {"pretrain": {"like": "titok_s"}}, "titok_s": {"pretrain": {"like": "ibq"}}}},
+            "titok_s.pretrain.like: 'titok_s' is no other backbone, or needs this one first",
+        ),
+        ({"pretrain": {"like": "titok_s"}}, "^pretrain.like: only under backbones"),
+        ({"backbones": {"ibq": {"refine": {"like": "titok_s"}}}}, "ibq.refine.like: only under backbones"),
         (
             {"backbones": {"titok_l": {**FROM_NOTHING, "stage1_tokenizer": {"steps": 2, "continuous_steps": 3}}}},
             "is more",

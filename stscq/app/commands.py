@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from stscq.app.models import models_at_hand
+from stscq.app.models import models_at_hand, without_repeats
 from stscq.cli_tools import threads
 from stscq.errors import StscqError
 from stscq.recognition.load import load_recogniser
@@ -25,7 +25,8 @@ def serve(models: Sequence[str], host: str, port: int | None) -> None:
         raise StscqError('the page needs Gradio: pip install "stscq[app]"') from problem
     torch.set_num_threads(threads(otherwise=os.cpu_count() or 1))
     bundles = models_at_hand(models)
+    to_choose_from = bundles if models else without_repeats(bundles)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with TemporaryDirectory(prefix="stscq-app-") as uploads:  # else Gradio's are for all users in one place, and stay
         os.environ["GRADIO_TEMP_DIR"] = uploads
-        launch(build(bundles, load_recogniser("dlib"), device), host, port)
+        launch(build(to_choose_from, bundles, load_recogniser("dlib"), device), host, port)

@@ -9,11 +9,13 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import torch
+from gradio.utils import get_upload_folder
 
 from stscq.app.classic import Classic
-from stscq.app.models import most_bytes, without_seeds
+from stscq.app.models import most_bytes
 from stscq.app.qr import to_qr
 from stscq.app.show import Shown, enlarged, reopen, show
+from stscq.app.uploads import MOST_UPLOADED, read_upload
 from stscq.codec.api import Codec
 from stscq.codec.bundle.read import Bundle
 from stscq.errors import StscqError
@@ -21,7 +23,6 @@ from stscq.recognition.base import Recogniser
 
 SIDE = 256
 """Pixels: small pictures are shown enlarged, with every pixel as a square, to at most this."""
-MOST_UPLOADED = "256mb"
 UPLOADS_LAST = (60, 3600)
 """Seconds: every minute, what is older than an hour, uploads and results, is deleted."""
 IN_MEMORY = 4
@@ -34,13 +35,13 @@ another."""
 Values = list[Any]
 
 
-def build(bundles: Sequence[Bundle], judge: Recogniser, device: torch.device) -> gr.Blocks:
-    """The page, not yet served. bundles: as `models_at_hand` orders them."""
+def build(models: Sequence[Bundle], bundles: Sequence[Bundle], judge: Recogniser, device: torch.device) -> gr.Blocks:
+    """The page, not yet served. models: to choose from, as `models_at_hand` orders them; bundles: for opening files."""
     codec_of = lru_cache(IN_MEMORY)(partial(Codec, device=device))
     with gr.Blocks(title="stscq", analytics_enabled=False, delete_cache=UPLOADS_LAST) as blocks:
         gr.Markdown(INTRODUCTION)
         with gr.Tab("Compress a face"):
-            compress_tab(without_seeds(bundles), codec_of, judge)
+            compress_tab(models, codec_of, judge)
         with gr.Tab("Open a file or a QR code"):
             open_tab(bundles, codec_of)
     return blocks
@@ -111,12 +112,10 @@ def answered(path: str | None, outputs_of: Callable[[bytes], Values], number: in
     if path is None:
         return [gr.update(visible=False), *nothing]
     try:
-        return [gr.update(visible=False), *outputs_of(Path(path).read_bytes())]
+        content = read_upload(path, [Path(get_upload_folder()), Path(astronaut())])
+        return [gr.update(visible=False), *outputs_of(content)]
     except StscqError as problem:
-        text = str(problem)
-    except FileNotFoundError:
-        text = "deleted here meanwhile; upload it again"
-    return [gr.update(visible=True, value=text), *nothing]
+        return [gr.update(visible=True, value=str(problem)), *nothing]
 
 
 def results(shown: Shown) -> Values:

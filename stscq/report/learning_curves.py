@@ -1,6 +1,6 @@
 """Figure: how the shipped tokenizers learnt, as their cards say.
 
-python -m stscq.report.learning_curves --cards '["stscq/tokenizers/ibq.json"]' --stem results/pretrain/learning_curves
+python -m stscq.report.learning_curves --cards stscq/tokenizers --stem results/pretrain/learning_curves
 """
 
 import json
@@ -17,10 +17,10 @@ from stscq.report.figures.style import legend_below, lines, save
 KINDS = {"psnr": "unquantised", "psnr_quantised": "through its one codebook"}
 
 
-def main(cards: str, stem: Path) -> None:
-    """Writes STEM.png and STEM.svg, a panel a card. CARDS: JSON list of what `stscq.training.ship` wrote."""
-    rows = pd.concat([points(json.loads(Path(card).read_text(encoding="utf-8"))) for card in json.loads(cards)])
-    save(learning_curves(rows), stem)
+def main(cards: Path, stem: Path) -> None:
+    """Writes STEM.png and STEM.svg, a panel a card. CARDS: the folder where `stscq.training.ship` wrote them."""
+    files = [file for file in sorted(cards.glob("*.json")) if not file.name.endswith(".run.json")]
+    save(learning_curves(pd.concat([points(json.loads(file.read_text(encoding="utf-8"))) for file in files])), stem)
 
 
 def points(card: Mapping[str, Any]) -> pd.DataFrame:

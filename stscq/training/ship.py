@@ -31,7 +31,7 @@ LIMITS = """\
 - For aligned faces of {size} x {size} pixels; other pictures come back as something like a face.
 - UTKFace's pictures were gathered from the web: their ages, genders and races are as uneven as there, and people unlike
   them are reproduced worse.
-- For research only, as UTKFace is. No picture can be had from these weights but by giving them one; faces decoded from
+- For research only, as {data}. No picture can be had from these weights but by giving them one; faces decoded from
   indices that nobody encoded are nobody's.
 """
 
@@ -44,6 +44,7 @@ def main(tokenizer: Path, measured: Path, store: Path, leave_out: Path, stem: Pa
     trained on, LEAVE_OUT names those that it was not.
     """
     folders = [folder for folder in (before, tokenizer) if folder is not None]
+    records = [json.loads((folder / "pretrain.run.json").read_text(encoding="utf-8")) for folder in folders]
     codec, recipe = load_codec(tokenizer, torch.device("cpu"))
     images, index = open_store(store)
     left_out = len(json.loads(leave_out.read_text(encoding="utf-8"))["leave_out"])
@@ -66,7 +67,8 @@ def main(tokenizer: Path, measured: Path, store: Path, leave_out: Path, stem: Pa
         "parameters": sum(tensor.numel() for tensor in half.values()),
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "records": [json.loads((folder / "pretrain.run.json").read_text(encoding="utf-8")) for folder in folders],
+        "lent": lent(records[0]),
+        "records": records,
     }
     write_atomically(stem.with_name(f"{stem.name}.json"), json.dumps(card, indent=1) + "\n")
     write_atomically(stem.with_name(f"{stem.name}.md"), card_text(card))
@@ -81,6 +83,14 @@ def learning_curve(folder: Path) -> list[dict[str, float]]:
         for line in read_log(folder / "log.jsonl")
         if "psnr" in line
     ]
+
+
+def lent(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Of the pretraining whose tensors the one of this record started from: its name, and the pictures it had seen."""
+    like = record.get("arguments", {}).get("like")
+    if not like:
+        return None
+    return {"by": Path(like).name, "images_seen": images_seen(load_checkpoint(Path(like))[1])}
 
 
 def published(codec: TrainedCodec) -> dict[str, Tensor]:
@@ -125,6 +135,14 @@ def refinement(recipe: Mapping[str, Any]) -> str:
     )
 
 
+def beginning(card: Mapping[str, Any]) -> str:
+    """On the card: what training started from."""
+    if card["lent"] is None:
+        return "trained from nothing"
+    by, seen = card["lent"]["by"], card["lent"]["images_seen"]
+    return f"started from those tensors of {by} that fit, after its {seen:,} pictures, and trained"
+
+
 def card_text(card: dict[str, Any]) -> str:
     model, measured = card["model"], card["measured"]
     rows = [
@@ -144,7 +162,7 @@ def card_text(card: dict[str, Any]) -> str:
             f"# {card['name']}, {size} x {size} pixels",
             "",
             f"A {model['family']} tokenizer of {card['parameters'] / 1e6:.2f} M parameters with one codebook of "
-            f"K = {model['K']} entries, trained from nothing on {trained:,} faces of UTKFace ({card['images_seen']:,} "
+            f"K = {model['K']} entries, {beginning(card)} on {trained:,} faces of UTKFace ({card['images_seen']:,} "
             f"pictures seen, augmented ones counted anew): of {faces['all']:,}, {faces['left_out']:,} were left out "
             f"because they look like somebody tested, and {faces['held_out']:,} were held out to validate. "
             f"{refinement(card['recipe'])}"
@@ -166,7 +184,7 @@ def card_text(card: dict[str, Any]) -> str:
             "",
             "## Limits",
             "",
-            LIMITS.format(size=size),
+            LIMITS.format(size=size, data="UTKFace and VGGFace2 are" if refinement(card["recipe"]) else "UTKFace is"),
         ]
     )
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -25,6 +26,7 @@ from tests import hub as stand_in
 from tests.codec.conftest import change_json, pack, unpack
 from tests.codec.test_streams import called
 from tests.conftest import ROOT
+from tests.hub import Stored
 
 NAME = "someone/faces"
 FILES = {
@@ -142,6 +144,33 @@ def test_a_changed_byte_is_refused_and_not_kept(pushed, part):
     refused(words, Codec.from_pretrained, NAME)  # nor is it taken from the cache by the next call
     pushed.put(f"{part}.safetensors", whole)
     assert pull(NAME).verify() is None
+
+
+def flip(file):
+    """One byte of a file in the cache, which holds links to its contents."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.resolve().write_bytes(content)
+
+
+def test_a_damaged_copy_is_fetched_again(pushed):
+    folder = pull(NAME).folder
+    flip(folder / "decoder.safetensors")
+    with pytest.raises(BundleError, match=r"decoder\.safetensors: not the content"):
+        Bundle(folder).verify()
+    pull(NAME).verify()
+    assert pulled_folders() == {folder: NAME}
+
+
+def test_the_same_commit_of_another_repository_stays(pushed, hub):
+    hub.repositories["other/copy"] = other = deepcopy(pushed)
+    mine = pull(NAME).folder
+    whole = other.files()["decoder.safetensors"].content
+    changed = Stored(whole[:-1] + bytes([whole[-1] ^ 1]), lfs=True)
+    other.commits[other.refs["main"]]["decoder.safetensors"] = changed
+    refused(r"other/copy/decoder\.safetensors: not the content", pull, "other/copy")
+    Bundle(mine).verify()
+    assert pulled_folders() == {mine: NAME}
 
 
 def test_a_refused_commit_leaves_what_was_pulled_before(pushed, bundle, hub):

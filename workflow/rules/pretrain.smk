@@ -145,11 +145,10 @@ rule learning_curves:
     params:
         code=code("report.learning_curves"),
         stem=f"{RESULTS}/learning_curves",
-        flags=flags({"cards": [f"{SHIPPED}/{backbone}.json" for backbone in BACKBONES]}),
     log:
         f"logs/{PROFILE}/learning_curves.log",
     shell:
-        "{PYTHON} -m stscq.report.learning_curves {params.flags} --stem {params.stem} &> {log}"
+        "{PYTHON} -m stscq.report.learning_curves --cards {SHIPPED} --stem {params.stem} &> {log}"
 
 
 rule pretrained:

@@ -9,6 +9,7 @@ commit at every call.) Older commits stay in the cache, and what they wrote stay
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from stscq.codec.bundle.description import FORMAT, MAX_SIZE, PARTS, read_json
@@ -66,15 +67,14 @@ def pull(repository: str, revision: str | None = None) -> Bundle:
         commit = str(listing.sha)
         sizes = {file.rfilename: file.size for file in listing.siblings or []}
         check_texts(repository, sizes)
+        there = cached_folder(repository, commit) is not None
         # By its commit: that gives the commit no name yet.
         folder = Path(snapshot_download(repository, revision=commit, allow_patterns="bundle.json"))
         try:
             check_weights(folder, sizes)
-            snapshot_download(repository, revision=commit, allow_patterns=[*TEXTS, *WEIGHTS])
-            bundle = Bundle(folder)
-            bundle.verify()
+            bundle = fetch(repository, commit, again=there)
         except BundleError as problem:
-            discard(commit)
+            discard(repository, commit)
             text = str(problem).replace(str(folder), repository)
             raise BundleError(f"refused, and not kept: {text}, or pull it again") from problem
         hub.resolve_revision(repository, revision=revision)  # remembers the commit; moved on meanwhile, it is not there
@@ -107,11 +107,34 @@ def check_weights(folder: Path, sizes: Mapping[str, int | None]) -> None:
             )
 
 
-def discard(commit: str) -> None:
-    """Take a commit out of the cache, so that its wrong files are not used when it is pulled again."""
+def fetch(repository: str, commit: str, again: bool) -> Bundle:
+    """The bundle of a commit, verified. Raises BundleError when it is none, or damaged.
+
+    again: the cache had it already; where that copy was damaged, it is fetched once more.
+    """
+    from huggingface_hub import snapshot_download
+
+    wanted = [*TEXTS, *WEIGHTS]
+    folder = Path(snapshot_download(repository, revision=commit, allow_patterns=wanted))
+    try:
+        bundle = Bundle(folder)
+        bundle.verify()
+    except BundleError:
+        if not again:
+            raise
+        snapshot_download(repository, revision=commit, allow_patterns=wanted, force_download=True)
+        bundle = Bundle(folder)
+        bundle.verify()
+    return bundle
+
+
+def discard(repository: str, commit: str) -> None:
+    """Take a commit of a repository out of the cache, so that its wrong files are not used when it is pulled again."""
     from huggingface_hub import constants, scan_cache_dir
 
-    scan_cache_dir(constants.HF_HUB_CACHE).delete_revisions(commit).execute()
+    cache = scan_cache_dir(constants.HF_HUB_CACHE)
+    its = frozenset(repo for repo in cache.repos if (repo.repo_id, repo.repo_type) == (repository, "model"))
+    replace(cache, repos=its).delete_revisions(commit).execute()  # another repository may have the same commit
 
 
 def pulled_folders() -> dict[Path, str]:

@@ -52,5 +52,5 @@ def card_of(bundle: Bundle) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise BundleError(f"{file}: no card of a model ({problem!r}); export the bundle again") from problem
     if fingerprint != bundle.fingerprint.hex():
-        raise BundleError(f"{file}: the card of another bundle ({fingerprint[:8]}); export the bundle again")
+        raise BundleError(f"{file}: the card of another bundle ({str(fingerprint)[:8]}); export the bundle again")
     return card
