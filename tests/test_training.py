@@ -318,7 +318,7 @@ def command(places, out, save_seconds, steps):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", [0.15, 0.5, 0.85])
+@pytest.mark.parametrize("moment", [0.15, 0.45, 0.7])
 def test_killed_run_ends_at_the_weights_of_an_unbroken_one(places, tmp_path, moment):
     steps = 80
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
