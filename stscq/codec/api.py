@@ -1,7 +1,7 @@
 """The codec in Python.
 
     codec = Codec.load("models/demo/maskgit_vqgan/bundle/switchable_4x16/seed1")
-    files = codec.encode(faces)          # N x S x S x 3 uint8 -> N files of some 20 bytes
+    files = codec.encode(faces)          # N x S x S x 3 uint8 -> N files of some 35 bytes
     faces = codec.decode(files)          # and back
 
 `Codec` is a model bundle that is ready to run. It reads each part of the bundle when it is first needed: encoding never
