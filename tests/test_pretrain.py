@@ -189,6 +189,8 @@ def test_what_is_shipped_starts_stage_1(pretrained, places, pairs_store, tmp_pat
     assert f"{faces - 2 - PRETRAIN['validation']:,} faces" in text
     assert ship.thinned([{"step": step} for step in range(60)])[-1] == {"step": 59}
     assert f"{card['measured']['unquantised']['accuracy']:.2f} %" in text
+    with pytest.raises(ParamsError, match="like and start"):
+        pretrain.main(places["store"], tmp_path / "x", like=pretrained, start=pretrained, **PRETRAIN)
     rows = learning_curves.points(card)
     assert rows.groupby(["part", "kind"]).size().to_dict() == {
         ("pretrain", "unquantised"): 2, ("pretrain", "through its one codebook"): 1,

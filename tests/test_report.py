@@ -241,6 +241,19 @@ def test_claims(summary):
     assert list(parts[parts.number == 8].verdict) == ["not testable here", "holds"]
 
 
+@pytest.mark.parametrize(("bits", "verdict"), [(80, "holds"), (96, "not testable here"), (98, "not testable here")])
+def test_a_saving_of_bits_is_tested_where_there_is_one(summary, bits, verdict):
+    """The claim is about MaskGIT-VQGAN, as which this titok passes here; its global codebook takes 96 bits."""
+    renamed = [
+        frame.replace({"backbone": {"titok_s": "maskgit_vqgan"}})
+        for frame in (summary.runs, summary.values, summary.comparisons)
+    ]
+    runs = renamed[0].assign(bits=lambda f: f.bits.where(f.method != "switchable", bits))
+    parts = claims.fewer_bits_and_still_better(summary._replace(runs=runs, values=renamed[1], comparisons=renamed[2]))
+    assert parts
+    assert {part.verdict for part in parts} == {verdict}
+
+
 def test_a_claim_without_its_effect_is_open_or_refuted(summary):
     c = summary.comparisons
     open_ = c.assign(low=-c.high.abs(), difference=-c.difference.abs(), high=c.low.abs())

@@ -73,19 +73,18 @@ def main(
     The faces that LEAVE_OUT names (see stscq.evaluation.overlap) are not looked at. VALIDATION of the others, drawn by
     SEED, are not trained on: their PSNR is the learning curve. The first CONTINUOUS_STEPS leave all latents
     unquantised; then the codebook starts from their k-means centres, and CONTINUOUS_SHARE of every batch stays
-    unquantised, so that the decoder keeps serving finer codebooks than this one. PIXEL_DECODER is a pretrained MaskGIT-
-    VQGAN: a TiTok paints with its decoder, and matches its latents in the first WARM_UP_STEPS. LIKE is a finished
-    pretraining of a similar model, whose tensors it starts from where they fit. START is a finished pretraining of the
-    same MODEL that goes on with its codebook, so with 0 CONTINUOUS_STEPS. With MUON the matrices of a TiTok's
-    transformers move by Muon. PERCEPTUAL and IDENTITY weigh the terms of a frozen RECOGNISER (see
+    unquantised, so that the decoder keeps serving finer codebooks than this one. PIXEL_DECODER is a pretrained
+    MaskGIT-VQGAN: a TiTok paints with its decoder, and matches its latents in the first WARM_UP_STEPS. LIKE is a
+    finished pretraining of a similar model, whose tensors it starts from where they fit. START is a finished
+    pretraining of the same MODEL that goes on with its codebook, so with 0 CONTINUOUS_STEPS. With MUON the matrices of
+    a TiTok's transformers move by Muon. PERCEPTUAL and IDENTITY weigh the terms of a frozen RECOGNISER (see
     stscq.training.losses).
     Raises CheckpointError when START is of another model or CONTINUOUS_STEPS are not 0, ParamsError for MUON without a
-    TiTok, or for PERCEPTUAL or IDENTITY without a RECOGNISER.
+    TiTok, for PERCEPTUAL or IDENTITY without a RECOGNISER, or for LIKE with START.
     """
     recipe = recipe_of(locals())
     weights = TokenizerLossWeights(codebook, commitment, entropy, ImageLossWeights(1.0, perceptual, identity))
-    if recogniser is None and (perceptual or identity):
-        raise ParamsError("perceptual and identity compare what a recogniser says: name one, or set both to 0")
+    check_together(recogniser, weights.image, like, start)
     device = own_device()
     frozen = None if recogniser is None else load_frozen(recogniser, device)
     images, index = open_store(store)
@@ -132,6 +131,14 @@ def main(
         out=out,
         matrices=tokenizer.matrices() if isinstance(tokenizer, TiTok) and muon else (),
     )
+
+
+def check_together(recogniser: Path | None, weights: ImageLossWeights, like: Path | None, start: Path | None) -> None:
+    """Raises ParamsError for arguments of `main` that do not go together."""
+    if recogniser is None and (weights.perceptual or weights.identity):
+        raise ParamsError("perceptual and identity compare what a recogniser says: name one, or set both to 0")
+    if like is not None and start is not None:
+        raise ParamsError("like and start: a pretraining starts from one of them")
 
 
 def from_nothing(model: dict[str, Any], device: torch.device) -> TrainedCodec:
