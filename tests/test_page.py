@@ -17,6 +17,7 @@ from stscq.report.arithmetic import checks
 from stscq.report.contents import contents, entry
 from stscq.report.page import page
 from stscq.report.page_parts import cell, common_folder, inputs_of, numeric_columns, read_markdown, run_history
+from tests.browser import CHROMIUM
 from tests.conftest import ROOT
 
 CLAIMS = """number,claim,where,statistic,value,low,high,p,verdict,why
@@ -135,7 +136,6 @@ def test_contents_know_the_committed_results():
     assert entry("tables", "new") == (len(contents()["tables"]), "new", "Other", "")
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # The page in a frame as wide as a phone or a desktop (browsers do not make windows narrower than 500 pixels), and a
 # script around it that looks inside: the page itself has none.
 FRAME = """<!doctype html><body style="margin:0">

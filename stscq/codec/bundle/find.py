@@ -8,11 +8,11 @@ from stscq.codec.bundle.read import Bundle
 from stscq.errors import BundleError
 
 DEFAULTS = (
-    "models/demo/maskgit_vqgan/bundle/switchable_*/seed1",
-    "models/demo/titok_s/bundle/switchable_*/seed1",
-    "models/demo/*/bundle/token_specific/seed1",
+    "models/demo/maskgit_vqgan/bundle/token_specific/seed1",
+    "models/demo/ibq/bundle/token_specific/seed1",
+    "models/demo/titok_s/bundle/token_specific/seed1",
 )
-"""Bundles of the demo in the order of its accuracy (results/demo/tables/main.md): the first that is there is used."""
+"""Bundles of the demo, the most accurate first (results/demo/tables/main.md): the first that is there is used."""
 ALL = "models/*/*/bundle/*/*"
 NONE = (
     "no model: give --model BUNDLE (a folder with bundle.json, or OWNER/NAME of the hub), "
