@@ -310,3 +310,8 @@ def use(hub, monkeypatch, cache):
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "no token"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+
+
+def unplug(hub):
+    hub.shutdown()
+    hub.server_close()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from stscq.codec.api import Codec
 from stscq.codec.bitstream.context import ImageTables, no_context
 from stscq.codec.bitstream.fit_context import TrainingSymbols, fit_context
 from stscq.codec.bitstream.symbol_tables import fit
+from stscq.codec.bundle.card import EXPECTED, write_card
+from stscq.codec.bundle.push import push
+from stscq.codec.bundle.read import Bundle
 from stscq.codec.bundle.write import write_bundle, write_tables
 from stscq.codec.export import entries_of
 from stscq.data.store import open_store
@@ -23,6 +27,7 @@ from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.router import Router
 from stscq.quantization.trained_codec import TrainedCodec
 from stscq.training.encode import encode_rows
+from tests import hub as stand_in
 
 SIZE = 32
 CONV = {"image_size": SIZE, "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "d": 8, "K": 16}
@@ -141,13 +146,13 @@ def everything(folder=Path()):
     }
 
 
-def refused(words, call, *arguments, **options):
-    """It ends in one line, and nothing changed."""
-    before = everything()
+def refused(words, call, *arguments, unchanged=everything, **options):
+    """It ends in one line, and what `unchanged` looks at is as before."""
+    before = unchanged()
     with pytest.raises(StscqError, match=words) as problem:
         call(*arguments, **options)
     assert "\n" not in str(problem.value)
-    assert everything() == before
+    assert unchanged() == before
 
 
 def ways_to(file):
@@ -164,3 +169,48 @@ def ways_to(file):
         f"folder/{Path(file).name}",
         "hard",
     ]
+
+
+HUB_NAME = "someone/faces"
+HUB_FILES = {
+    *("bundle.json", "card.json", "README.md", "encoder.safetensors", "decoder.safetensors", "codebooks.safetensors"),
+    *("router.safetensors", "tables.safetensors", "context.safetensors"),
+}
+CARD_MEASURED = {"selections.router.mean_acc": 75.24, "selections.router.psnr": 19.5, "selections.router.bits": 132}
+
+
+def with_card(folder, **model):
+    """A bundle gets a card."""
+    bundle = Bundle(folder)
+    card = {
+        "title": "small",
+        "model": {"fingerprint": bundle.fingerprint.hex(), **model},
+        "training": {"profile": "demo", "people": 20},
+        "rate": {EXPECTED: 124.2},
+        "measured": CARD_MEASURED,
+    }
+    write_card(folder, card)
+    return folder
+
+
+@pytest.fixture
+def bundle(bundles, tmp_path):
+    """One with a card."""
+    return with_card(shutil.copytree(bundles["switchable"], tmp_path / "bundle"))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A stand-in for the Hugging Face hub."""
+    monkeypatch.chdir(tmp_path)
+    with stand_in.running() as hub:
+        stand_in.use(hub, monkeypatch, tmp_path / "cache")
+        yield hub
+
+
+@pytest.fixture
+def pushed(hub, bundle):
+    """The repository that the bundle was pushed to."""
+    push(bundle, HUB_NAME, private=False)
+    hub.requests.clear()
+    return hub.repositories[HUB_NAME]

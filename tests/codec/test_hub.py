@@ -1,14 +1,15 @@
-"""Bundles on the Hugging Face hub: what is pushed is what is pulled, by the card, and nothing else comes or is kept."""
+"""Bundles on the Hugging Face hub: what is pushed is what is pulled; access, the card, and the commands."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
-from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import huggingface_hub.constants
+import huggingface_hub.file_download
 import pytest
 import yaml
 from PIL import Image
@@ -16,101 +17,48 @@ from PIL import Image
 from stscq.codec import models
 from stscq.codec.api import Codec
 from stscq.codec.bundle import find
-from stscq.codec.bundle.card import EXPECTED, write_card
 from stscq.codec.bundle.pulled import pull, pulled_folders
 from stscq.codec.bundle.push import push
 from stscq.codec.bundle.read import Bundle
 from stscq.codec.export import numbers_of
-from stscq.errors import BundleError
 from tests import hub as stand_in
-from tests.codec.conftest import change_json, pack, unpack
+from tests.codec import conftest
+from tests.codec.conftest import HUB_FILES, HUB_NAME, change_json, pack, unpack, with_card
 from tests.codec.test_streams import called
 from tests.conftest import ROOT
-from tests.hub import Stored
+from tests.hub import unplug
 
-NAME = "someone/faces"
-FILES = {
-    *("bundle.json", "card.json", "README.md", "encoder.safetensors", "decoder.safetensors", "codebooks.safetensors"),
-    *("router.safetensors", "tables.safetensors", "context.safetensors"),
-}
-MEASURED = {"selections.router.mean_acc": 75.24, "selections.router.psnr": 19.5, "selections.router.bits": 132}
-
-
-def with_card(folder, **model):
-    """A bundle gets a card."""
-    bundle = Bundle(folder)
-    card = {
-        "title": "small",
-        "model": {"fingerprint": bundle.fingerprint.hex(), **model},
-        "training": {"profile": "demo", "people": 20},
-        "rate": {EXPECTED: 124.2},
-        "measured": MEASURED,
-    }
-    write_card(folder, card)
-    return folder
-
-
-@pytest.fixture
-def bundle(bundles, tmp_path):
-    return with_card(shutil.copytree(bundles["switchable"], tmp_path / "bundle"))
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with stand_in.running() as hub:
-        stand_in.use(hub, monkeypatch, tmp_path / "cache")
-        yield hub
-
-
-@pytest.fixture
-def pushed(hub, bundle):
-    push(bundle, NAME, private=False)
-    hub.requests.clear()
-    return hub.repositories[NAME]
-
-
-def refused(words, call, *arguments, **options):
-    """In one line; what the cache offers is what it did before."""
-    before = pulled_folders()
-    with pytest.raises(BundleError, match=words) as problem:
-        call(*arguments, **options)
-    assert "\n" not in str(problem.value)
-    assert pulled_folders() == before
-
-
-def unplug(hub):
-    hub.shutdown()
-    hub.server_close()
+refused = partial(conftest.refused, unchanged=pulled_folders)
+"""What the cache offers is what it did before."""
 
 
 def test_what_is_pushed_is_what_another_machine_pulls(hub, bundle, pictures):
-    commit = push(bundle, NAME, private=False)
-    there = hub.repositories[NAME]
-    assert set(there.files()) == FILES
+    commit = push(bundle, HUB_NAME, private=False)
+    there = hub.repositories[HUB_NAME]
+    assert set(there.files()) == HUB_FILES
     assert commit.oid == there.refs["main"]
-    for file in FILES - {"README.md"}:
+    for file in HUB_FILES - {"README.md"}:
         assert there.files()[file].content == (bundle / file).read_bytes()
-    pulled = pull(NAME)
-    assert {file.name for file in pulled.folder.iterdir()} == FILES
-    for file in FILES:
+    pulled = pull(HUB_NAME)
+    assert {file.name for file in pulled.folder.iterdir()} == HUB_FILES
+    for file in HUB_FILES:
         assert (pulled.folder / file).read_bytes() == there.files()[file].content
     files = Codec.load(bundle).encode(pictures[:20])
-    assert Codec.from_pretrained(NAME).encode(pictures[:20]) == files
-    assert (Codec.from_pretrained(NAME).decode(files) == Codec.load(bundle).decode(files)).all()
+    assert Codec.from_pretrained(HUB_NAME).encode(pictures[:20]) == files
+    assert (Codec.from_pretrained(HUB_NAME).decode(files) == Codec.load(bundle).decode(files)).all()
 
 
 def test_the_commands_take_a_repository_and_find_a_pulled_bundle(pushed, hub, bundle, pictures, monkeypatch, capsys):
     Image.fromarray(pictures[0]).save("face.png")
     monkeypatch.setattr(find, "roots", list)  # no bundle but the pulled one
     pack("face.png", out="here.stscq", model=bundle)
-    assert called(monkeypatch, "compress", "face.png", "--aligned", "-o", "there.stscq", "--model", NAME) == 0
+    assert called(monkeypatch, "compress", "face.png", "--aligned", "-o", "there.stscq", "--model", HUB_NAME) == 0
     assert Path("there.stscq").read_bytes() == Path("here.stscq").read_bytes()
     unplug(hub)
     capsys.readouterr()
     assert unpack("there.stscq", out="face_again.png", model=None) == 0
-    assert called(monkeypatch, "inspect", "there.stscq", "--model", NAME, "--json") == 0
-    assert called(monkeypatch, "verify", "there.stscq", "--model", NAME) == 0
+    assert called(monkeypatch, "inspect", "there.stscq", "--model", HUB_NAME, "--json") == 0
+    assert called(monkeypatch, "verify", "there.stscq", "--model", HUB_NAME) == 0
     told = capsys.readouterr().out
     assert str(huggingface_hub.constants.HF_HUB_CACHE) in told
     assert "there.stscq: whole (checksums and symbols)" in told
@@ -119,163 +67,11 @@ def test_the_commands_take_a_repository_and_find_a_pulled_bundle(pushed, hub, bu
 
 
 def test_a_folder_comes_before_a_repository(pushed, bundle, hub):
-    shutil.copytree(bundle, NAME)
-    assert Codec.from_pretrained(NAME).bundle.folder == Path(NAME)
+    shutil.copytree(bundle, HUB_NAME)
+    assert Codec.from_pretrained(HUB_NAME).bundle.folder == Path(HUB_NAME)
     assert hub.requests == []
-    refused("someone/faces: a folder, which has no revision v1", Codec.from_pretrained, NAME, "v1")
+    refused("someone/faces: a folder, which has no revision v1", Codec.from_pretrained, HUB_NAME, "v1")
     refused("bundle: a folder, which has no revision v1", Codec.from_pretrained, "bundle", revision="v1")
-
-
-def test_nothing_comes_but_the_files_of_a_bundle(pushed, hub):
-    for path in ("pytorch_model.bin", "evil.pkl", "sub/bundle.json", "sub/encoder.safetensors", "bundle.json.py"):
-        pushed.put(path, b"cos\nsystem\n(S'touch evil'\ntR.")
-    pulled = pull(NAME)
-    assert hub.fetched == sorted(FILES)
-    assert {file.name for file in pulled.folder.iterdir()} == FILES
-    assert not list(Path("cache").rglob("*.pkl"))
-
-
-@pytest.mark.parametrize("part", ["decoder", "router"])
-def test_a_changed_byte_is_refused_and_not_kept(pushed, part):
-    whole = pushed.files()[f"{part}.safetensors"].content
-    pushed.put(f"{part}.safetensors", whole[:-1] + bytes([whole[-1] ^ 1]))
-    words = rf"^refused, and not kept: someone/faces/{part}.safetensors: not the content that was exported \(SHA-256\)"
-    refused(words, pull, NAME)
-    refused(words, Codec.from_pretrained, NAME)  # nor is it taken from the cache by the next call
-    pushed.put(f"{part}.safetensors", whole)
-    assert pull(NAME).verify() is None
-
-
-def flip(file):
-    """One byte of a file in the cache, which holds links to its contents."""
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.resolve().write_bytes(content)
-
-
-def test_a_damaged_copy_is_fetched_again(pushed):
-    folder = pull(NAME).folder
-    flip(folder / "decoder.safetensors")
-    with pytest.raises(BundleError, match=r"decoder\.safetensors: not the content"):
-        Bundle(folder).verify()
-    pull(NAME).verify()
-    assert pulled_folders() == {folder: NAME}
-
-
-def test_the_same_commit_of_another_repository_stays(pushed, hub):
-    hub.repositories["other/copy"] = other = deepcopy(pushed)
-    mine = pull(NAME).folder
-    whole = other.files()["decoder.safetensors"].content
-    changed = Stored(whole[:-1] + bytes([whole[-1] ^ 1]), lfs=True)
-    other.commits[other.refs["main"]]["decoder.safetensors"] = changed
-    refused(r"other/copy/decoder\.safetensors: not the content", pull, "other/copy")
-    Bundle(mine).verify()
-    assert pulled_folders() == {mine: NAME}
-
-
-def test_a_refused_commit_leaves_what_was_pulled_before(pushed, bundle, hub):
-    good = pull(NAME)
-    pushed.put("tables.safetensors", bytes(len(pushed.files()["tables.safetensors"].content)))
-    refused("not the content that was exported", pull, NAME)
-    assert Codec.from_pretrained(NAME).bundle.folder == good.folder
-    good.verify()
-
-
-@pytest.mark.parametrize("size", [-1, 1])
-def test_sizes_are_compared_before_anything_large_comes(pushed, hub, size):
-    whole = pushed.files()["encoder.safetensors"].content
-    pushed.put("encoder.safetensors", whole[:-1] if size < 0 else whole + b"x")
-    words = rf"someone/faces/encoder.safetensors: {len(whole) + size} bytes, not {len(whole)} as bundle.json says"
-    refused(words, pull, NAME)
-    assert hub.fetched == ["bundle.json"]
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ({"format": 3}, "someone/faces: format 3; this program reads 2"),
-        ({"files": {}}, r"someone/faces/bundle.json: not the description of a model"),
-        ({"M": 3}, "someone/faces: bundle.json was changed after the export"),
-    ],
-)
-def test_other_descriptions_are_refused(pushed, content, words):
-    description = json.loads(pushed.files()["bundle.json"].content)
-    pushed.put("bundle.json", json.dumps({**description, **content}).encode())
-    refused(words, pull, NAME)
-
-
-def test_repositories_that_hold_no_bundle(hub):
-    hub.repositories["other/model"] = stand_in.Repository()
-    hub.repositories["other/model"].put("model.safetensors", b"")
-    refused(r"^other/model: not a model bundle \(it has no bundle.json\)", pull, "other/model")
-    hub.repositories["other/model"].put("bundle.json", b" " * (1 << 21))
-    refused("^other/model: bundle.json has more than 1048576 bytes", pull, "other/model")
-    assert hub.fetched == []
-
-
-def test_a_revision(pushed, bundle, hub):
-    first = pushed.refs["main"]
-    pushed.refs["v1"] = first
-    old = pull(NAME, "v1")
-    change_json(bundle / "bundle.json", name="renamed")
-    push(bundle, NAME, private=False)
-    assert pull(NAME).name == "renamed"
-    assert Codec.from_pretrained(NAME, revision="v1").bundle.name == old.name != "renamed"
-    assert Codec.from_pretrained(NAME, revision=first).bundle.folder == old.folder
-    refused("^someone/faces: the repository has no revision v2; name a branch", pull, NAME, "v2")
-    assert sorted(pulled_folders().values()) == sorted([NAME, str(old.folder)])
-
-
-def test_the_hub_is_asked_for_a_newer_commit_only_by_pull(pushed, bundle, hub):
-    pull(NAME)
-    change_json(bundle / "bundle.json", name="renamed")
-    push(bundle, NAME, private=False)
-    hub.requests.clear()
-    assert Codec.from_pretrained(NAME).bundle.name != "renamed"
-    assert hub.requests == []
-    assert pull(NAME).name == "renamed"
-    assert Codec.from_pretrained(NAME).bundle.name == "renamed"
-
-
-@pytest.mark.parametrize("how", ["unplugged", "HF_HUB_OFFLINE"])
-def test_without_a_network(pushed, hub, monkeypatch, how):
-    pull(NAME)
-    if how == "unplugged":
-        unplug(hub)
-        words = r"no connection to the hub \(.*\); try again where there is one"
-    else:
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-        words = "the hub is not asked, because HF_HUB_OFFLINE is set"
-    assert Codec.from_pretrained(NAME).bundle.folder in pulled_folders()
-    refused(rf"^someone/faces: {words}", pull, NAME)
-    refused(rf"^someone/none: {words}.* \(there is no such folder, and it was not pulled before\)$", find_none)
-
-
-def find_none():
-    Codec.from_pretrained("someone/none")
-
-
-def test_a_pull_that_was_cut_goes_on(pushed, hub, monkeypatch):
-    content = pushed.files()["decoder.safetensors"]
-    sent = stand_in.Handler.stored
-
-    def cut(self, body, oid):
-        if oid != content.sha256:
-            return sent(self, body, oid)
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content.content)))
-        self.end_headers()
-        self.wfile.write(content.content[:1000])
-        raise ConnectionAbortedError
-
-    monkeypatch.setattr(huggingface_hub.file_download.time, "sleep", lambda _: None)
-    hub.handle_error = lambda *_: None
-    routes = [(m, p, cut if a is sent else a) for m, p, a in stand_in.ROUTES]
-    with monkeypatch.context() as broken:
-        broken.setattr(stand_in, "ROUTES", routes)
-        refused("^someone/faces: ", pull, NAME)
-        refused("^someone/faces: ", Codec.from_pretrained, NAME)
-    assert Codec.from_pretrained(NAME).bundle.verify() is None
 
 
 def test_access(pushed, bundle, hub, monkeypatch):
@@ -286,46 +82,48 @@ def test_access(pushed, bundle, hub, monkeypatch):
     )
     refused("^other/faces: the hub refuses this to you \\(403\\); log in", push, bundle, "other/faces", False)
     pushed.gated = True
-    refused("^someone/faces: gated: ask for access on its page on the hub, then log in", pull, NAME)
+    refused("^someone/faces: gated: ask for access on its page on the hub, then log in", pull, HUB_NAME)
     pushed.gated = False
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    refused("^someone/faces: the hub refuses this to you \\(401\\)", push, bundle, NAME, False)
+    refused("^someone/faces: the hub refuses this to you \\(401\\)", push, bundle, HUB_NAME, False)
     monkeypatch.delenv("HF_TOKEN")
     refused(
         "^someone/faces: you are not logged in to the hub; log in \\(`hf auth login`, or HF_TOKEN\\)",
-        push, bundle, NAME, False,
+        push, bundle, HUB_NAME, False,
     )  # fmt: skip
-    assert pull(NAME).verify() is None  # a public one needs no token
+    assert pull(HUB_NAME).verify() is None  # a public one needs no token
     for name in ("someone", "a/b/c", "a--b/c", "-a/b", "a/b.git"):
         refused("no name of a repository on the hub; give OWNER/NAME", pull, name)
 
 
 def test_private_repositories(bundle, hub, monkeypatch):
-    push(bundle, NAME, private=True)
-    assert hub.repositories[NAME].private
-    push(bundle, NAME, private=True)
+    push(bundle, HUB_NAME, private=True)
+    assert hub.repositories[HUB_NAME].private
+    push(bundle, HUB_NAME, private=True)
     push(bundle, "someone/open", private=False)
     commits = dict(hub.repositories["someone/open"].commits)
     refused("^someone/open: a public repository; make it private", push, bundle, "someone/open", True)
     assert hub.repositories["someone/open"].commits == commits
     monkeypatch.delenv("HF_TOKEN")
-    refused("^someone/faces: no such repository on the hub, or a private one", pull, NAME)
+    refused("^someone/faces: no such repository on the hub, or a private one", pull, HUB_NAME)
 
 
 def test_what_is_not_pushed(bundle, hub):
     decoder = bundle / "decoder.safetensors"
     whole = decoder.read_bytes()
     decoder.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    refused("decoder.safetensors: not the content that was exported", push, bundle, NAME, False)
+    refused("decoder.safetensors: not the content that was exported", push, bundle, HUB_NAME, False)
     decoder.write_bytes(whole)
     card = json.loads((bundle / "card.json").read_text())
     change_json(bundle / "card.json", model={**card["model"], "fingerprint": "0" * 64})
-    refused(r"card.json: the card of another bundle \(00000000\)", push, bundle, NAME, False)
+    refused(r"card.json: the card of another bundle \(00000000\)", push, bundle, HUB_NAME, False)
+    change_json(bundle / "card.json", model={**card["model"], "fingerprint": None})
+    refused(r"card.json: the card of another bundle \(None\)", push, bundle, HUB_NAME, False)
     change_json(bundle / "card.json", model=None)
-    refused("card.json: no card of a model", push, bundle, NAME, False)
+    refused("card.json: no card of a model", push, bundle, HUB_NAME, False)
     (bundle / "card.json").unlink()
-    refused("card.json: no card of a model .*export the bundle again", push, bundle, NAME, False)
-    refused("none: not a model bundle", push, Path("none"), NAME, False)
+    refused("card.json: no card of a model .*export the bundle again", push, bundle, HUB_NAME, False)
+    refused("none: not a model bundle", push, Path("none"), HUB_NAME, False)
     assert hub.requests == []
 
 
@@ -336,10 +134,10 @@ def test_an_upload_that_fails_changes_nothing(bundle, hub, monkeypatch):
     upload = stand_in.Handler.upload
     with monkeypatch.context() as broken:
         broken.setattr(stand_in, "ROUTES", [(m, p, fails if a is upload else a) for m, p, a in stand_in.ROUTES])
-        refused("^someone/faces: ", push, bundle, NAME, False)
-    assert hub.repositories[NAME].files() == {}
-    push(bundle, NAME, private=False)
-    assert pull(NAME).verify() is None
+        refused("^someone/faces: ", push, bundle, HUB_NAME, False)
+    assert hub.repositories[HUB_NAME].files() == {}
+    push(bundle, HUB_NAME, private=False)
+    assert pull(HUB_NAME).verify() is None
 
 
 def metadata(repository):
@@ -362,15 +160,15 @@ def test_the_card(pushed):
     assert result["metrics"][1]["name"] == "PSNR in dB (selections.router)"
     assert "# small" in body
     assert "For research only" in body
-    assert f"--model {NAME}" in body
+    assert f"--model {HUB_NAME}" in body
     assert "## Limits" in body
 
 
 @pytest.mark.parametrize("measured", [{}, {"see": "the tables"}, {"psnr": float("nan")}, {"secret": 1.0}])
 def test_no_number_is_invented(bundle, hub, measured):
     change_json(bundle / "card.json", measured=measured)
-    push(bundle, NAME, private=False)
-    said, _ = metadata(hub.repositories[NAME])
+    push(bundle, HUB_NAME, private=False)
+    said, _ = metadata(hub.repositories[HUB_NAME])
     assert not {"model-index", "model_name", "eval_results", "metrics"} & set(said)
 
 
@@ -380,8 +178,8 @@ def test_the_numbers_of_an_evaluation(bundle, hub, tmp_path):
     summary = {"images": 40, "selections": {"router": {**router, "protocols": {"hard": {"mean_acc": 70.0}}}}}
     (tmp_path / "metrics.json").write_text(json.dumps(summary))
     change_json(bundle / "card.json", measured=numbers_of(tmp_path / "metrics.json"))
-    push(bundle, NAME, private=False)
-    (model,) = metadata(hub.repositories[NAME])[0]["model-index"]
+    push(bundle, HUB_NAME, private=False)
+    (model,) = metadata(hub.repositories[HUB_NAME])[0]["model-index"]
     accuracy = "face verification after decompression, 10-fold accuracy in %"
     assert {metric["name"]: metric["value"] for metric in model["results"][0]["metrics"]} == {
         f"{accuracy} (selections.router)": 75.5,
@@ -391,8 +189,8 @@ def test_the_numbers_of_an_evaluation(bundle, hub, tmp_path):
 
 
 def test_a_licence_of_the_card(bundle, hub):
-    push(with_card(bundle, licence="cc-by-4.0"), NAME, private=False)
-    said, body = metadata(hub.repositories[NAME])
+    push(with_card(bundle, licence="cc-by-4.0"), HUB_NAME, private=False)
+    said, body = metadata(hub.repositories[HUB_NAME])
     assert said["license"] == "cc-by-4.0"
     assert "license_name" not in said
     assert "research" not in body
@@ -402,18 +200,18 @@ def test_the_commands_of_models(bundle, bundles, hub, capsys, monkeypatch, tmp_p
     monkeypatch.setattr(find, "roots", lambda: [Path(), tmp_path])
     assert called(monkeypatch, "models", "list") == 0
     assert capsys.readouterr().err.startswith("no model is at hand; `stscq models pull OWNER/NAME`")
-    assert called(monkeypatch, "models", "push", bundle, NAME, "--json") == 0
+    assert called(monkeypatch, "models", "push", bundle, HUB_NAME, "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["commit"] == hub.repositories[NAME].refs["main"]
+    assert told["commit"] == hub.repositories[HUB_NAME].refs["main"]
     assert told["fingerprint"] == Bundle(bundle).fingerprint.hex()
-    assert called(monkeypatch, "models", "pull", NAME) == 0
-    assert capsys.readouterr().out.startswith(f"{NAME}: switchable, {told['fingerprint'][:8]}, whole (SHA-256")
+    assert called(monkeypatch, "models", "pull", HUB_NAME) == 0
+    assert capsys.readouterr().out.startswith(f"{HUB_NAME}: switchable, {told['fingerprint'][:8]}, whole (SHA-256")
     local = shutil.copytree(bundles["token_specific"], "models/demo/ibq/bundle/t/seed1")
     assert called(monkeypatch, "models", "list") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         f"{local}: token_specific, 32 x 32 pixels, {Bundle(Path(local)).fingerprint.hex()[:8]}",
-        f"{NAME}: switchable, 32 x 32 pixels, 15.5 bytes a face expected, {told['fingerprint'][:8]}",
+        f"{HUB_NAME}: switchable, 32 x 32 pixels, 15.5 bytes a face expected, {told['fingerprint'][:8]}",
     ]
     (Path(local) / "router.safetensors").unlink()
     assert models.show(as_json=True) == 1
@@ -444,13 +242,13 @@ def test_as_a_user_calls_them(bundle, hub, tmp_path):
         done = subprocess.run(command, env={**environment, "PYTHONPATH": str(ROOT), **changes}, capture_output=True)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
-    log_in = f"error: {NAME}: you are not logged in to the hub; log in (`hf auth login`, or HF_TOKEN)\n"
-    assert stscq("models", "push", bundle, NAME, HF_TOKEN="") == (1, "", log_in)
-    code, out, err = stscq("models", "push", bundle, NAME)
+    log_in = f"error: {HUB_NAME}: you are not logged in to the hub; log in (`hf auth login`, or HF_TOKEN)\n"
+    assert stscq("models", "push", bundle, HUB_NAME, HF_TOKEN="") == (1, "", log_in)
+    code, out, err = stscq("models", "push", bundle, HUB_NAME)
     assert (code, err) == (0, "")
-    commit = hub.repositories[NAME].refs["main"]
-    assert out.endswith(f", now {hub.url}/{NAME}/commit/{commit}\n")
-    code, out, err = stscq("models", "pull", NAME, HF_TOKEN="")
+    commit = hub.repositories[HUB_NAME].refs["main"]
+    assert out.endswith(f", now {hub.url}/{HUB_NAME}/commit/{commit}\n")
+    code, out, err = stscq("models", "pull", HUB_NAME, HF_TOKEN="")
     assert (code, err) == (0, "")
     assert str(tmp_path / "home/hub/models--someone--faces/snapshots" / commit) in out
 
