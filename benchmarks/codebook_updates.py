@@ -28,6 +28,7 @@ from stscq.quantization.trained_codec import TrainedCodec
 from stscq.training.batches import Batches, generator
 from stscq.training.codebook_training import CodebookLossWeights, CodebookTraining, latents_of_step
 from stscq.training.encode import encode_rows
+from stscq.training.latents import encode_copies
 from stscq.training.loop import learning_rate
 from stscq.training.optimiser import Optimiser
 from stscq.training.tokenizer_training import start_tokenizer
@@ -53,7 +54,7 @@ def main(store: Path, val_people: str, out: Path, entries: int = 16, seconds: fl
     tokenizer, codebook = start_tokenizer(model, published, images[:1], SEED, torch.device("cpu"))
     tokenizer.requires_grad_(False)
     batches = Batches(images, np.flatnonzero(~held_out), BATCH, SEED, torch.device("cpu"))
-    draw = latents_of_step(tokenizer, batches, COPIES)
+    draw = latents_of_step(tokenizer, batches, encode_copies(tokenizer, batches, COPIES)[1:])
     sides = {
         "train": encode_rows(tokenizer, images, batches.rows),
         "val": encode_rows(tokenizer, images, np.flatnonzero(held_out)),

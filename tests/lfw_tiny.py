@@ -20,8 +20,9 @@ FEW = {
     "peers": ["webp"],
     "measure_cost": [],
     "stage1_tokenizer": {"steps": 2},
-    "stage1_codebooks": {"steps": 2, "copies": 1},
-    "stage2": {"steps": 2, "copies": 1},
+    "latents": {"copies": 1},
+    "stage1_codebooks": {"steps": 2},
+    "stage2": {"steps": 2},
     "stage3": {"steps": 2},
     "backbones": {
         **dict.fromkeys(["titok_s", "titok_l", "ibq"]),

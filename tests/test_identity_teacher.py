@@ -23,7 +23,7 @@ from stscq.report.table import MAKERS
 from stscq.training import stage3
 from stscq.training.losses import ImageLossWeights
 from tests.report_fixtures import make_summary
-from tests.test_training import CPU, STAGE3, first, latent_places, same_tensors, second, tuned, weights  # noqa: F401
+from tests.test_training import CPU, STAGE3, first, kept, latent_places, same_tensors, second, tuned, weights  # noqa: F401
 from tests.test_workflow import PARAMS, dry_run, job_counts
 
 DLIB_LOSS = ImageLossWeights(reconstruction=0.0, perceptual=0.0, identity=1.0)

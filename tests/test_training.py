@@ -15,16 +15,25 @@ from safetensors.torch import save_file
 
 from stscq.backbones import build
 from stscq.checkpoint import load_checkpoint, load_tensors
+from stscq.data.latents import read_latents
 from stscq.data.store import open_store
 from stscq.data.tensors import to_float
-from stscq.errors import CheckpointError, ParamsError
+from stscq.errors import CheckpointError, DataError, ParamsError
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.losses import RouterLossWeights
 from stscq.quantization.revival import Revival
 from stscq.quantization.search import Assignment, group_errors
 from stscq.quantization.trained_codec import load_codec
 from stscq.recognition.frozen import load_frozen
-from stscq.training import codebook_training, stage1_codebooks, stage1_tokenizer, stage2, stage3, tokenizer_training
+from stscq.training import (
+    codebook_training,
+    latents,
+    stage1_codebooks,
+    stage1_tokenizer,
+    stage2,
+    stage3,
+    tokenizer_training,
+)
 from stscq.training.batches import augment, generator
 from stscq.training.encode import encode_rows
 from stscq.training.faces import training_batches
@@ -40,7 +49,7 @@ TOKENIZER = {
 }  # fmt: skip
 STAGE2 = {
     "shared": False, "seed": 1, "steps": 8, "batch": 8, "lr": 0.005, "weight_decay": 0.0, "codebook": 1.0,
-    "entropy": 0.05, "balance": 1.0, "confidence": 0.1, "quality": 1.0, "revive_every": 3, "copies": 1,
+    "entropy": 0.05, "balance": 1.0, "confidence": 0.1, "quality": 1.0, "revive_every": 3,
 }  # fmt: skip
 CODEBOOKS = {
     **{name: value for name, value in STAGE2.items() if name != "shared"},
@@ -58,17 +67,25 @@ IBQ = SMALL_MASKGIT.replace("maskgit_vqgan", "ibq")
 
 
 @pytest.fixture(scope="session")
-def latent_places(places):
-    """Where the stages that see no image after the encoder find what they need."""
-    return {name: path for name, path in places.items() if name != "recogniser"}
-
-
-@pytest.fixture(scope="session")
 def tuned(places, tmp_path_factory):
     """A finished tokenizer."""
     out = tmp_path_factory.mktemp("tokenizer") / "seed1"
     stage1_tokenizer.main(**places, out=out, **TOKENIZER)
     return out
+
+
+@pytest.fixture(scope="session")
+def kept(places, tuned, tmp_path_factory):
+    """The kept latents of that tokenizer."""
+    out = tmp_path_factory.mktemp("latents")
+    latents.main(places["store"], places["split"], tuned, out, seed=1, copies=1)
+    return out / "latents.npy"
+
+
+@pytest.fixture(scope="session")
+def latent_places(places, kept):
+    """Where the stages that see no image after the encoder find what they need."""
+    return {"store": places["store"], "split": places["split"], "latents": kept}
 
 
 @pytest.fixture(scope="session")
@@ -164,13 +181,25 @@ def test_idle_entries_move_onto_latents_of_their_group():
 def test_kept_latents_are_those_of_augmented_training_faces(places, tuned, faces):
     codec, _ = load_codec(tuned, CPU)
     batches = training_batches(places["store"], places["split"], 8, 1, CPU)
-    kept = codebook_training.encode_copies(codec.tokenizer, batches, 2)
-    assert kept.shape == (2 * len(batches.rows), 64, 8)
-    assert not torch.equal(*kept.chunk(2))
-    drawn = codebook_training.latents_of_step(codec.tokenizer, batches, 2)(5)
-    assert all((kept == one).all((1, 2)).any() for one in drawn)
-    direct = codebook_training.latents_of_step(codec.tokenizer, batches, 0)(5)
+    kept = latents.encode_copies(codec.tokenizer, batches, 2)
+    assert kept.shape == (3, len(batches.rows), 64, 8)
+    torch.testing.assert_close(kept[0], encode_rows(codec.tokenizer, batches.images, batches.rows))
+    assert not torch.equal(kept[1], kept[2])
+    drawn = codebook_training.latents_of_step(codec.tokenizer, batches, kept[1:])(5)
+    assert all((kept[1:] == one).all((2, 3)).any() for one in drawn)
+    direct = codebook_training.latents_of_step(codec.tokenizer, batches, None)(5)
     torch.testing.assert_close(direct, codec.tokenizer.encode(batches.draw(5).images))
+
+
+def test_latents_of_other_faces_or_sizes_are_told(kept, tmp_path):
+    N = len(np.load(kept)[0])
+    with pytest.raises(DataError, match=rf"{kept}: float32 .*wanted are float32 latents of 3 faces, 64 x 8 each"):
+        read_latents(kept, 3, 64, 8)
+    with pytest.raises(DataError, match=r"other.npy: no latents to read"):
+        read_latents(tmp_path / "other.npy", N, 64, 8)
+    np.save(tmp_path / "wide.npy", np.load(kept).astype(float))
+    with pytest.raises(DataError, match=r"wide.npy: float64"):
+        read_latents(tmp_path / "wide.npy", N, 64, 8)
 
 
 def test_stage3_trains_the_decoder_only(places, second, tmp_path):

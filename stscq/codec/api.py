@@ -106,8 +106,12 @@ class Codec:
         images: np.ndarray | Sequence[np.ndarray],
         selection: Selection | None = None,
         rows: np.ndarray | None = None,
+        z_e: Tensor | None = None,
     ) -> Assignment:
-        """Images (or those in some rows of a store) to group (N) and indices (N x T), on the CPU."""
+        """Images (or those in some rows of a store) to group (N) and indices (N x T), on the CPU.
+
+        z_e: their latents (N x T x d) from `latents`, so that several selections or codebooks encode them once.
+        """
         images = self._checked(images)
         rows = np.arange(len(images)) if rows is None else rows
         none = Assignment(torch.zeros(0, dtype=torch.int64), torch.zeros(0, self.bundle.sizes.T, dtype=torch.int64))
@@ -116,11 +120,23 @@ class Codec:
             quantiser = self.quantiser(selection)
             for i in range(0, len(rows), BATCH):
                 batch = to_float(images[rows[i : i + BATCH]], self.device)
-                parts.append(quantise_images(batch, self.encoder.encode, quantiser))
+                known = None if z_e is None else z_e[i : i + BATCH].to(self.device)
+                parts.append(quantise_images(batch, self.encoder.encode, quantiser, known))
         parts = parts or [none]
         return Assignment(torch.cat([p.group for p in parts]).cpu(), torch.cat([p.index for p in parts]).cpu())
 
     assign = quantise  # the name under which it was published first
+
+    @torch.no_grad()
+    def latents(self, images: np.ndarray, rows: np.ndarray) -> Tensor:
+        """z_e of the images in some rows of a store: N x T x d, on the device."""
+        images = self._checked(images)
+        with full_precision():
+            parts = [
+                self.encoder.encode(to_float(images[rows[i : i + BATCH]], self.device))
+                for i in range(0, len(rows), BATCH)
+            ]
+        return torch.cat(parts)
 
     @torch.no_grad()
     def reconstruct(self, assignment: Assignment) -> np.ndarray:

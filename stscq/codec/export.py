@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from stscq import __version__
 from stscq.bits import payload_bits
@@ -22,6 +24,7 @@ from stscq.codec.bitstream.symbol_tables import fit
 from stscq.codec.bundle.card import EXPECTED, write_card
 from stscq.codec.bundle.read import Bundle
 from stscq.codec.bundle.write import write_bundle, write_tables
+from stscq.data.latents import read_latents
 from stscq.data.splits import sample_rows
 from stscq.data.store import open_store
 from stscq.device import own_device
@@ -39,11 +42,13 @@ def main(
     profile: str = "",
     images: int = 20_000,
     measured: Path | None = None,
+    latents: Path | None = None,
 ) -> None:
     """Writes the bundle OUT: its files are listed in stscq/codec/bundle/read.py.
 
     The symbol statistics are those of up to IMAGES images that the index SPLIT marks `train` (all, when it has no such
-    column), encoded as the bundle prefers. NAME, PROFILE and the numbers of MEASURED (JSON) are for the card.
+    column), encoded as the bundle prefers. LATENTS: those of all training images (stscq.training.latents), by the
+    same encoder; without it they are encoded here. NAME, PROFILE and the numbers of MEASURED (JSON) are for the card.
     """
     trained, recipe = load_codec(codec, own_device())
     pictures, index = open_store(store)
@@ -54,7 +59,7 @@ def main(
     M, K, T = trained.codebooks.M, trained.codebooks.K, trained.tokenizer.T
     write_bundle(out, trained, model, pictures.shape[1], name)
     ready = Codec.load(out, own_device())  # what is counted comes from what is on disk, and from nothing else
-    group, tokens = ready.quantise(pictures, rows=rows)
+    group, tokens = ready.quantise(pictures, rows=rows, z_e=latents_of(latents, training, rows, T, trained.tokenizer.d))
     symbols = TrainingSymbols(group.numpy(), tokens.numpy(), index.identity[rows].to_numpy())
     fingerprint, expected, rate = write_statistics(ready, symbols)
     write_card(
@@ -74,6 +79,13 @@ def main(
         },
     )
     print(f"{out}: {fingerprint[:8]}, {payload_bits(T, K, M)} bits fixed, {expected:.1f} expected when coded")
+
+
+def latents_of(file: Path | None, training: np.ndarray, rows: np.ndarray, T: int, d: int) -> Tensor | None:
+    """Out of the latents of all TRAINING rows, in order, those of some ROWS: N x T x d. None without a file."""
+    if file is None:
+        return None
+    return torch.from_numpy(read_latents(file, len(training), T, d)[0][np.searchsorted(training, rows)])
 
 
 class Statistics(NamedTuple):

@@ -69,9 +69,14 @@ def relative_entry_gaps(z_e: Tensor, measured: Measured, codebooks: PreparedCode
     return measured.gaps / (z_e.square().sum(-1) + longest).clamp_min(1e-12)
 
 
-def quantise_images(images: Tensor, encode: Callable[[Tensor], Tensor], quantiser: Quantiser) -> Assignment:
-    """The symbols of images (B x ...), none of which depends on the others. encode: images to latents."""
-    (group, index), margin = quantise_latents(encode(images), quantiser)
+def quantise_images(
+    images: Tensor, encode: Callable[[Tensor], Tensor], quantiser: Quantiser, z_e: Tensor | None = None
+) -> Assignment:
+    """The symbols of images (B x ...), none of which depends on the others. encode: images to latents.
+
+    z_e: their latents (B x T x d), where somebody has encoded them before.
+    """
+    (group, index), margin = quantise_latents(encode(images) if z_e is None else z_e, quantiser)
     if len(images) > 1:
         for i in (margin < TIE).nonzero().flatten().tolist():
             alone = quantise_latents(encode(images[i : i + 1]), quantiser).assignment

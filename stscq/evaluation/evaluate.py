@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from stscq.bits import payload_bits
 from stscq.cli_tools import run
@@ -49,7 +50,8 @@ def main(store: Path, bundle: Path, out: Path, judge: str, metrics: str, origina
     lpips = None if "lpips" in absent else Lpips(weights["alexnet"], weights["lpips_alex"], own_device())
     inception = weights["fid_inception"] if original is None and "fid" not in absent else None
     selections = SELECTIONS if codec.router is not None else SELECTIONS[:1]
-    evaluated = [evaluate(codec, selection, image_set, lpips, inception) for selection in selections]
+    z_e = codec.latents(image_set.images, image_set.rows)
+    evaluated = [evaluate(codec, selection, image_set, z_e, lpips, inception) for selection in selections]
     out.mkdir(parents=True, exist_ok=True)
     for name in ("images", "pairs", "group_pairs"):
         frames = [getattr(one.judgement, name).assign(selection=one.selection) for one in evaluated]
@@ -81,10 +83,18 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    codec: Codec, selection: Selection, image_set: ImageSet, lpips: Lpips | None, inception: Path | None
+    codec: Codec,
+    selection: Selection,
+    image_set: ImageSet,
+    z_e: Tensor,
+    lpips: Lpips | None,
+    inception: Path | None,
 ) -> Evaluation:
-    """Compress, decompress and judge. inception: the weights of FID; None where it is not measured."""
-    assignment = codec.quantise(image_set.images, selection, image_set.rows)
+    """Compress, decompress and judge. z_e: the latents of the images (N x T x d), the same for all selections.
+
+    inception: the weights of FID; None where it is not measured.
+    """
+    assignment = codec.quantise(image_set.images, selection, image_set.rows, z_e)
     files = [codec.file_of(payload) for payload in codec.payloads(assignment)]
     fid = None if inception is None else Fid(inception, own_device())
     judgement = judge_codec(image_set, codec.decode, files, lpips, fid)

@@ -30,7 +30,8 @@ def main(bundle: Path, store: Path, original: Path, judge: str, out: Path) -> No
     codec = Codec.load(bundle, own_device())
     small = codec.with_codebooks(from_int8(to_int8(codec.all_codebooks)))
     selection = codec.bundle.selection
-    wide, narrow = (one.quantise(faces.images, selection, faces.rows) for one in (codec, small))
+    z_e = codec.latents(faces.images, faces.rows)
+    wide, narrow = (one.quantise(faces.images, selection, faces.rows, z_e) for one in (codec, small))
     judged = judge_codec(faces, lambda payloads: small.reconstruct(small.parse(payloads)), small.payloads(narrow))
     out.mkdir(parents=True, exist_ok=True)
     judged.images.assign(selection=selection, group=narrow.group.numpy()).to_parquet(out / "images.parquet")

@@ -29,24 +29,16 @@ LEVELS = [(32, 3), (64, 4), (128, 3), (256, 3), (256, 1)]
 """Channels and residual blocks of each level, from the input on; all but the first start by halving the grid."""
 
 
-class ConvAffine(nn.Module):
-    """A convolution without padding where it strides, and the affine layer that a batch norm turned into."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int):
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2 if stride == 1 else 0)
-        self.gamma = nn.Parameter(torch.ones(out_channels, 1, 1))
-        self.beta = nn.Parameter(torch.zeros(out_channels, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.gamma * self.conv(x) + self.beta
+def convolution(in_channels: int, out_channels: int, kernel: int, stride: int) -> nn.Conv2d:
+    """Without padding where it strides; the affine layer behind it, once a batch norm, is folded into its weights."""
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2 if stride == 1 else 0)
 
 
 class Residual(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int):
         super().__init__()
-        self.first = ConvAffine(in_channels, out_channels, 3, stride)
-        self.second = ConvAffine(out_channels, out_channels, 3, 1)
+        self.first = convolution(in_channels, out_channels, 3, stride)
+        self.second = convolution(out_channels, out_channels, 3, 1)
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,6 +48,8 @@ class Residual(nn.Module):
 
 def add_padded(a: Tensor, b: Tensor) -> Tensor:
     """Sum of two B x C x h x w maps of different sizes, as dlib's add_prev: zeros where one of them ends."""
+    if a.shape == b.shape:
+        return a + b
     C, h, w = (max(sizes) for sizes in zip(a.shape[1:], b.shape[1:], strict=True))
     a, b = (F.pad(x, (0, w - x.shape[3], 0, h - x.shape[2], 0, C - x.shape[1])) for x in (a, b))
     return a + b
@@ -66,7 +60,7 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = ConvAffine(3, 32, 7, 2)
+        self.stem = convolution(3, 32, 7, 2)
         blocks, channels = [], 32
         for level, (width, count) in enumerate(LEVELS):
             for block in range(count):
@@ -135,14 +129,13 @@ def load_network(path: Path) -> Network:
     data = path.read_bytes()
     network, at = Network().requires_grad_(False).eval(), 0
     for layer in network.modules():
-        if isinstance(layer, ConvAffine):
+        if isinstance(layer, nn.Conv2d):
             filters, at = read_parameters(data, b"con_4", 0, at)
             affine, at = read_parameters(data, b"affine_", 0, at)
-            outputs = layer.conv.out_channels
-            layer.conv.weight.copy_(filters[:-outputs].view_as(layer.conv.weight))
-            layer.conv.bias.copy_(filters[-outputs:])  # type: ignore[union-attr]
-            layer.gamma.copy_(affine[:outputs].view_as(layer.gamma))
-            layer.beta.copy_(affine[outputs:].view_as(layer.beta))
+            outputs = layer.out_channels
+            gamma, beta = affine[:outputs], affine[outputs:]
+            layer.weight.copy_(filters[:-outputs].view_as(layer.weight) * gamma[:, None, None, None])
+            layer.bias.copy_(filters[-outputs:] * gamma + beta)  # type: ignore[union-attr]
     weight, _ = read_parameters(data, b"fc_2", 2, at)
     network.fc.weight.copy_(weight.view(network.fc.weight.T.shape).T)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -7,17 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from stscq.backbones import Tokenizer
-from stscq.data.tensors import to_float
+from stscq.data.latents import read_latents
 from stscq.quantization.codebooks import Quantised
 from stscq.quantization.losses import RouterLossWeights, codebook_loss, entry_entropy_loss, router_losses
 from stscq.quantization.revival import Revival
 from stscq.quantization.search import group_errors, normalise
 from stscq.quantization.trained_codec import TrainedCodec, tensors_of
-from stscq.training.batches import Batches, augment, generator
+from stscq.training.batches import Batches, generator
 from stscq.training.loop import Schedule, train_and_save
 
 REVIVE_UNTIL = 0.6
@@ -88,7 +89,7 @@ def train_codebooks(
     weights: CodebookLossWeights,
     schedule: Schedule,
     revive_every: int,
-    copies: int,
+    latents: Path | None,
     *,
     recipe: Mapping[str, Any],
     inputs: Sequence[Path],
@@ -96,51 +97,41 @@ def train_codebooks(
 ) -> None:
     """Trains codebooks and router of CODEC, whose tokenizer is frozen, and writes the checkpoint folder OUT.
 
-    REVIVE_EVERY: steps between second chances for idle entries (0: never). COPIES: see `latents_of_step`.
+    REVIVE_EVERY: steps between second chances for idle entries (0: never). LATENTS: the file of stscq.training.latents
+    that batches are drawn from; without it each step encodes its own.
     """
     training = CodebookTraining(codec, weights, revive_every, schedule.steps, batches.seed).to(batches.device)
-    latents = latents_of_step(codec.tokenizer, batches, copies)
+    T, d = codec.tokenizer.T, codec.tokenizer.d
+    kept = None if latents is None else torch.from_numpy(np.array(read_latents(latents, len(batches.rows), T, d)[1:]))
+    draw = latents_of_step(codec.tokenizer, batches, kept)
     train_and_save(
         training,
-        lambda step, part: training.loss_of_step(step, latents(step)),
+        lambda step, part: training.loss_of_step(step, draw(step)),
         schedule,
         tensors=training.finished,
         recipe=recipe,
-        inputs=inputs,
+        inputs=[*inputs, *([latents] if latents else [])],
         out=out,
     )
 
 
-def latents_of_step(tokenizer: Tokenizer, batches: Batches, copies: int) -> Callable[[int], Tensor]:
+def latents_of_step(tokenizer: Tokenizer, batches: Batches, kept: Tensor | None) -> Callable[[int], Tensor]:
     """Step -> z_e of a batch of augmented training faces, B x T x d.
 
-    With COPIES every face is encoded so many times beforehand, each time augmented anew, and a batch is drawn among
-    these latents: the encoder is frozen, and small pictures fit into memory (copies x faces x T x d floats). With 0 a
-    step draws and encodes its own.
+    kept: C x N x T x d, every training face augmented C times and encoded beforehand (stscq.training.latents); a batch
+    is drawn among them. Without it a step draws faces and encodes them.
     """
-    if not copies:
+    if kept is None:
 
         @torch.no_grad()
         def encode(step: int) -> Tensor:
             return tokenizer.encode(batches.draw(step).images)
 
         return encode
-    kept = encode_copies(tokenizer, batches, copies)
+    flat = kept.flatten(0, 1).to(batches.device)
 
     def draw(step: int) -> Tensor:
         random = generator(batches.seed, "batch", step)
-        return kept[torch.randint(0, len(kept), (batches.size,), generator=random).to(kept.device)]
+        return flat[torch.randint(0, len(flat), (batches.size,), generator=random).to(flat.device)]
 
     return draw
-
-
-@torch.no_grad()
-def encode_copies(tokenizer: Tokenizer, batches: Batches, copies: int, batch: int = 50) -> Tensor:
-    """z_e of all training faces, augmented COPIES times: copies N x T x d, on the tokenizer's device."""
-    parts = []
-    for copy in range(copies):
-        for start in range(0, len(batches.rows), batch):
-            images = to_float(batches.images[batches.rows[start : start + batch]], batches.device)
-            random = generator(batches.seed, "copy", copy, start)
-            parts.append(tokenizer.encode(augment(images, random)))
-    return torch.cat(parts)

@@ -47,15 +47,16 @@ def main(
     rank: int,
     jitter: float,
     revive_every: int,
-    copies: int,
     precision: Precision = "fp32",
+    latents: Path | None = None,
     save_seconds: float = 30.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
 
     GROUPS codebooks of ENTRIES entries start from the tokenizer's own in START; SELECTION picks an image's group in
     training. Codebooks move by a lazy Adam, without weight decay; WEIGHT_DECAY is the router's. Every REVIVE_EVERY
-    steps (0: never) idle entries get a second chance. COPIES: see stscq.training.codebook_training.latents_of_step.
+    steps (0: never) idle entries get a second chance. LATENTS: see
+    stscq.training.codebook_training.train_codebooks.
     """
     recipe = recipe_of(locals())
     device = own_device()
@@ -78,7 +79,7 @@ def main(
         weights,
         Schedule(steps, batch, lr, weight_decay, precision=precision, save_seconds=save_seconds),
         revive_every,
-        copies,
+        latents,
         recipe={**recipe, "shared": True, "model": before_recipe["model"]},
         inputs=[store / "images.npy", split, start / "weights.safetensors"],
         out=out,

@@ -36,8 +36,8 @@ def main(
     confidence: float,
     quality: float,
     revive_every: int,
-    copies: int,
     precision: Precision = "fp32",
+    latents: Path | None = None,
     save_seconds: float = 30.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
@@ -65,7 +65,7 @@ def main(
         weights,
         Schedule(steps, batch, lr, weight_decay, precision=precision, save_seconds=save_seconds),
         revive_every,
-        copies,
+        latents,
         recipe={**recipe, **{name: before_recipe[name] for name in INHERITED}},
         inputs=[store / "images.npy", split, start / "weights.safetensors"],
         out=out,

@@ -16,7 +16,7 @@ from stscq.quantization.trained_codec import load_codec
 from tests.codec.conftest import change_json
 from tests.plain_codec import decode, encode
 from tests.test_places import as_nobody, open_folder
-from tests.test_training import first, latent_places, second, tuned  # noqa: F401  # fixtures
+from tests.test_training import first, kept, latent_places, second, tuned  # noqa: F401  # fixtures
 
 
 @pytest.fixture

@@ -20,8 +20,9 @@ OVERLAY = {
     "data": {"size": 32, "test_people": 4, "folds": 2},
     "recogniser": {"published_weights": None, "steps": 2},
     "stage1_tokenizer": {"steps": 2, "continuous_steps": 1},
-    "stage1_codebooks": {"steps": 2, "copies": 1},
-    "stage2": {"steps": 2, "copies": 1},
+    "latents": {"copies": 1},
+    "stage1_codebooks": {"steps": 2},
+    "stage2": {"steps": 2},
     "stage3": {"steps": 2},
     "backbones": {
         **dict.fromkeys(["titok_s", "titok_l", "ibq"]),

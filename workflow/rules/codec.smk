@@ -22,16 +22,18 @@ rule export_bundle:
         codec=trained,
         store=training_store,
         split=training_index,
+        latents=kept_latents,
     output:
         files(f"{MODELS}/{{backbone}}/bundle/{{variant}}/seed{{seed}}", [*BUNDLE, "card.json", "card.md", "export.run.json"]),
     params:
         code=code("codec.export"),
         codec=folder_of("codec"),
         store=folder_of("store"),
+        latents=latents_option,
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags({"name": f"{wc.backbone}/{wc.variant}/seed{wc.seed}", "profile": PROFILE}),
     log:
         f"logs/{PROFILE}/export_bundle/{{backbone}}/{{variant}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.codec.export --codec {params.codec} --store {params.store} --split {input.split}"
-        " {params.flags} --out {params.out} &> {log}"
+        " {params.latents} {params.flags} --out {params.out} &> {log}"

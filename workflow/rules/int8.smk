@@ -1,4 +1,4 @@
-# int8 codebooks: of the token-specific and the routed variant of each backbone that codes faces.
+# int8 codebooks: of the token-specific and the routed variant of each backbone that stand for published rows of faces.
 
 INT8 = [
     (name, variant)
@@ -6,7 +6,7 @@ INT8 = [
     if "evaluate_on" not in b
     for variant, v in b["variants"].items()
     if variant.startswith("token_specific") or (variant.startswith("switchable") and v["training"] == "router")
-    if not stscq_params.outside_claims(v)
+    if v["published"]
 ]
 
 

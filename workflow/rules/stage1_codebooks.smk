@@ -11,15 +11,15 @@ rule stage1_codebooks:
     input:
         store=training_store,
         split=training_index,
-        start=lambda wc: checkpoint(
-            f"{MODELS}/{wc.backbone}/stage1_tokenizer/{stscq_params.tokenizers(config, wc.backbone)[-1]}/seed{wc.seed}"
-        ),
+        start=lambda wc: checkpoint(starting_tokenizer(wc)),
+        latents=kept_latents,
     output:
         stage_output(f"{MODELS}/{{backbone}}/stage1_codebooks/{{M}}x{{K}}_{{selection}}/seed{{seed}}", "stage1_codebooks"),
     params:
         code=code("training.stage1_codebooks"),
         store=folder_of("store"),
         start=folder_of("start"),
+        latents=latents_option,
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags(
             {
@@ -32,4 +32,4 @@ rule stage1_codebooks:
         f"logs/{PROFILE}/stage1_codebooks/{{backbone}}/{{M}}x{{K}}_{{selection}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.training.stage1_codebooks --store {params.store} --split {input.split}"
-        " --start {params.start} {params.flags} --out {params.out} &> {log}"
+        " --start {params.start} {params.latents} {params.flags} --out {params.out} &> {log}"

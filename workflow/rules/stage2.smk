@@ -9,12 +9,14 @@ rule stage2:
             f"{MODELS}/{wc.backbone}/stage1_codebooks/{sizes_of(BACKBONES[wc.backbone]['variants'][wc.variant])}"
             f"/seed{wc.seed}"
         ),
+        latents=kept_latents,
     output:
         stage_output(f"{MODELS}/{{backbone}}/stage2/{{variant}}/seed{{seed}}", "stage2"),
     params:
         code=code("training.stage2"),
         store=folder_of("store"),
         start=folder_of("start"),
+        latents=latents_option,
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags(
             {
@@ -27,4 +29,4 @@ rule stage2:
         f"logs/{PROFILE}/stage2/{{backbone}}/{{variant}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.training.stage2 --store {params.store} --split {input.split}"
-        " --start {params.start} {params.flags} --out {params.out} &> {log}"
+        " --start {params.start} {params.latents} {params.flags} --out {params.out} &> {log}"

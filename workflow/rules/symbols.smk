@@ -1,12 +1,12 @@
-# What better models of the symbols would save: the global variant, and those with int8 books.
+# What better models of the symbols would save: of the variants that stand for published rows, trained by the router's or
+# the nearest group alike.
 
 SYMBOLS = [
     (name, variant)
     for name, b in BACKBONES.items()
     if "evaluate_on" not in b
     for variant, v in b["variants"].items()
-    if v["shared"] or (name, variant) in INT8
-    if not stscq_params.outside_claims(v)
+    if v["published"] and (v["shared"] or (name, variant) in INT8)
 ]
 
 
