@@ -65,6 +65,8 @@ def test_lfw(tmp_path):
     write_lfw(tmp_path / "lfw_home")
     results = tmp_path / "results" / "lfw_tiny"
     wanted = [*(results / "tables" / f"{name}.csv" for name in TABLES), results / "figures" / "rate_peers.png"]
+    wanted += [results / "figures" / "portraits_maskgit_vqgan.png", results / "report.html"]
+    wanted += [results / "test_people" / "reconstructions_maskgit_vqgan.png"]
     targets = [str(path.relative_to(tmp_path)) for path in wanted]
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *targets, "--config", "profile=lfw_tiny"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -82,5 +84,9 @@ def test_lfw(tmp_path):
     taught = pd.read_csv(results / "tables/identity_teacher.csv")
     assert taught.variant.tolist()[-2:] == ["token_specific_64", "token_specific_64_dlib †"]
     assert "utkface_fairness is not here" in (results / "tables/strangers.md").read_text()
+    assert not list((results / "figures").glob("reconstructions*"))
+    page = (results / "report.html").read_text()
+    assert "Portraits: maskgit_vqgan" in page
+    assert "reconstructions_" not in page  # pictures of the test people stay here
     again = subprocess.run([*command[:3], "-n", *command[3:]], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "Nothing to be done" in again.stdout + again.stderr

@@ -223,6 +223,15 @@ def write_second_judge(folder, taught, seed):
         write_evaluation(where, variant, VARIANTS["titok_s"]["token_specific"], seed, gain)
 
 
+def write_portraits(folder, variants):
+    """Three people through every codec, each codec's in a grey of its own."""
+    where = folder / "coded_portraits" / "titok_s"
+    where.mkdir(parents=True)
+    names = ["original", *TOKENIZERS["titok_s"], *variants]
+    greys = {name: np.full((3, 16, 16, 3), 10 * number, np.uint8) for number, name in enumerate(names)}
+    np.savez(where / "portraits.npz", **greys)
+
+
 def make_summary(folder, strangers=False, absent="{}", taught=False):
     """Write evaluations, logs and a store below `folder`, and summarise them; `taught`: with TAUGHT, as the first."""
     variants = {"titok_s": {"taught": TAUGHT, **VARIANTS["titok_s"]}} if taught else VARIANTS
@@ -253,11 +262,13 @@ def make_summary(folder, strangers=False, absent="{}", taught=False):
     write_peer(folder)
     sets = {"faces": ["test"], "fairness": ["test"], "strangers": ["utkface"] if strangers else []}
     write_full_size(folder)
+    write_portraits(folder, variants["titok_s"])
     if strangers:
         write_strangers(folder / "evaluation")
     summarise.main(
         folder / "evaluation", folder / "second_judge", folder / "models", folder / "faces", folder / "cost",
         folder / "measured", "demo", json.dumps(SEEDS), json.dumps(sets), json.dumps(variants), json.dumps(TOKENIZERS),
         json.dumps(COMPARED), folder / "summary", folder / "peers", absent=absent, full_size=folder / "full_size",
+        coded_portraits=folder / "coded_portraits",
     )  # fmt: skip
     return read_summary(folder / "summary")

@@ -38,6 +38,7 @@ NEEDED = {
     "data.prepare": {"pandas", "cv2", "dlib"},
     "data.split": {"pandas"},
     "training.stage1_tokenizer": JOB,
+    "training.latents": JOB,
     "training.stage1_codebooks": JOB,
     "training.stage2": JOB,
     "training.stage3": JOB,

@@ -309,7 +309,7 @@ def test_tables_are_written_in_three_forms(summary, tmp_path, name):
     assert latex.count("{") - latex.count("\\{") == latex.count("}") - latex.count("\\}")
 
 
-@pytest.mark.parametrize("name", [*FIGURES, "reconstructions_titok_s"])
+@pytest.mark.parametrize("name", [*FIGURES, "reconstructions_titok_s", "portraits_titok_s"])
 def test_figures_are_the_same_for_the_same_numbers(summary, tmp_path, name):
     for folder in "ab":
         figure.main(summary.folder, name, tmp_path / folder / name)

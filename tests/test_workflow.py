@@ -65,6 +65,7 @@ def test_the_paper_profile_lists_every_job_without_data_or_weights(tmp_path, pro
     assert counts["download_weights"] == counts["verify_weights"] == 9
     assert counts["prepare_set"] == 11
     assert counts["stage1_tokenizer"] == 3 * 5
+    assert "keep_latents" not in counts  # half a million faces
     assert counts["stage1_codebooks"] == 3 * (2 + 8 + 2 + 1 + 1)  # variants of the same M, K and selection share one
     assert counts["stage2"] == counts["stage3"] == 3 * (3 + 10 + 3 + 2 + 2)
     # Five benchmarks for every codec, the four groups of RFW for those of published rows.
@@ -100,6 +101,7 @@ def test_the_dag_is_complete(tmp_path):
     counts = job_counts(output)
     pretrained = sum("published_weights" in b for b in PARAMS["backbones"].values())
     assert counts["stage1_tokenizer"] == 3 * (4 + pretrained)
+    assert counts["keep_latents"] == 3 * 4
     assert counts["stage2"] == counts["stage3"] == 3 * variants
     assert counts["evaluate"] == 3 * (4 + pretrained + variants)
 

@@ -9,10 +9,11 @@ people. strangers, served.csv: the same of faces without identities, and which c
 symbols, symbols_saved.csv: classic codecs, int8 codebooks, models of the symbols. cost, measured, training_cost.csv:
 what it costs. second_values.parquet, second_comparisons.csv: the same of the second judge, the recogniser of training.
 What the judge taught (`taught_by`) is in values, curves and sheets alone, and compared with its twin alone.
-sheets/BACKBONE.npz: reconstructions.
+sheets/BACKBONE.npz: reconstructions of test people; portraits/BACKBONE.npz: of people whose pictures may be passed on.
 """
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -53,6 +54,7 @@ def main(
     int8: Path | None = None,
     symbols: Path | None = None,
     full_size: Path | None = None,
+    coded_portraits: Path | None = None,
     absent: str = "{}",
 ) -> None:
     """Writes the files named above, and about.json: profile, seeds, sets, pixels of a side, how many pairs and people
@@ -64,7 +66,7 @@ def main(
     MEASURED: the folders of stscq.evaluation.count_cost and .measure_cost. SECOND_JUDGE: that of
     stscq.evaluation.second_judge, for identity_teacher. PEERS, INT8, SYMBOLS: the folders of what docs/comparison.md
     describes, and COMPARED (JSON) which codecs and variants are in them. FULL_SIZE: the folder of
-    stscq.evaluation.full_size.
+    stscq.evaluation.full_size. CODED_PORTRAITS: of stscq.evaluation.portraits.
     """
     of = json.loads(sets)
     everybody = Evaluations(evaluation, json.loads(seeds), of["faces"], json.loads(variants), json.loads(tokenizers))
@@ -95,6 +97,9 @@ def main(
     (out / "sheets").mkdir(exist_ok=True)
     for backbone in faces.variants:
         np.savez_compressed(out / "sheets" / f"{backbone}.npz", **sheet(faces, backbone, store))  # type: ignore[arg-type]
+        if coded_portraits:
+            (out / "portraits").mkdir(exist_ok=True)
+            shutil.copyfile(coded_portraits / backbone / "portraits.npz", out / "portraits" / f"{backbone}.npz")
     for file in (cost / "cost.csv", measured / "measured.csv"):
         write_atomically(out / file.name, file.read_text(encoding="utf-8"))
     training_cost(map(read_training, record_files(models))).to_csv(out / "training_cost.csv", index=False)

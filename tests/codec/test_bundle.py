@@ -52,14 +52,14 @@ def test_every_changed_file_is_named(copy):
 def test_every_changed_byte_of_the_description_is_noticed(copy):
     file = copy / "bundle.json"
     whole = file.read_bytes()
-    kept = json.loads(whole)
+    described = json.loads(whole)
     for place in range(len(whole)):
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         try:
             found = Bundle(copy)
         except BundleError:
             continue
-        assert found.fingerprint.hex() == kept["fingerprint"]  # layout, the name, or the preferred selection
+        assert found.fingerprint.hex() == described["fingerprint"]  # layout, the name, or the preferred selection
     for size in (0, 1, 100, len(whole) - 3):
         file.write_bytes(whole[:size])
         with pytest.raises(BundleError, match=r"bundle\.json"):

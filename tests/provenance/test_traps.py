@@ -14,7 +14,7 @@ REPORT = {"summarise": 1, "metrics": 1, "table": 2, "figure": 2, "page": 1}
 FROM_STAGE3 = {"export_bundle": 2, "evaluate": 2, **REPORT}
 STAGE2 = {"stage2": 2, "stage3": 2, **FROM_STAGE3}
 EVERY = {**STAGE2, "stage1_codebooks": 2, "export_bundle": 3, "evaluate": 3}
-ALL_STAGES = {"stage1_tokenizer": 1, **EVERY}
+ALL_STAGES = {"stage1_tokenizer": 1, "keep_latents": 1, **EVERY}
 RECOGNISER = {"train_recogniser": 1, "second_judge_original": 1}
 SWITCHABLE = {"stage2": 1, "stage3": 1, "export_bundle": 1, "evaluate": 1, **REPORT}
 

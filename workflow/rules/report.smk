@@ -14,8 +14,10 @@ FIGURES = [
     *("rate_accuracy", "rate_ids", "rate_peers", "utilisation_tokens", "utilisation_groups", "router_choices"),
     *("router_people", "served"),
     *("selection_agreement", "groups_sweep", "seed_spread", "training_curves"),
-    *(f"reconstructions_{name}" for name in BACKBONES if name not in OWN_SETS),
+    *(f"{'portraits' if SHOWN_PORTRAITS else 'reconstructions'}_{name}" for name in BACKBONES if name not in OWN_SETS),
 ]
+# Sheets of test people that stay here: neither on the page nor in git.
+PRIVATE = [f"reconstructions_{name}" for name in BACKBONES if name not in OWN_SETS and SHOWN_PORTRAITS]
 SUMMARY = [
     *("about.json", "runs.csv", "values.parquet", "comparisons.csv", "people.parquet", "fairness.csv", "curves.parquet"),
     *("strangers.csv", "served.csv"),
@@ -23,6 +25,7 @@ SUMMARY = [
     *("symbols_saved.csv", "cost.csv", "measured.csv", "training_cost.csv"),
     *("second_values.parquet", "second_comparisons.csv"),
     *(f"sheets/{name}.npz" for name in BACKBONES if name not in OWN_SETS),
+    *(f"portraits/{name}.npz" for name in BACKBONES if name not in OWN_SETS and SHOWN_PORTRAITS),
 ]
 
 
@@ -69,12 +72,17 @@ def training_records():
 def further_folders():
     """Options for evaluations that a profile may be without."""
     there = {"peers": peer_outputs(), "int8": int8_outputs(), "symbols": symbol_outputs()}
-    there |= {"full_size": full_size_outputs()}
+    there |= {"full_size": full_size_outputs(), "coded_portraits": coded_portraits()}
     return " ".join(f"--{name.replace('_', '-')} {DATA}/{name}" for name, made in there.items() if made)
 
 
 def further_outputs():
     return [*peer_outputs(), *int8_outputs(), *symbol_outputs(), *full_size_outputs()]
+
+
+def coded_portraits():
+    names = [name for name in BACKBONES if name not in OWN_SETS]
+    return expand(rules.code_portraits.output.npz, backbone=names) if SHOWN_PORTRAITS else []
 
 
 rule summarise:
@@ -88,6 +96,7 @@ rule summarise:
         measured=files(f"{DATA}/measured_cost", ["measured.csv"]),
         further=[path for path in further_outputs() if not path.endswith(".run.json")],
         second=[path for path in second_judge_outputs() if not path.endswith(".run.json")],
+        portraits=coded_portraits(),
     output:
         files(f"{DATA}/summary", [*SUMMARY, "summarise.run.json"]),
     params:
@@ -181,6 +190,14 @@ rule figure:
         " &> {log}"
 
 
+use rule figure as private_figure with:
+    output:
+        f"{RESULTS}/test_people/{{figure}}.png",
+        multiext(f"{RESULTS}/test_people/{{figure}}", ".svg", ".run.json"),
+    log:
+        f"logs/{PROFILE}/private_figure/{{figure}}.log",
+
+
 rule metrics:
     input:
         rules.summarise.output,
@@ -239,5 +256,6 @@ def every_output():
         *rules.metrics.output,
         *expand(rules.table.output, table=TABLES),
         *expand(rules.figure.output, figure=FIGURES),
+        *expand(rules.private_figure.output, figure=PRIVATE),
         *rules.page.output,
     ]

@@ -1,4 +1,5 @@
-"""Figures of a run: name of the file -> what draws it. `reconstructions_BACKBONE` there is for every backbone."""
+"""Figures of a run: name of the file -> what draws it. `reconstructions_BACKBONE` (of the test people) there is
+for every backbone, and `portraits_BACKBONE` where the run shows people whose pictures anybody may pass on."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 from stscq.report.figures import codebooks, faces, peers, rates, training
 from stscq.report.summary import RunSummary
 
-SHEETS = "reconstructions_"
+SHEETS, PORTRAITS = "reconstructions_", "portraits_"
 FIGURES: dict[str, Callable[[RunSummary], Figure]] = {
     "rate_accuracy": partial(rates.rate, measure="mean_acc"),
     "rate_ids": partial(rates.rate, measure="ids"),
@@ -29,4 +30,6 @@ def draw(s: RunSummary, name: str) -> Figure:
     """Raises KeyError for an unknown name."""
     if name.startswith(SHEETS):
         return faces.reconstructions(s, name.removeprefix(SHEETS))
+    if name.startswith(PORTRAITS):
+        return faces.reconstructions(s, name.removeprefix(PORTRAITS), "portraits")
     return FIGURES[name](s)

@@ -1,5 +1,7 @@
 """Reconstructions, to be looked at."""
 
+from typing import Literal
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,11 +13,12 @@ from stscq.report.tables.cells import MARK
 TAUGHT = f" {MARK}, taught by the judge"
 
 
-def reconstructions(s: RunSummary, backbone: str) -> Figure:
-    """The same unseen people of the first seed: original, then every variant of a backbone with its bits.
+def reconstructions(s: RunSummary, backbone: str, sheets_in: Literal["sheets", "portraits"] = "sheets") -> Figure:
+    """The same unseen people, by the first seed: original, then every variant of a backbone with its bits.
 
-    What the judge taught has a mark: it is outside all claims."""
-    with np.load(s.folder / "sheets" / f"{backbone}.npz", allow_pickle=False) as file:
+    SHEETS_IN: of the test people (sheets), or of people whose pictures anybody may pass on (portraits). What the judge
+    taught has a mark: it is outside all claims."""
+    with np.load(s.folder / sheets_in / f"{backbone}.npz", allow_pickle=False) as file:
         sheets = {name: file[name] for name in file.files if not name.startswith("groups_")}
     runs = named(s.runs[(s.runs.backbone == backbone) & (s.runs.selection == "nn")])
     names = {
