@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from stscq.data.pairs import make_pairs
 from stscq.data.store import open_store
@@ -58,6 +58,27 @@ def test_quality_worked_by_hand():
     assert ssim(a, a)[0] == pytest.approx(1)
     noise = np.random.default_rng(0).integers(0, 255, a.shape).astype(np.uint8)
     assert ssim(a, noise)[0] < 0.2
+    assert ssim(a[:0], noise[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("S", [11, 64])
+def test_ssim_is_scikit_images(S):
+    random = np.random.default_rng(2)
+    smooth = np.linspace(0, 255, S)[:, None, None] * np.ones((S, S, 3))
+    a = np.stack([smooth, np.full((S, S, 3), 255), np.zeros((S, S, 3)), random.integers(0, 256, (S, S, 3))]).astype(
+        np.uint8
+    )
+    b = np.clip(a + random.normal(0, 1, a.shape) * np.array([1, 2, 30, 60])[:, None, None, None], 0, 255).astype(
+        np.uint8
+    )
+    expected = [
+        structural_similarity(
+            x, y, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        for x, y in zip(a, b, strict=True)
+    ]
+    np.testing.assert_allclose(ssim(a, b), expected, atol=2e-5)
+    np.testing.assert_array_equal(ssim(np.tile(a, (40, 1, 1, 1)), np.tile(b, (40, 1, 1, 1))), np.tile(ssim(a, b), 40))
 
 
 def test_three_kinds_of_utilisation():

@@ -31,7 +31,7 @@ from stscq.codec.bundle.pulled import named_bundle
 from stscq.codec.bundle.read import Bundle
 from stscq.codec.quantise import Quantiser, quantise_images
 from stscq.data.tensors import to_float, to_uint8
-from stscq.errors import BitstreamError, StscqError
+from stscq.errors import BitstreamError, DamagedPayloadError, StscqError
 from stscq.quantization.lookup import lookup
 from stscq.quantization.router import Router
 from stscq.quantization.search import Assignment, PreparedCodebooks, normalise
@@ -99,7 +99,10 @@ class Codec:
                 payloads.append(self.payload_of(file))
             except BitstreamError as problem:
                 raise type(problem)(f"file {number}: {problem}") from problem
-        return self.reconstruct(self.parse(payloads))
+        try:
+            return self.reconstruct(self.parse(payloads))
+        except DamagedPayloadError as problem:
+            raise BitstreamError(f"file {problem.number}: {problem}") from problem
 
     def quantise(
         self,
@@ -155,10 +158,9 @@ class Codec:
         return [payload.write(g, i, self.alphabet) for g, i in by_image(assignment)]
 
     def parse(self, payloads: Sequence[bytes]) -> Assignment:
-        """The inverse of `payloads`. Raises BitstreamError."""
-        symbols = [payload.read(p, self.alphabet) for p in payloads]
-        index = np.array([index for _, index in symbols], np.int64).reshape(-1, self.bundle.sizes.T)
-        return Assignment(torch.tensor([group for group, _ in symbols], dtype=torch.int64), torch.from_numpy(index))
+        """The inverse of `payloads`. Raises DamagedPayloadError, a BitstreamError, which has the number of the first
+        that is damaged."""
+        return Assignment(*map(torch.from_numpy, payload.read_all(payloads, self.alphabet)))
 
     def file_of(self, content: bytes) -> bytes:
         """A payload as the file of one image."""

@@ -20,7 +20,7 @@ from stscq.files import progress_seconds
 from stscq.recognition.base import Recogniser, unit
 from stscq.recognition.load import load_recogniser
 
-BATCH = 50
+BATCH = 256
 PER_IMAGE = ("ids", "ids_centred", "psnr", "ssim", "lpips")
 Decode = Callable[[Sequence[bytes]], np.ndarray]
 """From a batch of files (or payloads) to N x S x S x 3 uint8, of any codec."""

@@ -1,6 +1,14 @@
 """How near a reconstruction is to its original: per image, uint8 in. Axes: N images of S x S pixels."""
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SIGMA, RADIUS = 1.5, 5
+"""Of SSIM's window, in pixels."""
+C1, C2 = 0.01**2, 0.03**2
+BATCH = 64
 
 
 def psnr(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
@@ -15,14 +23,33 @@ def psnr(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
 
 
 def ssim(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
-    """SSIM with the Gaussian window of Wang et al. (2004), one number an image (N x S x S x 3 uint8 both)."""
-    from skimage.metrics import structural_similarity  # imported here: many jobs import this module and compare nothing
+    """SSIM with the Gaussian window of Wang et al. (2004), one number an image (N x S x S x 3 uint8 both).
 
-    return np.array(
-        [
-            structural_similarity(
-                a, b, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-            )
-            for a, b in zip(originals, reconstructions, strict=True)
-        ]
-    )
+    The numbers of scikit-image, to some 1e-5, which tests hold this against; it filters one channel of one image at a
+    time. The window is taken where it lies inside the picture, as there.
+    """
+    parts = [slice(i, i + BATCH) for i in range(0, len(originals), BATCH)]
+    found = [ssim_batch(*(torch.from_numpy(np.array(x[part])) for x in (originals, reconstructions))) for part in parts]
+    return torch.cat([torch.zeros(0), *found]).numpy().astype(float)
+
+
+def ssim_batch(a: Tensor, b: Tensor) -> Tensor:
+    """B numbers, of two B x S x S x 3 uint8."""
+    x, y = (image.permute(0, 3, 1, 2).flatten(0, 1)[:, None] / 255 for image in (a, b))
+    centre = x.mean((2, 3), keepdim=True)  # variances lose fewer digits around 0
+    x, y = x - centre, y - centre
+    mean_x, mean_y, xx, yy, xy = blurred(torch.cat([x, y, x * x, y * y, x * y], 1)).unbind(1)
+    variance_x, variance_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
+    mean_x, mean_y = mean_x + centre[:, 0], mean_y + centre[:, 0]
+    alike = (2 * mean_x * mean_y + C1) * (2 * covariance + C2)
+    found = alike / ((mean_x**2 + mean_y**2 + C1) * (variance_x + variance_y + C2))
+    return found.unflatten(0, (len(a), 3)).mean((1, 2, 3))
+
+
+def blurred(x: Tensor) -> Tensor:
+    """Each channel of x (B x C x S x S) under the window, where that lies inside: S shrinks by 2 RADIUS."""
+    offset = torch.arange(-RADIUS, RADIUS + 1)
+    window = torch.exp(-0.5 * (offset / SIGMA) ** 2)
+    window = (window[:, None] * window / window.sum() ** 2).expand(x.shape[1], 1, -1, -1)
+    x = x.contiguous(memory_format=torch.channels_last)  # five times as fast on CPUs
+    return F.conv2d(x, window, groups=x.shape[1])

@@ -110,6 +110,9 @@ def test_wrong_input_is_refused(codec, bundles, pictures):
         Codec.load(bundles["global"]).decode(codec.encode(pictures[:1]))
     with pytest.raises(BitstreamError, match="file 1: 0 bytes"):
         codec.decode([codec.encode(pictures[:1])[0], b""])
+    long = codec.file_of(bytes(codec.alphabet.fixed_bytes + 1))
+    with pytest.raises(BitstreamError, match="file 1: a payload of"):
+        codec.decode([codec.encode(pictures[:1])[0], long])
 
 
 def test_no_images_are_no_files(codec):

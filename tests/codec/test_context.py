@@ -19,7 +19,7 @@ from stscq.codec.bitstream.fit_context import TrainingSymbols, fit_context, toke
 from stscq.codec.bitstream.symbol_tables import TOTAL, fit, integers
 from stscq.codec.bundle.description import fingerprint_of, seal
 from stscq.codec.bundle.read import Bundle
-from stscq.errors import BitstreamError, BundleError
+from stscq.errors import BitstreamError, BundleError, DamagedPayloadError
 from tests.codec.conftest import change_json
 
 
@@ -69,8 +69,8 @@ def test_tables_are_the_documented_arithmetic(problem):
     assert tables.min() >= 1
     reading = start()
     for token, entry in enumerate(index):
-        assert (reading.next_table()[0] == tables[token]).all()
-        reading.advance(int(entry))
+        assert (reading.next_tables()[0] == tables[token]).all()
+        reading.advance(np.array([entry]))
 
 
 @settings(max_examples=150, deadline=None)
@@ -90,6 +90,30 @@ def test_payloads_come_back(problem, content):
     except BitstreamError:
         return
     assert payload.write(*found, alphabet) == content
+
+
+@settings(max_examples=100, deadline=None)
+@given(readings(), st.integers(0, 2**32), st.integers(2, 9), st.integers(1, 64))
+def test_many_payloads_are_read_as_each_alone(problem, seed, N, together):
+    start, _, (_, base, _) = problem
+    T, K = base.shape
+    random = np.random.default_rng(seed)
+    alphabet = payload.Alphabet(T, K, 2, np.array([TOTAL - 9, 9]), lambda group: start())
+    symbols = [(int(random.integers(2)), random.integers(0, K, T)) for _ in range(N)]
+    symbols[0] = (0, base.argmax(1))  # a likely image, whose payload is coded; most others are fixed-length
+    written = [payload.write(*one, alphabet) for one in symbols]
+    before, payload.TOGETHER = payload.TOGETHER, together  # also in several pieces
+    try:
+        group, index = payload.read_all(written, alphabet)
+        assert group.tolist() == [g for g, _ in symbols]
+        assert (index == np.stack([i for _, i in symbols])).all()
+        broken = int(random.integers(N))
+        longer = [*written[:broken], bytes(alphabet.fixed_bytes + 1), *written[broken + 1 :]]
+        with pytest.raises(DamagedPayloadError) as problem:
+            payload.read_all(longer, alphabet)
+        assert problem.value.number == broken
+    finally:
+        payload.TOGETHER = before
 
 
 def test_rounded_functions_are_the_same_on_every_machine():

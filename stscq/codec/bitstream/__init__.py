@@ -33,5 +33,5 @@ indices i_0 ... i_{T-1} < K: one row of the Assignment that stscq.codec.quantise
          +-------+---------+-------+---------+-----------+--------+-----------+--------+-----+--------------+--------+
 
 `model` is the beginning (2 or 10 bytes) of the fingerprint of the bundle that wrote a file; no other can read it.
-The way back: image_file.read or archive.Archive.payload, then payload.read (packing.unpack or entropy.SymbolDecoder).
+The way back: image_file.read or archive.Archive.payload, then payload.read (packing.unpack or entropy.read_tokens).
 """

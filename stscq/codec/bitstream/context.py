@@ -4,7 +4,8 @@ A state of r numbers sums up the tokens so far; from it follows in which directi
 of the training set is tilted towards entries that lie there. A linear model of the entries, hence, of low rank. It runs
 in integers (as float64, below 2^53, where sums and products are exact in any order), so that every machine codes alike.
 
-Axes: T tokens, K entries, f features of an entry, r numbers of state. docs/bitstream.md describes the arithmetic.
+Axes: N images, T tokens, K entries, f features of an entry, r numbers of state. docs/bitstream.md describes the
+arithmetic.
 """
 
 from typing import NamedTuple
@@ -46,11 +47,11 @@ def no_context(T: int) -> Context:
 
 
 class ImageTables:
-    """The tables of one image's tokens: `tables` for all at once when encoding; `next_table` and `advance`, one token
-    after the other, when decoding."""
+    """The tables of the tokens of images of one group: `tables` for all tokens of one image when encoding;
+    `next_tables` and `advance`, one token after the other, for N images side by side when decoding."""
 
     def __init__(self, context: Context, base: np.ndarray, features: np.ndarray):
-        """base: T x K, the tables of the image's group, each summing to TOTAL; features: T x K x f int8."""
+        """base: T x K, the tables of the images' group, each summing to TOTAL; features: T x K x f int8."""
         self.read, self.write, self.step = context.read, context.write, 2.0**-context.shift
         self.base, self.features = base, features
         self.no_context = context.read.shape[2] == 0
@@ -72,28 +73,35 @@ class ImageTables:
         """Ideal code length of an image's tokens (T)."""
         return float(ideal_bits(self.tables(index)[np.arange(len(index)), index] / TOTAL).sum())
 
-    def next_table(self) -> np.ndarray:
-        """1 x K, for the next token."""
+    def next_tables(self) -> np.ndarray:
+        """N x K, for the next token of each image; 1 x K as long as they are the same for all."""
+        base = self.base[self.token : self.token + 1]
         if self.no_context:
-            return self.base[self.token : self.token + 1]
-        return self._tilted(self.total, slice(self.token, self.token + 1))
+            return base
+        direction = self._state(self.total) @ self.write[self.token]
+        return self._tilt(base, direction @ self.features[self.token].T.astype(np.float64))
 
-    def advance(self, entry: int) -> None:
-        """Go on to the token behind the next, which is this entry."""
+    def advance(self, entries: np.ndarray) -> None:
+        """Go on to the token behind the next, which is these entries (N)."""
         if not self.no_context:
-            self.total += self.features[self.token, entry].astype(np.float64) @ self.read[self.token]
+            self.total = self.total + self.features[self.token, entries].astype(np.float64) @ self.read[self.token]
         self.token += 1
 
     def _tilted(self, total: np.ndarray, tokens: slice) -> np.ndarray:
-        state = np.floor(total * 2.0**-READ_BITS).clip(-STATE, STATE)
-        direction = state[:, None] @ self.write[tokens]
+        direction = self._state(total)[:, None] @ self.write[tokens]
         features = self.features[tokens].astype(np.float64)
-        score = np.floor((features @ direction.transpose(0, 2, 1))[..., 0] * self.step)
-        return tilt(self.base[tokens], score.clip(-MOST_SCORE, MOST_SCORE).astype(np.int64))
+        return self._tilt(self.base[tokens], (features @ direction.transpose(0, 2, 1))[..., 0])
+
+    def _state(self, total: np.ndarray) -> np.ndarray:
+        return np.floor(total * 2.0**-READ_BITS).clip(-STATE, STATE)
+
+    def _tilt(self, base: np.ndarray, product: np.ndarray) -> np.ndarray:
+        return tilt(base, np.floor(product * self.step).clip(-MOST_SCORE, MOST_SCORE).astype(np.int64))
 
 
 def tilt(base: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Tables (n x K, at least 1 each, summing to TOTAL) with each entry 2^(score / STEPS) times as likely."""
+    """Tables (n x K, at least 1 each, summing to TOTAL; or 1 x K for all) with each entry 2^(score / STEPS) times as
+    likely. score: n x K."""
     K = base.shape[1]
     logarithm = LOG2[base - 1] + score
     below = logarithm.max(1, keepdims=True) - logarithm

@@ -5,6 +5,7 @@ floating-point number is ever rounded (see `as_model`), so that every machine co
 the arithmetic. Axes: T tokens, K entries, M groups.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import constriction
@@ -12,7 +13,7 @@ import numpy as np
 
 from stscq.codec.bitstream.context import ImageTables
 from stscq.codec.bitstream.symbol_tables import TOTAL
-from stscq.errors import BitstreamError
+from stscq.errors import DamagedPayloadError
 
 FINE = (1 << 24) // TOTAL
 """constriction's probabilities are multiples of 2^-24."""
@@ -57,28 +58,36 @@ def shortest(coder: Any) -> bytes:
 
 
 class SymbolDecoder:
-    """The inverse of `encode`: `group` first, since it says which tables `index` needs."""
+    """The inverse of `encode`: `group` first, since it says which tables the tokens need.
 
-    def __init__(self, payload: bytes):
+    Its errors are DamagedPayloadErrors with the number of the payload among all that are read."""
+
+    def __init__(self, payload: bytes, number: int = 0):
+        self.number = number
         filled = payload + bytes(8 + -len(payload) % 4)
         self.coder = constriction.stream.queue.RangeDecoder(np.frombuffer(filled, ">u4").astype(np.uint32))
 
     def group(self, table: np.ndarray) -> int:
         """table: M."""
-        return int(self._read(table[None])[0])
+        return 0 if len(table) == 1 else self.symbol(as_model(table[None]))
 
-    def index(self, tables: ImageTables, T: int) -> np.ndarray:
-        """T entry numbers, one after the other: the table of each depends on those before it."""
-        index = np.zeros(T, np.int64)
-        for token in range(T):
-            index[token] = self._read(tables.next_table())[0]
-            tables.advance(int(index[token]))
-        return index
-
-    def _read(self, tables: np.ndarray) -> np.ndarray:
-        if tables.shape[1] == 1:
-            return np.zeros(len(tables), np.int64)
+    def symbol(self, model: np.ndarray) -> int:
+        """The next symbol. model: 1 x K, of `as_model`."""
         try:
-            return self.coder.decode(FAMILY, as_model(tables)).astype(np.int64)
+            return int(self.coder.decode(FAMILY, model)[0])
         except (AssertionError, ValueError) as problem:
-            raise BitstreamError("the coded payload is damaged") from problem
+            raise DamagedPayloadError(self.number, "the coded payload is damaged") from problem
+
+
+def read_tokens(decoders: Sequence[SymbolDecoder], tables: ImageTables, T: int) -> np.ndarray:
+    """The tokens of N images of one group, N x T: token by token, for the tables of each depend on those before it, and
+    side by side, for one image is too little work to keep numpy busy."""
+    index = np.zeros((len(decoders), T), np.int64)
+    for token in range(T):
+        rows = tables.next_tables()
+        if rows.shape[1] > 1:
+            models = as_model(rows)
+            each = models if len(models) > 1 else np.broadcast_to(models, (len(decoders), rows.shape[1]))
+            index[:, token] = [one.symbol(each[n : n + 1]) for n, one in enumerate(decoders)]
+        tables.advance(index[:, token])
+    return index

@@ -4,7 +4,7 @@ A payload has no flag that says which: it is fixed-length if it has the length o
 payload stands for one image's symbols and the other way round, so that whatever is no payload can be refused.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import NamedTuple
 
@@ -14,7 +14,10 @@ from stscq.bits import payload_bits
 from stscq.codec.bitstream import entropy
 from stscq.codec.bitstream.context import ImageTables
 from stscq.codec.bitstream.packing import pack, unpack
-from stscq.errors import BitstreamError
+from stscq.errors import BitstreamError, DamagedPayloadError
+
+TOGETHER = 1 << 18
+"""Numbers in the tables of the images that are decoded side by side: 2 MiB in float64."""
 
 
 class Alphabet(NamedTuple):
@@ -53,14 +56,41 @@ def write(group: int, index: np.ndarray, alphabet: Alphabet) -> bytes:
 
 def read(payload: bytes, alphabet: Alphabet) -> tuple[int, np.ndarray]:
     """Group and T indices: the inverse of `write`. Raises BitstreamError when `write` cannot have written this."""
-    if len(payload) > alphabet.fixed_bytes:
-        raise BitstreamError(f"a payload of {len(payload)} bytes; this model's have at most {alphabet.fixed_bytes}")
-    if len(payload) == alphabet.fixed_bytes:
-        group, index = unpack(payload, alphabet.T, alphabet.K, alphabet.M)
-    else:
-        decoder = entropy.SymbolDecoder(payload)
-        group = decoder.group(alphabet.group_table)
-        index = decoder.index(alphabet.image_tables(group), alphabet.T)
-    if write(group, index, alphabet) != payload:
-        raise BitstreamError("the payload is damaged: no image has these bytes")
+    (group,), (index,) = read_all([payload], alphabet)
+    return int(group), index
+
+
+def read_all(payloads: Sequence[bytes], alphabet: Alphabet) -> tuple[np.ndarray, np.ndarray]:
+    """Groups (N) and indices (N x T) of many: the inverse of `write`, several times as fast as one after the other.
+
+    Raises DamagedPayloadError for one that `write` cannot have written.
+    """
+    group = np.zeros(len(payloads), np.int64)
+    index = np.zeros((len(payloads), alphabet.T), np.int64)
+    coded: dict[int, list[entropy.SymbolDecoder]] = {}
+    for n, payload in enumerate(payloads):
+        if len(payload) > alphabet.fixed_bytes:
+            said = f"a payload of {len(payload)} bytes; this model's have at most {alphabet.fixed_bytes}"
+            raise DamagedPayloadError(n, said)
+        if len(payload) == alphabet.fixed_bytes:
+            group[n], index[n] = fixed_symbols(n, payload, alphabet)
+        else:
+            decoder = entropy.SymbolDecoder(payload, n)
+            group[n] = decoder.group(alphabet.group_table)
+            coded.setdefault(int(group[n]), []).append(decoder)
+    most = max(1, TOGETHER // alphabet.K)
+    for g, decoders in coded.items():
+        for i in range(0, len(decoders), most):
+            some = decoders[i : i + most]
+            index[[one.number for one in some]] = entropy.read_tokens(some, alphabet.image_tables(g), alphabet.T)
+    for n, payload in enumerate(payloads):
+        if write(int(group[n]), index[n], alphabet) != payload:
+            raise DamagedPayloadError(n, "the payload is damaged: no image has these bytes")
     return group, index
+
+
+def fixed_symbols(number: int, payload: bytes, alphabet: Alphabet) -> tuple[int, np.ndarray]:
+    try:
+        return unpack(payload, alphabet.T, alphabet.K, alphabet.M)
+    except BitstreamError as problem:
+        raise DamagedPayloadError(number, str(problem)) from problem

@@ -14,7 +14,7 @@ from stscq.codec.bundle.find import bundles_of
 from stscq.codec.bundle.read import Bundle
 from stscq.codec.files import archive
 from stscq.codec.files.sources import STDIN, is_stream, read_stream
-from stscq.errors import BitstreamError
+from stscq.errors import BitstreamError, DamagedPayloadError
 from stscq.quantization.search import Assignment
 
 
@@ -97,13 +97,16 @@ class CompressedFile:
 
     def symbols(self, codec: Codec, numbers: Sequence[int]) -> Assignment:
         """The symbols of these images. Raises BitstreamError, naming file and image, when one is damaged."""
-        parts = []
+        payloads = []
         for number in numbers:
             try:
-                parts.append(codec.parse([self.payload(number, codec.bundle.fingerprint)]))
+                payloads.append(self.payload(number, codec.bundle.fingerprint))
             except BitstreamError as problem:
                 raise BitstreamError(f"{self.path}: {self.names[number]}: {problem}") from problem
-        return Assignment(torch.cat([part.group for part in parts]), torch.cat([part.index for part in parts]))
+        try:
+            return codec.parse(payloads)
+        except DamagedPayloadError as problem:
+            raise BitstreamError(f"{self.path}: {self.names[numbers[problem.number]]}: {problem}") from problem
 
     def named(self, problem: BitstreamError) -> BitstreamError:
         """The same error, which also names this file."""
