@@ -29,13 +29,5 @@ class BitstreamError(StscqError):
     """A compressed file is damaged, cut off, or none of ours."""
 
 
-class DamagedPayloadError(BitstreamError):
-    """Of several payloads one is damaged: the one with this number, from 0."""
-
-    def __init__(self, number: int, message: str):
-        super().__init__(message)
-        self.number = number
-
-
 class WrongModelError(BitstreamError):
     """A compressed file was written with another model bundle than the one given."""

@@ -25,13 +25,14 @@ from torch import Tensor
 
 from stscq.backbones import Tokenizer
 from stscq.codec.bitstream import image_file, payload
+from stscq.codec.bitstream.entropy import DamagedPayloadError
 from stscq.codec.bundle.description import Selection
 from stscq.codec.bundle.groups import Groups
 from stscq.codec.bundle.pulled import named_bundle
 from stscq.codec.bundle.read import Bundle
 from stscq.codec.quantise import Quantiser, quantise_images
 from stscq.data.tensors import to_float, to_uint8
-from stscq.errors import BitstreamError, DamagedPayloadError, StscqError
+from stscq.errors import BitstreamError, StscqError
 from stscq.quantization.lookup import lookup
 from stscq.quantization.router import Router
 from stscq.quantization.search import Assignment, PreparedCodebooks, normalise

@@ -15,11 +15,12 @@ from stscq.checkpoint import save_tensors
 from stscq.codec.api import Codec
 from stscq.codec.bitstream import payload
 from stscq.codec.bitstream.context import LOG2, MOST_SCORE, POWER, STEPS, Context, ImageTables, no_context, tilt
+from stscq.codec.bitstream.entropy import DamagedPayloadError
 from stscq.codec.bitstream.fit_context import TrainingSymbols, fit_context, token_bits
 from stscq.codec.bitstream.symbol_tables import TOTAL, fit, integers
 from stscq.codec.bundle.description import fingerprint_of, seal
 from stscq.codec.bundle.read import Bundle
-from stscq.errors import BitstreamError, BundleError, DamagedPayloadError
+from stscq.errors import BitstreamError, BundleError
 from tests.codec.conftest import change_json
 
 

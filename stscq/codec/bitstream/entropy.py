@@ -13,7 +13,7 @@ import numpy as np
 
 from stscq.codec.bitstream.context import ImageTables
 from stscq.codec.bitstream.symbol_tables import TOTAL
-from stscq.errors import DamagedPayloadError
+from stscq.errors import BitstreamError
 
 FINE = (1 << 24) // TOTAL
 """constriction's probabilities are multiples of 2^-24."""
@@ -55,6 +55,14 @@ def shortest(coder: Any) -> bytes:
         if value * step < low + width:
             return value.to_bytes(size, "big")
     raise AssertionError("an interval of no width")
+
+
+class DamagedPayloadError(BitstreamError):
+    """Of several payloads one is damaged: the one with this number, from 0."""
+
+    def __init__(self, number: int, message: str):
+        super().__init__(message)
+        self.number = number
 
 
 class SymbolDecoder:

@@ -14,7 +14,7 @@ from stscq.bits import payload_bits
 from stscq.codec.bitstream import entropy
 from stscq.codec.bitstream.context import ImageTables
 from stscq.codec.bitstream.packing import pack, unpack
-from stscq.errors import BitstreamError, DamagedPayloadError
+from stscq.errors import BitstreamError
 
 TOGETHER = 1 << 18
 """Numbers in the tables of the images that are decoded side by side: 2 MiB in float64."""
@@ -63,7 +63,7 @@ def read(payload: bytes, alphabet: Alphabet) -> tuple[int, np.ndarray]:
 def read_all(payloads: Sequence[bytes], alphabet: Alphabet) -> tuple[np.ndarray, np.ndarray]:
     """Groups (N) and indices (N x T) of many: the inverse of `write`, several times as fast as one after the other.
 
-    Raises DamagedPayloadError for one that `write` cannot have written.
+    Raises entropy.DamagedPayloadError for one that `write` cannot have written.
     """
     group = np.zeros(len(payloads), np.int64)
     index = np.zeros((len(payloads), alphabet.T), np.int64)
@@ -71,7 +71,7 @@ def read_all(payloads: Sequence[bytes], alphabet: Alphabet) -> tuple[np.ndarray,
     for n, payload in enumerate(payloads):
         if len(payload) > alphabet.fixed_bytes:
             said = f"a payload of {len(payload)} bytes; this model's have at most {alphabet.fixed_bytes}"
-            raise DamagedPayloadError(n, said)
+            raise entropy.DamagedPayloadError(n, said)
         if len(payload) == alphabet.fixed_bytes:
             group[n], index[n] = fixed_symbols(n, payload, alphabet)
         else:
@@ -85,7 +85,7 @@ def read_all(payloads: Sequence[bytes], alphabet: Alphabet) -> tuple[np.ndarray,
             index[[one.number for one in some]] = entropy.read_tokens(some, alphabet.image_tables(g), alphabet.T)
     for n, payload in enumerate(payloads):
         if write(int(group[n]), index[n], alphabet) != payload:
-            raise DamagedPayloadError(n, "the payload is damaged: no image has these bytes")
+            raise entropy.DamagedPayloadError(n, "the payload is damaged: no image has these bytes")
     return group, index
 
 
@@ -93,4 +93,4 @@ def fixed_symbols(number: int, payload: bytes, alphabet: Alphabet) -> tuple[int,
     try:
         return unpack(payload, alphabet.T, alphabet.K, alphabet.M)
     except BitstreamError as problem:
-        raise DamagedPayloadError(number, str(problem)) from problem
+        raise entropy.DamagedPayloadError(number, str(problem)) from problem

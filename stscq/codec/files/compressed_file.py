@@ -10,11 +10,12 @@ import torch
 
 from stscq.codec.api import Codec
 from stscq.codec.bitstream import image_file
+from stscq.codec.bitstream.entropy import DamagedPayloadError
 from stscq.codec.bundle.find import bundles_of
 from stscq.codec.bundle.read import Bundle
 from stscq.codec.files import archive
 from stscq.codec.files.sources import STDIN, is_stream, read_stream
-from stscq.errors import BitstreamError, DamagedPayloadError
+from stscq.errors import BitstreamError
 from stscq.quantization.search import Assignment
 
 
