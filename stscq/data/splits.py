@@ -1,12 +1,16 @@
 """Who trains, who is kept for tuning, and who is tested: people never change sides within a seed."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 from stscq.errors import DataError
+
+if TYPE_CHECKING:  # as in stscq.data.store
+    import pandas as pd
 
 TESTED_FOLDS = {1: (5, 6, 7, 8, 9), 2: (0, 1, 2, 3, 4), 3: (0, 2, 4, 6, 8)}
 """Seed -> the folds of a set's own pairs whose people it tests; seeds 1 and 2 between them test every pair."""

@@ -4,16 +4,21 @@ A store is a folder with `images.npy` (N x S x S x 3, RGB, opened memory-mapped)
 in the order of the array: image_id, identity, source, group, and what else a set says of its images).
 """
 
-from collections.abc import Iterable, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from stscq.errors import DataError
 from stscq.files import atomically, check_permission
+
+if TYPE_CHECKING:  # half a second for each of hundreds of training jobs, which only need the images
+    import pandas as pd
 
 
 class Row(NamedTuple):
@@ -72,6 +77,8 @@ def write_store(faces: Iterable[Face], out: Path, total: int | None = None) -> i
 
 def make_index(rows: Sequence[AnyRow], out: Path) -> pd.DataFrame:
     """The index of a store. Raises DataError when it is empty, or when two images have the same image_id."""
+    import pandas as pd
+
     if not rows:
         raise DataError(f"{out}: no faces to store")
     index = pd.DataFrame(rows, columns=list(rows[0]._fields))
@@ -86,15 +93,31 @@ def open_store(folder: Path) -> Store:
 
     Raises DataError when a file is missing or damaged, or the two do not fit together.
     """
-    try:
-        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    import pandas as pd
+
+    images = open_images(folder)
+    with readable(folder):
         index = pd.read_parquet(folder / "index.parquet")
+    if len(images) != len(index) or list(index.columns)[: len(COLUMNS)] != COLUMNS:
+        raise DataError(f"{folder}: index.parquet does not describe images.npy; run the rule prepare_faces again")
+    return Store(images, index)
+
+
+def open_images(folder: Path) -> np.ndarray:
+    """The images of a store alone. Raises DataError when they are missing or damaged."""
+    with readable(folder):
+        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
+        raise DataError(f"{folder}/images.npy: {images.dtype} {images.shape}, expected uint8 N x S x S x 3")
+    return images
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """What a file of a store cannot be read by becomes a DataError."""
+    try:
+        yield
     except (OSError, ValueError) as problem:
         check_permission(folder / "images.npy", DataError)
         check_permission(folder / "index.parquet", DataError)
         raise DataError(f"{folder}: not a complete image store ({problem}); run the rule prepare_faces") from problem
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
-        raise DataError(f"{folder}/images.npy: {images.dtype} {images.shape}, expected uint8 N x S x S x 3")
-    if len(images) != len(index) or list(index.columns)[: len(COLUMNS)] != COLUMNS:
-        raise DataError(f"{folder}: index.parquet does not describe images.npy; run the rule prepare_faces again")
-    return Store(images, index)

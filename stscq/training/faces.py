@@ -1,23 +1,30 @@
 """The faces that a stage trains on, and the part of its arguments that decides its result."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+import pyarrow.parquet
 import torch
 
-from stscq.data.store import open_store
+from stscq.data.store import open_images
 from stscq.training.batches import Batches
+
+if TYPE_CHECKING:  # as in stscq.data.store
+    import pandas as pd
 
 
 def training_batches(store: Path, split: Path, size: int, seed: int, device: torch.device) -> Batches:
     """Of the images that the index SPLIT marks `train`; of all when it has no such column (a set of its own)."""
-    index = pd.read_parquet(split)
-    chosen = index.index[index.split == "train"] if "split" in index else index.index
-    return Batches(open_store(store).images, chosen.to_numpy(), size, seed, device)
+    file = pyarrow.parquet.ParquetFile(split)
+    rows = np.arange(file.metadata.num_rows)
+    if "split" in file.schema_arrow.names:
+        rows = rows[np.array(file.read(["split"])["split"].to_pylist()) == "train"]
+    return Batches(open_images(store), rows, size, seed, device)
 
 
 def rows_to_pretrain_on(

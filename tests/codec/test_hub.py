@@ -198,8 +198,10 @@ def test_a_licence_of_the_card(bundle, hub):
 
 def test_the_commands_of_models(bundle, bundles, hub, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(find, "roots", lambda: [Path(), tmp_path])
+    monkeypatch.setattr(find, "SHIPPED", bundles["global"])
     assert called(monkeypatch, "models", "list") == 0
-    assert capsys.readouterr().err.startswith("no model is at hand; `stscq models pull OWNER/NAME`")
+    first = f"{bundles['global']}: global, 32 x 32 pixels, {Bundle(bundles['global']).fingerprint.hex()[:8]}"
+    assert capsys.readouterr().out.splitlines() == [first]
     assert called(monkeypatch, "models", "push", bundle, HUB_NAME, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["commit"] == hub.repositories[HUB_NAME].refs["main"]
@@ -210,12 +212,13 @@ def test_the_commands_of_models(bundle, bundles, hub, capsys, monkeypatch, tmp_p
     assert called(monkeypatch, "models", "list") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
+        first,
         f"{local}: token_specific, 32 x 32 pixels, {Bundle(Path(local)).fingerprint.hex()[:8]}",
         f"{HUB_NAME}: switchable, 32 x 32 pixels, 15.5 bytes a face expected, {told['fingerprint'][:8]}",
     ]
     (Path(local) / "router.safetensors").unlink()
     assert models.show(as_json=True) == 1
-    damaged, whole = map(json.loads, capsys.readouterr().out.splitlines())
+    _, damaged, whole = map(json.loads, capsys.readouterr().out.splitlines())
     assert damaged["problem"].endswith("router.safetensors is missing; export it again")
     assert (whole["payload bytes a face, expected"], whole["problem"]) == (15.5, None)
     said = called(monkeypatch, "models", "pull", "someone/none")

@@ -7,17 +7,9 @@ from stscq.codec.bundle.pulled import pulled_folders
 from stscq.codec.bundle.read import Bundle
 from stscq.errors import BundleError
 
-DEFAULTS = (
-    "models/demo/maskgit_vqgan/bundle/token_specific/seed1",
-    "models/demo/ibq/bundle/token_specific/seed1",
-    "models/demo/titok_s/bundle/token_specific/seed1",
-)
-"""Bundles of the demo, the most accurate first (results/demo/tables/main.md): the first that is there is used."""
+SHIPPED = Path(stscq.__file__).parent / "model"
+"""The bundle that comes with the package; docs/codec.md says which one and why."""
 ALL = "models/*/*/bundle/*/*"
-NONE = (
-    "no model: give --model BUNDLE (a folder with bundle.json, or OWNER/NAME of the hub), "
-    "or make the demo's with `make reproduce`"
-)
 
 
 def roots() -> list[Path]:
@@ -25,18 +17,10 @@ def roots() -> list[Path]:
     return [Path(), Path(stscq.__file__).resolve().parent.parent]
 
 
-def default_bundle() -> Path:
-    """The demo's best bundle. Raises BundleError when there is none yet."""
-    for root in roots():
-        for pattern in DEFAULTS:
-            for bundle in sorted(root.glob(f"{pattern}/bundle.json")):
-                return bundle.parent
-    raise BundleError(NONE)
-
-
 def bundles_at_hand() -> dict[Path, str]:
-    """The folders of all bundles under models/ and of those pulled from the hub -> what `--model` calls each by."""
-    local: dict[Path, Path] = {}  # by its whole path: both roots may be one
+    """The folders of the shipped bundle, of all under models/ and of those pulled from the hub -> what `--model` calls
+    each by."""
+    local: dict[Path, Path] = {SHIPPED.resolve(): SHIPPED}  # by its whole path: both roots may be one
     for root in roots():
         for file in sorted(root.glob(f"{ALL}/bundle.json")):
             local.setdefault(file.parent.resolve(), file.parent)
@@ -68,6 +52,6 @@ def bundles_of(model: bytes) -> list[Bundle]:
     if bundles := [bundle for bundle in all_bundles() if bundle.fingerprint.startswith(model)]:
         return bundles
     raise BundleError(
-        f"no model with fingerprint {model.hex()} under models/ or pulled from the hub; "
+        f"no model with fingerprint {model.hex()} is shipped, under models/ or pulled from the hub; "
         "give --model the bundle that wrote this file"
     )

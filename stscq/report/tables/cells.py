@@ -1,6 +1,6 @@
 """What several tables share: cells of a run, of its differences, and notes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import nan
 from typing import Any
 
@@ -44,6 +44,11 @@ def measured(s: RunSummary, run: Run, measures: Sequence[str], **where: Any) -> 
     for measure in measures:
         columns |= summary_columns(measure, s.measured(run, measure, **where) or [nan])
     return columns
+
+
+def as_printed(cells: Mapping[str, Any], printed: Sequence[str], sets: Sequence[str]) -> dict[str, Any]:
+    """The cells of SETS under the names that the paper prints: agedb_30 is its agedb."""
+    return {name: cells.get(next((one for one in sets if one.startswith(name)), name)) for name in printed}
 
 
 def mean_and_std(name: str, values: Sequence[float]) -> dict[str, float]:

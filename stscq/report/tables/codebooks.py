@@ -9,7 +9,7 @@ from stscq.params import TOKENIZERS
 from stscq.report.collect import IDENTITY
 from stscq.report.render import Table, summary_columns
 from stscq.report.summary import OWN_SET, RunSummary, of_run, spread_over
-from stscq.report.tables.cells import SEEDS_NOTE, mean_and_std, measured, rows_of, versus
+from stscq.report.tables.cells import SEEDS_NOTE, as_printed, mean_and_std, measured, rows_of, versus
 from stscq.report.tables.identity import UTILISATION_NOTE, percent
 
 
@@ -146,7 +146,7 @@ def dataset_utilisation(s: RunSummary) -> Table:
             {
                 "backbone": run.backbone, "training": row.training, "bpp": row.bpp, "tokens": row.tokens,
                 "groups": row.M, "entries": row.K, **cells,
-                **beside(cells, "dataset_utilisation", printed, s.paper, **where),
+                **beside(as_printed(cells, printed, s.sets), "dataset_utilisation", printed, s.paper, **where),
             }
         )  # fmt: skip
     notes = [

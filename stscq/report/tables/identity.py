@@ -18,6 +18,8 @@ from stscq.report.tables.cells import (
     MARK_NOTE,
     PAIRED_NOTE,
     SEEDS_NOTE,
+    as_printed,
+    mean,
     mean_and_std,
     measured,
     reference_rows,
@@ -32,12 +34,12 @@ def headline(s: RunSummary) -> Table:
     rows = reference_rows(s)
     for run, row in rows_of(s.faces()):
         routed = row.method == "switchable" and row.selection == "router" and not pd.isna(row.published_M)
-        full_size = row.method == "token_specific" and not pd.isna(row.published_M)
-        if row.method == "global" or full_size or routed:
+        if row.method in ("global", "token_specific") or routed:
             rows.append(
                 {
                     "backbone": run.backbone, "method": row.method, "groups_x_entries": f"{row.M} x {row.K}",
-                    "bpp": row.bpp, **measured(s, run, IDENTITY), **versus(s, run, "global"),
+                    "bpp": row.bpp, "file_bytes": mean(s, run, "file_bytes"), **measured(s, run, IDENTITY),
+                    **versus(s, run, "global"),
                 }
             )  # fmt: skip
     notes = [
@@ -45,7 +47,8 @@ def headline(s: RunSummary) -> Table:
         SEEDS_NOTE,
         PAIRED_NOTE,
         IDS_NOTE,
-        "groups_x_entries: groups of codebooks, entries of each codebook. switchable: the router selects the group.",
+        "groups_x_entries: groups of codebooks, entries of each codebook. switchable: the router selects the group. "
+        "file_bytes: of a whole file, range-coded, mean; bpp: of the fixed-length payload.",
     ]
     return Table("headline", "Face verification after compression", pd.DataFrame(rows), notes)
 
@@ -236,9 +239,8 @@ def per_dataset(s: RunSummary, name: str, measure: str, title: str) -> Table:
             continue
         ours = cells_of(s, run, labels, columns, measure)
         where = {"backbone": run.backbone, "method": row.method if row.M == 1 else None}
-        named = {p: ours.get(next((label for label in labels if label.startswith(p)), p)) for p in printed}
         rows.append({"backbone": run.backbone, "method": row.method, "bpp": row.bpp, **ours,
-                     **beside(named, name, printed, s.paper, **where)})  # fmt: skip
+                     **beside(as_printed(ours, printed, labels), name, printed, s.paper, **where)})  # fmt: skip
     notes = [tested_note(s), SEEDS_NOTE]
     if own:
         notes += ["This profile has no five benchmarks. Its columns are protocols of its own, on the same test images; "
