@@ -32,7 +32,7 @@ rule code_portraits:
         bundles=lambda wc: [path for folder in bundles_to_show(wc).values() for path in bundle(folder)],
     output:
         npz=f"{DATA}/coded_portraits/{{backbone}}/portraits.npz",
-        record=f"{DATA}/coded_portraits/{{backbone}}/code_portraits.run.json",
+        record=f"{DATA}/coded_portraits/{{backbone}}/portraits.run.json",
     params:
         code=code("evaluation.portraits"),
         store=folder_of("store"),
