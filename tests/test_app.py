@@ -162,10 +162,11 @@ def test_models_go_from_few_bytes_to_many_without_their_seeds(app_models, tmp_pa
         (place / f"seed{seed}").symlink_to(app_models[seed - 1])
     monkeypatch.setattr(find, "roots", lambda: [tmp_path])
     monkeypatch.setattr(find, "pulled_folders", dict)
-    monkeypatch.setattr(find, "SHIPPED", app_models[1])
+    monkeypatch.setattr(find, "SHIPPED", tmp_path / "none")
     assert [bundle.folder.name for bundle in models_at_hand([])] == ["seed1", "seed2"]
     assert [bundle.folder.name for bundle in without_repeats(models_at_hand([]))] == ["seed1"]
     monkeypatch.setattr(find, "roots", lambda: [tmp_path / "empty"])
+    monkeypatch.setattr(find, "SHIPPED", app_models[1])
     assert [bundle.folder for bundle in models_at_hand([])] == [app_models[1]]
     with pytest.raises(BundleError, match="not a model bundle"):
         models_at_hand([tmp_path])
