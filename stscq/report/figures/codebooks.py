@@ -57,8 +57,8 @@ def seeds_and_ranks(data: pd.DataFrame, **_: Any) -> None:
 
 
 def heat(table: pd.DataFrame, **options: Any) -> Axes:
-    """Shares in %, on the current panel."""
-    panel = sns.heatmap(table, **{"vmin": 0, "vmax": 100, "cmap": HEAT, "cbar": False, **options})
+    """Shares in %, on the current panel; as pixels in an SVG too, for thousands of people would be megabytes of shapes."""
+    panel = sns.heatmap(table, **{"rasterized": True, "vmin": 0, "vmax": 100, "cmap": HEAT, "cbar": False, **options})
     panel.tick_params(rotation=0)
     return panel
 

@@ -132,5 +132,5 @@ def with_legend(figure: Figure, s: RunSummary) -> Figure:
         for label, (run, style) in CEILINGS.items()
         if s.measured(run, "mean_acc")
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncol=4, frameon=False, fontsize="x-small")
+    figure.legend(handles=handles, loc="outside lower center", ncol=3, frameon=False, fontsize="x-small")
     return figure
