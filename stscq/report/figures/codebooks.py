@@ -57,7 +57,7 @@ def seeds_and_ranks(data: pd.DataFrame, **_: Any) -> None:
 
 
 def heat(table: pd.DataFrame, **options: Any) -> Axes:
-    """Shares in %, on the current panel; as pixels in an SVG too, for thousands of people would be megabytes of shapes."""
+    """Shares in %, on the current panel; pixels in an SVG too: thousands of people would be megabytes of shapes."""
     panel = sns.heatmap(table, **{"rasterized": True, "vmin": 0, "vmax": 100, "cmap": HEAT, "cbar": False, **options})
     panel.tick_params(rotation=0)
     return panel
