@@ -17,7 +17,17 @@ from stscq.report.render import Table
 from stscq.report.summary import RunSummary, of_run, run_of, spread_over
 from stscq.report.tables.cells import rows_of, tested_note
 from stscq.report.tables.codebooks import sweep_runs
-from stscq.report.verdicts import Part, above, at_most, count_of_verdicts, over_seeds, overall, untestable, within
+from stscq.report.verdicts import (
+    ONE_SEED,
+    Part,
+    above,
+    at_most,
+    count_of_verdicts,
+    over_seeds,
+    overall,
+    untestable,
+    within,
+)
 
 ROUTER_MARGIN = 0.4
 """Points of accuracy (paper)."""
@@ -97,7 +107,9 @@ def routing_uses_the_codebooks(s: RunSummary) -> list[Part]:
             ):
                 ours, theirs = ([100 * v for v in s.measured(r, measure)] for r in (run, other))
                 statistic = f"{name} (%), router training less nn training"
-                parts.append(above(f"{run.backbone}, {row.M} x {row.K}", statistic, over_seeds(ours, theirs)))
+                parts.append(
+                    above(f"{run.backbone}, {row.M} x {row.K}", statistic, over_seeds(ours, theirs), absent=ONE_SEED)
+                )
     return parts
 
 
@@ -121,7 +133,7 @@ def utilisation_is_evened_out(s: RunSummary) -> list[Part]:
         baseline = full_size(s, "global")
         other = run_of(next(baseline[baseline.backbone == run.backbone].itertuples()))
         statistic = "std over tokens of utilisation (points), token-specific less global"
-        parts.append(above(run.backbone, statistic, over_seeds(spreads(run), spreads(other)), sign=-1))
+        parts.append(above(run.backbone, statistic, over_seeds(spreads(run), spreads(other)), sign=-1, absent=ONE_SEED))
     return parts
 
 

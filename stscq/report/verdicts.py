@@ -43,10 +43,14 @@ def count_of_verdicts(parts: Sequence[Part]) -> str:
     return ", ".join([f"{number['holds']} of {len(parts)} parts hold", *others])
 
 
-def above(where: str, statistic: str, found: Mapping[str, float] | None, sign: int = 1) -> Part:
-    """A difference that should be above 0 (sign 1) or below (-1)."""
+NO_RUN, ONE_SEED = "no such run in this profile", "one seed"
+"""Why there is no difference to look at."""
+
+
+def above(where: str, statistic: str, found: Mapping[str, float] | None, sign: int = 1, absent: str = NO_RUN) -> Part:
+    """A difference that should be above 0 (sign 1) or below (-1). absent: why there is none, where there is none."""
     if found is None:
-        return untestable(where, statistic)
+        return untestable(where, statistic, absent)
     low, high = sorted((sign * found["low"], sign * found["high"]))
     verdict: Verdict
     if low > 0:
@@ -77,7 +81,7 @@ def within(where: str, statistic: str, found: Mapping[str, float] | None, margin
 def at_most(where: str, statistic: str, found: Mapping[str, float] | None, limit: float) -> Part:
     """A value that should not be above `limit`."""
     if found is None:
-        return untestable(where, statistic, "one seed")
+        return untestable(where, statistic, ONE_SEED)
     verdict: Verdict = "holds" if found["high"] <= limit else "refuted" if found["low"] > limit else "undecided"
     return part_of(
         where, statistic, found, verdict, f"{found['difference']:.2f} against {limit}; interval by chi-square"
@@ -88,7 +92,7 @@ def part_of(where: str, statistic: str, found: Mapping[str, float], verdict: Ver
     return Part(where, statistic, found["difference"], found["low"], found["high"], found.get("p", nan), verdict, why)
 
 
-def untestable(where: str, statistic: str, why: str = "no such run in this profile") -> Part:
+def untestable(where: str, statistic: str, why: str = NO_RUN) -> Part:
     return Part(where, statistic, nan, nan, nan, nan, "not testable here", why)
 
 
