@@ -25,6 +25,10 @@ def test_every_image_of_every_variant_comes_back(bundles, pictures, name, select
     unseen = pictures[300:340]
     assigned = codec.quantise(unseen, selection)
     assert torch.equal(codec.quantise(unseen, selection).index, assigned.index)  # its first name, which people may use
+    rows = np.array([5, 0, 33])
+    again = codec.quantise(unseen, selection, rows, codec.latents(unseen, rows))  # encoded beforehand
+    assert torch.equal(again.group, assigned.group[rows])
+    assert torch.equal(again.index, assigned.index[rows])
     files = codec.encode(unseen, selection)
     found = codec.parse([codec.payload_of(file) for file in files])
     assert torch.equal(found.group, assigned.group)

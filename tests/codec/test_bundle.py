@@ -147,7 +147,7 @@ def test_no_folder_is_no_bundle(tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["tuned", "first", "second"])
-def test_export_of_a_trained_codec(request, stage, faces, split, pictures, tmp_path):
+def test_export_of_a_trained_codec(request, stage, faces, split, pictures, kept, tmp_path):  # noqa: F811
     folder = request.getfixturevalue(stage)
     export.main(faces, split / "index.parquet", folder, tmp_path / "b", name="one", profile="demo")
     trained, _ = load_codec(folder, torch.device("cpu"))
@@ -165,3 +165,7 @@ def test_export_of_a_trained_codec(request, stage, faces, split, pictures, tmp_p
     again = export.main(faces, split / "index.parquet", folder, tmp_path / "c", name="other")
     assert again is None
     assert Codec.load(tmp_path / "c").bundle.fingerprint == codec.bundle.fingerprint
+    if stage != "tuned":  # of a sample of the training faces as well, out of all their latents
+        for name, latents in (("d", None), ("e", kept)):
+            export.main(faces, split / "index.parquet", folder, tmp_path / name, images=100, latents=latents)
+        assert Codec.load(tmp_path / "d").bundle.fingerprint == Codec.load(tmp_path / "e").bundle.fingerprint

@@ -1,5 +1,5 @@
-# What better models of the symbols would save: of the variants that stand for published rows, trained by the router's or
-# the nearest group alike.
+# What better models of the symbols would save: of the variants that stand for published rows, the shared ones and those
+# with int8 books.
 
 SYMBOLS = [
     (name, variant)
