@@ -92,7 +92,8 @@ def install(variant: str) -> None:
     builds = ["--build-constraints", str(HERE / "common.txt")]  # of the two that come as source: the locked setuptools
     locks = [*builds, "--require-hashes", "-r", str(HERE / "common.txt"), "-r", str(HERE / f"{variant}.txt")]
     backend = ["--torch-backend", "cpu"] if on_index else []
-    subprocess.run([*uv, *backend, *locks], check=True, env=environment, cwd=HERE.parent)
+    # Where PYTHONDONTWRITEBYTECODE is set, as in many containers, each of hundreds of jobs compiles all it imports.
+    subprocess.run([*uv, "--compile-bytecode", *backend, *locks], check=True, env=environment, cwd=HERE.parent)
     editable = ["--quiet", "--no-deps", "--no-build-isolation", "--editable", "."]
     subprocess.run([*uv, *editable], check=True, env=environment, cwd=HERE.parent)
 

@@ -54,13 +54,18 @@ def source_file(module: str) -> Path | None:
 
 @cache
 def tree(module: str) -> ast.Module:
+    """What a module does: strings that stand alone (docstrings, also those of constants) are emptied."""
     file = source_file(module)
     if file is None:
         raise StscqError(f"{module}: no such module; a rule names it")
     try:
-        return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+        parsed = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     except SyntaxError as problem:
         raise StscqError(f"{file}, line {problem.lineno}: {problem.msg}") from problem
+    for node in ast.walk(parsed):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            node.value.value = ""
+    return parsed
 
 
 @cache
@@ -81,10 +86,7 @@ def imports(module: str) -> tuple[str, ...]:
 @cache
 def essence(module: str) -> str:
     """SHA-256 of a module without comments, docstrings and layout, and of the data files that it names."""
-    file = source_file(module)
-    assert file is not None
-    bare = WithoutDocstrings().visit(ast.parse(file.read_text(encoding="utf-8")))
-    digest = hashlib.sha256(ast.dump(bare).encode())
+    digest = hashlib.sha256(ast.dump(tree(module)).encode())
     for data in data_files(module):
         digest.update(data.read_bytes())
     return digest.hexdigest()
@@ -100,11 +102,3 @@ def data_files(module: str) -> Iterator[Path]:
     ):
         if (file.parent / name).is_file() and Path(name).name == name:
             yield file.parent / name
-
-
-class WithoutDocstrings(ast.NodeTransformer):
-    """Strings that stand alone do nothing: docstrings of modules, classes, functions, and of constants."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return ast.copy_location(ast.Pass(), node) if alone else node

@@ -30,9 +30,9 @@ OVERLAY = {
     },
 }
 ENVIRONMENT = {
-    **os.environ,
+    # As on a user's machine: bytecode is kept.
+    **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    "PYTHONDONTWRITEBYTECODE": "1",
     "DVC_NO_ANALYTICS": "1",
 }
 
@@ -75,8 +75,9 @@ class Project:
         return "workflow" in yaml.safe_load(said[said.index("{") :])
 
     def snapshot(self):
-        """Path -> state of every file, Snakemake's included; not of remembered hashes, which may be deleted."""
-        files = [path for path in self.folder.rglob("*") if path.is_file() and ".stscq" not in path.parts]
+        """Path -> state of every file, Snakemake's included; not of remembered hashes and bytecode."""
+        spare = {".stscq", "__pycache__"}
+        files = [path for path in self.folder.rglob("*") if path.is_file() and not spare & set(path.parts)]
         return {str(path): (path.stat().st_mtime_ns, path.stat().st_size, path.stat().st_ino) for path in files}
 
     def edit(self, path, old, new):
