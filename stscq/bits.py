@@ -1,7 +1,9 @@
 """How many bits symbols take: at a fixed length, and under an ideal entropy coder.
 
-Axes: M groups, T tokens, K entries.
+Axes: M groups, T tokens, K entries. Where tokens have codebooks of unequal size, K is a sequence, one number a token.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,9 +17,14 @@ def bits_of(size: int, name: str) -> int:
     return size.bit_length() - 1
 
 
-def payload_bits(T: int, K: int, M: int) -> int:
-    """T log2 K + log2 M."""
-    return T * bits_of(K, "K") + bits_of(M, "M")
+def token_bits(T: int, K: int | Sequence[int]) -> list[int]:
+    """log2 K of each of T tokens."""
+    return [bits_of(K, "K")] * T if isinstance(K, int) else [bits_of(size, "K") for size in K]
+
+
+def payload_bits(T: int, K: int | Sequence[int], M: int) -> int:
+    """T log2 K + log2 M; the sum of log2 K_j where tokens have K_j entries."""
+    return sum(token_bits(T, K)) + bits_of(M, "M")
 
 
 def ideal_bits(probability: np.ndarray) -> np.ndarray:

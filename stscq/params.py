@@ -128,6 +128,7 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
     yield from leaf_problems(params)
     yield from set_problems(params)
     yield from teacher_problems(params)
+    yield from allocation_problems(params)
     trainer = params["recogniser"].get("published_weights")
     if trainer == params["judge"]:
         yield f"judge: {trainer} also trains (recogniser.published_weights); the judge must be another recogniser"
@@ -231,13 +232,18 @@ def variant_problems(name: str, backbone: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key}.K: {v['K']} is more than the tokenizer's codebook has (model.K = {largest})"
 
 
-def outside_claims(variant: Mapping[str, Any]) -> bool:
-    """Is a variant's decoder taught by the recogniser that judges it? Then nothing may be claimed of it."""
+def taught_by_judge(variant: Mapping[str, Any]) -> bool:
+    """Is a variant's decoder taught by the recogniser that judges it?"""
     return "taught_by" in variant.get("stage3", {})
 
 
+def outside_claims(variant: Mapping[str, Any]) -> bool:
+    """Has a variant no place among the paper's claims? What the judge taught, and codebooks of unequal size."""
+    return taught_by_judge(variant) or "allocation" in variant
+
+
 def twin(variants: Mapping[str, Mapping[str, Any]], name: str) -> str | None:
-    """Of a variant that the judge teaches: the one with the same codebooks that the recogniser of training teaches."""
+    """Of a variant outside all claims, the one to compare it with: of the same shared, M, K and training."""
     same = [{key: v[key] for key in ("shared", "M", "K", "training")} for v in variants.values()]
     mine = same[list(variants).index(name)]
     alike = [other for other, sizes in zip(variants, same, strict=True) if sizes == mine]
@@ -252,7 +258,7 @@ def teacher_problems(params: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{key}.taught_by: of single variants only (backbones.{name}.variants.VARIANT.stage3)"
         for variant, v in backbone["variants"].items():
             key = f"backbones.{name}.variants.{variant}"
-            if outside_claims(v):
+            if taught_by_judge(v):
                 if v["published"] is not None:
                     yield f"{key}.published: must be null with taught_by: the paper has no codec that its judge taught"
                 if "stage2" in v:
@@ -261,6 +267,23 @@ def teacher_problems(params: Mapping[str, Any]) -> Iterator[str]:
                     yield f"{key}.stage3.taught_by: backbones.{name} trains on pictures that are no faces"
                 if twin(backbone["variants"], variant) is None:
                     yield f"{key}.stage3.taught_by: name a variant of the same shared, M, K and training without it"
+
+
+def allocation_problems(params: Mapping[str, Any]) -> Iterator[str]:
+    """`allocation` is for token-specific codebooks of one group, trained by nn, beside a twin of equal sizes."""
+    for name, backbone in params["backbones"].items():
+        for variant, v in backbone["variants"].items():
+            key = f"backbones.{name}.variants.{variant}"
+            if "allocation" not in v:
+                continue
+            if v["shared"] or v["M"] > 1 or v["training"] != "nn" or taught_by_judge(v):
+                yield f"{key}.allocation: of variants with shared: false, M: 1, training: nn, and no taught_by, alone"
+            elif v["published"] is not None:
+                yield f"{key}.published: must be null with allocation: the paper has codebooks of equal size alone"
+            elif twin(backbone["variants"], variant) is None:
+                yield f"{key}.allocation: name a variant of the same K without it, to compare with"
+            elif params["latents"]["copies"] == 0 or "train_on" in backbone:
+                yield f"{key}.allocation: needs the latents of faces (latents.copies of 1 or more, no train_on)"
 
 
 def evaluations(params: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ def models_at_hand(named: Sequence[Path | str]) -> list[Bundle]:
 def most_bytes(bundle: Bundle) -> int:
     """The largest file of one image; range coding makes most files a little smaller."""
     sizes = bundle.sizes
-    return HEADER + -(-payload_bits(sizes.T, sizes.K, sizes.M) // 8)
+    return HEADER + -(-payload_bits(sizes.T, sizes.token_entries, sizes.M) // 8)
 
 
 def without_repeats(bundles: Sequence[Bundle]) -> list[Bundle]:

@@ -35,7 +35,7 @@ from stscq.data.tensors import to_float, to_uint8
 from stscq.errors import BitstreamError, StscqError
 from stscq.quantization.lookup import lookup
 from stscq.quantization.router import Router
-from stscq.quantization.search import Assignment, PreparedCodebooks, normalise
+from stscq.quantization.search import Assignment, Prepared, normalise, prepare_codebooks
 
 BATCH = 32
 
@@ -59,9 +59,11 @@ class Codec:
         self.bundle = bundle
         self.device = device
         sizes = bundle.sizes
-        self.alphabet = payload.Alphabet(sizes.T, sizes.K, sizes.M, bundle.group_table(), bundle.image_tables)
+        self.alphabet = payload.Alphabet(
+            sizes.T, sizes.token_entries, sizes.M, bundle.group_table(), bundle.image_tables
+        )
         self.groups: Groups | Tensor = Groups(bundle, device)
-        self._prepared: PreparedCodebooks | None = None
+        self._prepared: Prepared | None = None
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> "Codec":
@@ -186,7 +188,8 @@ class Codec:
             raise StscqError(f"selection {selection!r} is neither nn nor router")
         if selection == "router" and self.router is None:
             raise StscqError(f"{self.bundle.folder}: selection router needs a router, and this model has none; use nn")
-        groups = self.all_codebooks if selection == "nn" else self.groups
+        whole = selection == "nn" or self.bundle.sizes.entries is not None
+        groups = self.all_codebooks if whole else self.groups
         return Quantiser(self.encoder.metric, self._prepare(groups), self.router if selection == "router" else None)
 
     @property
@@ -196,10 +199,10 @@ class Codec:
             self.groups = self.groups.together()
         return self.groups
 
-    def _prepare(self, groups: Groups | Tensor) -> PreparedCodebooks:
+    def _prepare(self, groups: Groups | Tensor) -> Prepared:
         """The codebooks with their norms, which are computed once."""
         if self._prepared is None or self._prepared.groups is not groups:
-            self._prepared = PreparedCodebooks(groups, self.encoder.metric)
+            self._prepared = prepare_codebooks(groups, self.encoder.metric, self.bundle.sizes.entries)
         return self._prepared
 
     def with_codebooks(self, codebooks: Tensor) -> "Codec":

@@ -56,7 +56,7 @@ def main(
     training = (sides.index[sides["split"] == "train"] if "split" in sides else sides.index).to_numpy()
     rows = sample_rows(training, int(recipe["seed"]), images)
     model = json.loads(recipe["model"])
-    M, K, T = trained.codebooks.M, trained.codebooks.K, trained.tokenizer.T
+    T = trained.tokenizer.T
     write_bundle(out, trained, model, pictures.shape[1], name)
     ready = Codec.load(out, own_device())  # what is counted comes from what is on disk, and from nothing else
     group, tokens = ready.quantise(pictures, rows=rows, z_e=latents_of(latents, training, rows, T, trained.tokenizer.d))
@@ -65,7 +65,7 @@ def main(
     write_card(
         out,
         {
-            "title": name or f"{model['family']}, {M} x {K}",
+            "title": name or f"{model['family']}, {trained.codebooks.M} x {trained.codebooks.K}",
             "model": {"fingerprint": fingerprint, "stscq": __version__, **describe(Bundle(out))},
             "training": {
                 "profile": profile or "not said",
@@ -78,7 +78,8 @@ def main(
             "measured": numbers_of(measured),
         },
     )
-    print(f"{out}: {fingerprint[:8]}, {payload_bits(T, K, M)} bits fixed, {expected:.1f} expected when coded")
+    fixed = payload_bits(T, ready.bundle.sizes.token_entries, ready.bundle.sizes.M)
+    print(f"{out}: {fingerprint[:8]}, {fixed} bits fixed, {expected:.1f} expected when coded")
 
 
 def latents_of(file: Path | None, training: np.ndarray, rows: np.ndarray, T: int, d: int) -> Tensor | None:
@@ -100,14 +101,17 @@ class Statistics(NamedTuple):
 def write_statistics(codec: Codec, symbols: TrainingSymbols) -> Statistics:
     """Fit symbol tables and context on the training images, and write them into the codec's bundle."""
     M, T, K = codec.bundle.sizes.M, codec.bundle.sizes.T, codec.bundle.sizes.K
-    fitted = fit(*symbols, M, K)
-    context, basis, context_bits, baseline_bits, settings = fit_context(symbols, partial(entries_of, codec), M, K)
+    entries = codec.bundle.sizes.entries
+    fitted = fit(*symbols, M, K, entries)
+    context, basis, context_bits, baseline_bits, settings = fit_context(
+        symbols, partial(entries_of, codec), M, K, entries
+    )
     features = [basis.features(entries_of(codec, group)) for group in range(M)] if basis else []
     fingerprint = write_tables(codec.bundle.folder, fitted.tables, context, features, codec.bundle.description)
     saved = baseline_bits - context_bits
     expected = fitted.held_out_bits - saved
     rate = {
-        "fixed-length payload, bits an image": payload_bits(T, K, M),
+        "fixed-length payload, bits an image": payload_bits(T, codec.bundle.sizes.token_entries, M),
         EXPECTED: round(expected, 1),
         "of which the context of earlier tokens saves": round(saved, 1),
         "smoothing (images)": json.dumps(fitted.strengths),
@@ -124,12 +128,13 @@ def entries_of(codec: Codec, group: int) -> np.ndarray:
 def describe(bundle: Bundle) -> dict[str, Any]:
     """The sizes of a bundle, for its card."""
     M, T, K = bundle.sizes.M, bundle.sizes.T, bundle.sizes.K
+    entries = K if bundle.sizes.entries is None else f"{min(bundle.sizes.entries)} to {K}"
     codebooks = "one codebook for all tokens" if bundle.sizes.shared else f"{M} x {T} codebooks"
     return {
         "family": bundle.sizes.model["family"],
         "pixels": f"{bundle.sizes.image_size} x {bundle.sizes.image_size}",
         "tokens": T,
-        "codebooks": f"{codebooks} of {K} entries with {bundle.sizes.d} channels",
+        "codebooks": f"{codebooks} of {entries} entries with {bundle.sizes.d} channels",
         "selection": bundle.selection,
         "bytes": sum(file["bytes"] for file in bundle.files.values()),
     }

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from stscq.backbones.base import Metric
-from stscq.quantization.search import Assignment, Measured, PreparedCodebooks, measured_cr, measured_nn
+from stscq.quantization.search import Assignment, Measured, Prepared, measured_cr, measured_nn
 
 TIE = 1e-5
 """Relative gap below which two candidates are a near tie: some thirty times what rounding does in float32. The gap is
@@ -33,7 +33,7 @@ class Quantiser(NamedTuple):
     """Everything besides the latents that symbols depend on. router: latents to scores (B x M), None for NN."""
 
     metric: Metric
-    codebooks: PreparedCodebooks
+    codebooks: Prepared
     router: Callable[[Tensor], Tensor] | None
 
 
@@ -60,7 +60,7 @@ def relative_gap(values: Tensor) -> Tensor:
     return (least[:, 1] - least[:, 0]) / values.abs().amax(1).clamp_min(1e-12)
 
 
-def relative_entry_gaps(z_e: Tensor, measured: Measured, codebooks: PreparedCodebooks) -> Tensor:
+def relative_entry_gaps(z_e: Tensor, measured: Measured, codebooks: Prepared) -> Tensor:
     """Distance to the second nearest entry less that to the nearest, relative to |z|² + |entry|² for the longest entry
     of the codebook: B x T."""
     if codebooks.metric == "cosine":

@@ -110,7 +110,7 @@ def evaluate(
 def measured_rate(codec: Codec, assignment: Assignment, pixels: int) -> dict[str, float]:
     """bits and bpp: of the fixed-length payload, T log2 K + log2 M. Mean bytes really written, and bits a pixel of
     them: payload fixed-length, range-coded, and the whole file, which holds the shorter of the two."""
-    bits = payload_bits(codec.bundle.sizes.T, codec.bundle.sizes.K, codec.bundle.sizes.M)
+    bits = payload_bits(codec.bundle.sizes.T, codec.bundle.sizes.token_entries, codec.bundle.sizes.M)
     written = {name: float(lengths.mean()) for name, lengths in codec.sizes(assignment)._asdict().items()}
     return {
         "bits": bits,
@@ -121,7 +121,7 @@ def measured_rate(codec: Codec, assignment: Assignment, pixels: int) -> dict[str
 
 
 def measured_utilisation(codec: Codec, assignment: Assignment) -> Mapping[str, Any]:
-    used = utilisation(assignment, codec.bundle.sizes.M, codec.bundle.sizes.K)
+    used = utilisation(assignment, codec.bundle.sizes.M, codec.bundle.sizes.K, codec.bundle.sizes.entries)
     return {
         "utilisation_per_token": [round(float(share), 6) for share in used.per_token],
         "utilisation_token_mean": float(used.per_token.mean()),

@@ -3,6 +3,7 @@
 Three readings of "utilisation", since the published ones differ (DESIGN, section 2).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,16 +30,20 @@ class Utilisation(NamedTuple):
     groups: float
 
 
-def utilisation(assignment: Assignment, M: int, K: int) -> Utilisation:
-    """Shares of M groups with K entries a token that the assignment of N images uses."""
+def utilisation(assignment: Assignment, M: int, K: int, entries: Sequence[int] | None = None) -> Utilisation:
+    """Shares of M groups with K entries a token that the assignment of N images uses.
+
+    entries: how many of the K each token has (T), None where all have K.
+    """
     group, index = assignment.group.numpy(), assignment.index.numpy()
     N, T = index.shape
     used = np.zeros((M, T, K), dtype=bool)
     used[group[:, None], np.arange(T), index] = True
+    sizes = np.array(entries or [K] * T)
     return Utilisation(
-        per_token=used.mean((0, 2)),
-        per_group=used.mean((1, 2)),
-        all_entries=float(used.mean()),
+        per_token=used.sum((0, 2)) / (M * sizes),
+        per_group=used.sum((1, 2)) / sizes.sum(),
+        all_entries=float(used.sum() / (M * sizes.sum())),
         merged=float(used.any(1).mean()),
         bound_all_entries=min(1.0, N / (M * K)),
         groups=float(used.any((1, 2)).mean()),

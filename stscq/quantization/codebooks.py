@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from stscq.backbones.base import Metric
 from stscq.quantization.lookup import positions
-from stscq.quantization.search import Assignment, PreparedCodebooks, normalise, on_surface, search_cr, search_nn
+from stscq.quantization.search import (
+    Assignment,
+    Prepared,
+    normalise,
+    on_surface,
+    prepare_codebooks,
+    search_cr,
+    search_nn,
+)
 
 
 class Quantised(NamedTuple):
@@ -45,21 +53,29 @@ class Rows(torch.autograd.Function):
 class Codebooks(nn.Module):
     """`weight` is M x S x K x d: M = 1, S = 1 the global baseline; M = 1, S = T token-specific; M > 1 switchable.
 
-    sparse: gradients of the entries in use only, for stscq.training.optimiser's lazy Adam.
+    sparse: gradients of the entries in use only, for stscq.training.optimiser's lazy Adam; entries: how many of the K
+    each token has (T), None where all have K.
     """
 
-    def __init__(self, weight: Tensor, metric: Metric, sparse: bool = False):
+    def __init__(self, weight: Tensor, metric: Metric, sparse: bool = False, entries: list[int] | None = None):
         super().__init__()
         self.weight = nn.Parameter(weight)
         self.metric = metric
         self.sparse = sparse
-        self._prepared: tuple[object, PreparedCodebooks] | None = None
+        self.entries = entries
+        self._prepared: tuple[object, Prepared] | None = None
 
     def rows(self, *index: Tensor) -> Tensor:
         """weight[index]."""
         if self.sparse:
             return Rows.apply(self.weight, *index)  # type: ignore[no-any-return, no-untyped-call]
         return self.weight[index]
+
+    def has(self) -> Tensor:
+        """S x K: which places hold entries; the others are padding, behind the last entry of a token."""
+        S, K = self.weight.shape[1:3]
+        sizes = torch.tensor([K] * S if self.entries is None else self.entries, device=self.weight.device)
+        return torch.arange(K, device=self.weight.device) < sizes[:, None]
 
     @property
     def M(self) -> int:
@@ -75,11 +91,11 @@ class Codebooks(nn.Module):
             return search_nn(z_e, self.prepared(), self.metric)
         return search_cr(z_e, self.prepared(), group, self.metric)
 
-    def prepared(self) -> PreparedCodebooks:
+    def prepared(self) -> Prepared:
         """The entries with their norms, which are kept until an entry changes."""
         state = self.weight.data_ptr(), self.weight._version
         if self._prepared is None or self._prepared[0] != state:
-            self._prepared = state, PreparedCodebooks(self.weight.detach(), self.metric)
+            self._prepared = state, prepare_codebooks(self.weight.detach(), self.metric, self.entries)
         return self._prepared[1]
 
     def lookup(self, assignment: Assignment) -> Tensor:
@@ -107,7 +123,10 @@ class Codebooks(nn.Module):
         z_q, soft = torch.empty_like(z_e), z_e.new_empty(*assignment.index.shape, self.K)
         for number, codebooks in enumerate(self.rows(groups)):  # S x K x d
             images = which == number
-            scores = (z_e[images].transpose(0, 1) @ codebooks.mT).softmax(-1)  # T x B_group x K
+            products = z_e[images].transpose(0, 1) @ codebooks.mT  # T x B_group x K
+            if self.entries is not None:
+                products = products.masked_fill(~self.has()[:, None], -torch.inf)
+            scores = products.softmax(-1)
             hard = F.one_hot(assignment.index[images].T, self.K).to(scores.dtype)
             one_hot = hard + scores - scores.detach()
             z_q[images] = (one_hot @ codebooks).transpose(0, 1)

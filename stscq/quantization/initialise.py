@@ -3,11 +3,15 @@
 Axes: N latents, M groups, T tokens, K entries, d channels; K_0 entries in the tokenizer's codebook.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from stscq.backbones.base import Metric
 from stscq.quantization.search import on_surface, search_group
+
+CENTRE_ITERATIONS = 10
 
 
 def global_from_latents(z_e: Tensor, K: int, metric: Metric, seed: int) -> Tensor:
@@ -58,6 +62,21 @@ def token_shared(published: Tensor, z_e: Tensor, K: int, M: int, metric: Metric,
         return weight.clone()
     noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
     return on_surface(weight + jitter * start.std() * noise.to(weight.device), metric)
+
+
+def token_centres(z: Tensor, entries: Sequence[int], seed: int) -> Tensor:
+    """T x K x d: K_j = entries[j] k-means centres of each token's own latents, zeros behind the last; K is the largest.
+
+    z: N x T x d, on the surface where entries start.
+    """
+    from scipy.cluster.vq import kmeans2
+
+    own = z.float().cpu().numpy()
+    centres = z.new_zeros(len(entries), max(entries), z.shape[2])
+    for j, K in enumerate(entries):
+        found, _ = kmeans2(own[:, j], K, iter=CENTRE_ITERATIONS, minit="points", missing="warn", rng=seed)
+        centres[j, :K] = torch.from_numpy(found)
+    return centres
 
 
 def token_specific(shared: Tensor, T: int) -> Tensor:

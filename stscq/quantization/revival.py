@@ -32,7 +32,7 @@ class Revival(nn.Module):
         An entry goes to its own token of a random image among those that use its group now; entries of groups that no
         image uses stay where they are: choosing groups is the router's business.
         """
-        m, s, k = (self.uses == 0).nonzero(as_tuple=True)
+        m, s, k = ((self.uses == 0) & codebooks.has()).nonzero(as_tuple=True)
         here = torch.isin(m, group)
         m, s, k = m[here], s[here], k[here]
         B, T, _ = z.shape

@@ -27,6 +27,8 @@ def tensors_of(codec: TrainedCodec) -> dict[str, Tensor]:
         **prefixed("tokenizer", codec.tokenizer.state_dict()),
         **prefixed("codebooks", codec.codebooks.state_dict()),
     }
+    if codec.codebooks.entries is not None:
+        tensors["codebooks.entries"] = torch.tensor(codec.codebooks.entries)
     if codec.router is not None:
         tensors |= prefixed("router", codec.router.state_dict())
     return tensors
@@ -45,7 +47,8 @@ def load_codec(folder: Path, device: torch.device) -> tuple[TrainedCodec, dict[s
         rank, T = router_state["over_tokens"].shape
         router = Router(weight.shape[0], T, weight.shape[-1], rank)
         router.load_state_dict(router_state)
-    codec = TrainedCodec(fast_layout(tokenizer), Codebooks(weight, tokenizer.metric), router)
+    entries = tensors["codebooks.entries"].tolist() if "codebooks.entries" in tensors else None
+    codec = TrainedCodec(fast_layout(tokenizer), Codebooks(weight, tokenizer.metric, entries=entries), router)
     return on_device(codec, device), recipe
 
 

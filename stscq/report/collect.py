@@ -42,16 +42,16 @@ class Evaluations(NamedTuple):
         return self._replace(sets=sets)
 
     def claimed(self) -> "Evaluations":
-        """Without the variants that the judge taught."""
+        """Without the variants outside all claims."""
         kept = {b: {n: v for n, v in vs.items() if not outside_claims(v)} for b, vs in self.variants.items()}
         return self._replace(variants=kept)
 
     def judged_twice(self) -> "Evaluations":
-        """Only the variants that the judge taught, each after its twin."""
+        """Only the variants outside all claims, each after its twin."""
         kept = {}
         for backbone, variants in self.variants.items():
-            taught = [name for name, v in variants.items() if outside_claims(v)]
-            names = {twin(variants, name) for name in taught} | set(taught)
+            outside = [name for name, v in variants.items() if outside_claims(v)]
+            names = {twin(variants, name) for name in outside} | set(outside)
             kept[backbone] = {name: v for name, v in variants.items() if name in names}
         return self._replace(variants=kept, tokenizers={backbone: {} for backbone in self.variants})
 

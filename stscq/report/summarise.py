@@ -8,7 +8,8 @@ group. people, curves.parquet: whose images went to which group, training curves
 people. strangers, served.csv: the same of faces without identities, and which codebook groups serve them. peers, int8,
 symbols, symbols_saved.csv: classic codecs, int8 codebooks, models of the symbols. cost, measured, training_cost.csv:
 what it costs. second_values.parquet, second_comparisons.csv: the same of the second judge, the recogniser of training.
-What the judge taught (`taught_by`) is in values, curves and sheets alone, and compared with its twin alone.
+What the judge taught (`taught_by`), and codebooks of unequal size (`allocation`), are in values, curves and sheets
+alone, and compared with their twins alone.
 sheets/BACKBONE.npz: reconstructions of test people; portraits/BACKBONE.npz: of people whose pictures may be passed on.
 """
 
@@ -23,12 +24,13 @@ import numpy as np
 import pandas as pd
 
 from stscq.cli_tools import run as run_command
+from stscq.data.allocation import read_allocation
 from stscq.data.store import open_store
 from stscq.evaluation.int8_frame import int8_frame
 from stscq.evaluation.peers.frames import peer_points
 from stscq.evaluation.symbols_frame import symbols_frame, symbols_saved
 from stscq.files import read_log, write_atomically
-from stscq.params import outside_claims, twin
+from stscq.params import outside_claims, taught_by_judge, twin
 from stscq.report.collect import IDENTITY, MEASURES, Evaluations, Run
 from stscq.report.fairness import fairness, router_choices
 from stscq.report.strangers import served, strangers
@@ -94,6 +96,7 @@ def main(
     pd.DataFrame(second_values(second)).to_parquet(out / "second_values.parquet")
     pd.DataFrame(second_comparisons(second)).to_csv(out / "second_comparisons.csv", index=False)
     pd.DataFrame(curves(everybody, models)).to_parquet(out / "curves.parquet")
+    pd.DataFrame(allocations(everybody, models), columns=ALLOCATION).to_csv(out / "allocation.csv", index=False)
     (out / "sheets").mkdir(exist_ok=True)
     for backbone in faces.variants:
         np.savez_compressed(out / "sheets" / f"{backbone}.npz", **sheet(faces, backbone, store))  # type: ignore[arg-type]
@@ -139,13 +142,15 @@ def further(
 
 
 def describe(e: Evaluations) -> pd.DataFrame:
-    """A row a run: method, M, K, how groups were selected in training, M and K of the published row it stands for."""
+    """A row a run: method, M, K, how groups were selected in training, M and K of the published row it stands for;
+    power of the sensitivity by which entries were allocated, where codebooks are of unequal size."""
     rows = []
     for run in e.runs():
         first = e.metrics(run, e.seeds[0], e.sets[0])
         v = e.variants[run.backbone].get(run.variant)
         row: dict[str, Any] = {**run._asdict(), "method": run.variant, "M": 1, "training": "nn"}
         row["outside_claims"] = v is not None and outside_claims(v)
+        row["power"] = (v or {}).get("allocation", {}).get("power", float("nan"))
         if v is not None:
             row |= {"method": method(v), "M": v["M"], "K": v["K"], "training": v["training"]}
             row |= dict(zip(("published_M", "published_K"), v["published"] or (None, None), strict=True))
@@ -192,7 +197,7 @@ def second_values(e: Evaluations) -> Iterator[dict[str, Any]]:
 
 
 def second_comparisons(e: Evaluations) -> Iterator[dict[str, Any]]:
-    """`comparisons` of the second judge: what the judge taught, with its twin."""
+    """`comparisons` of the second judge: what is outside all claims, with its twin."""
     for run in nn_runs(e):
         if outside_claims(e.variants[run.backbone][run.variant]):
             yield from compared(e, run, "twin", references(e, run)["twin"], IDENTITY)
@@ -252,8 +257,8 @@ def references(e: Evaluations, run: Run) -> dict[str, Run]:
     global: the compute-matched baseline; where there are several and the run has one group, that of as many entries.
     pretrained: of the fine-tuned tokenizer. nn: of selection by the router, the same codec. nn_trained: the same M
     and K, trained with nn. one_group, most_groups: token-specific, the same K. one_shared: of token-shared groups, one
-    shared codebook of the same K. token_shared: the same M, K and training, token-shared. What the judge taught is
-    nobody's reference, and has one: its twin, with the same selection.
+    shared codebook of the same K. token_shared: the same M, K and training, token-shared. What is outside all
+    claims is nobody's reference, and has one: its twin, with the same selection.
     """
     v = e.variants[run.backbone].get(run.variant)
     if v is not None and outside_claims(v):
@@ -315,7 +320,7 @@ def curves(e: Evaluations, models: Path) -> list[dict[str, Any]]:
     for backbone, variants in e.variants.items():
         for stage, term in TERMS.items():
             for variant, v in variants.items():
-                if outside_claims(v) and stage != "stage3":
+                if taught_by_judge(v) and stage != "stage3":
                     continue  # those of its twin
                 for seed in e.seeds:
                     name = f"{v['M']}x{v['K']}_{v['training']}" if stage == "stage1_codebooks" else variant
@@ -325,6 +330,20 @@ def curves(e: Evaluations, models: Path) -> list[dict[str, Any]]:
                         {**where, "step": line["step"], "value": line[term]} for line in read_log(folder / "log.jsonl")
                     ]
     return rows
+
+
+ALLOCATION = ["backbone", "variant", "seed", "token", "entries", "sensitivity"]
+
+
+def allocations(e: Evaluations, models: Path) -> Iterator[dict[str, Any]]:
+    """A row a token of the codebooks of unequal size: K_j and w_j, see stscq.data.allocation."""
+    for backbone, variants in e.variants.items():
+        for variant, seed in product((name for name, v in variants.items() if "allocation" in v), e.seeds):
+            folder = models / backbone / "allocation" / variant / f"seed{seed}"
+            found = read_allocation(folder / "allocation.json")
+            for token, (entries, w) in enumerate(zip(found.entries, found.sensitivity, strict=True)):
+                where = {"backbone": backbone, "variant": variant, "seed": seed, "token": token}
+                yield {**where, "entries": entries, "sensitivity": w}
 
 
 def sheet(e: Evaluations, backbone: str, store: Path) -> dict[str, np.ndarray]:

@@ -53,16 +53,20 @@ class RunSummary(NamedTuple):
         return list(self.about["sets"].get(backbone, self.sets))
 
     def claimed(self) -> pd.DataFrame:
-        """All runs but those that the judge taught, of which nothing is claimed."""
+        """All runs but those outside all claims: what the judge taught, and codebooks of unequal size."""
         return self.runs[~self.runs.outside_claims]
 
     def faces(self) -> pd.DataFrame:
-        """The runs on faces, those that the judge taught left out: whoever wants to show these asks for `taught`."""
+        """The runs on faces, those outside all claims left out: whoever wants these asks for `taught` or `unequal`."""
         return self.claimed()[~self.claimed().backbone.isin(self.about["sets"])]
 
     def taught(self) -> pd.DataFrame:
         """The runs whose decoders the judge taught: outside all claims, to be shown with a mark."""
-        return self.runs[self.runs.outside_claims]
+        return self.runs[self.runs.outside_claims & self.runs.power.isna()]
+
+    def unequal(self) -> pd.DataFrame:
+        """The runs of codebooks of unequal size, which are ours and not the paper's."""
+        return self.runs[self.runs.power.notna()]
 
     def pictures(self) -> pd.DataFrame:
         """The runs of backbones that train on pictures of anything."""

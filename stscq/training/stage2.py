@@ -5,13 +5,19 @@ python -m stscq.training.stage2 --start models/demo/titok_s/stage1_codebooks/4x6
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from stscq.cli_tools import run
+from stscq.data.allocation import read_allocation
+from stscq.data.latents import read_latents
 from stscq.device import Precision, own_device
+from stscq.errors import DataError
 from stscq.quantization.codebooks import Codebooks
-from stscq.quantization.initialise import token_specific
+from stscq.quantization.initialise import token_centres, token_specific
 from stscq.quantization.losses import RouterLossWeights
+from stscq.quantization.search import on_surface
 from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device
 from stscq.training.codebook_training import CodebookLossWeights, train_codebooks
 from stscq.training.faces import recipe_of, training_batches
@@ -38,13 +44,15 @@ def main(
     revive_every: int,
     precision: Precision = "fp32",
     latents: Path | None = None,
+    allocation: Path | None = None,
     save_seconds: float = 30.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
 
     START is a finished stage 1. --shared goes on with its token-shared codebooks, for as many steps as token-specific
     ones get: the compute-matched baseline. Groups are chosen as in stage 1, whose router learns on. The numbers are
-    those of `stscq.training.stage1_codebooks`.
+    those of `stscq.training.stage1_codebooks`. ALLOCATION: of stscq.training.allocation, where tokens have codebooks of
+    unequal size; each then starts as k-means centres of its token's LATENTS, for stage 1's have another size.
     """
     recipe = recipe_of(locals())
     device = own_device()
@@ -54,10 +62,14 @@ def main(
     tokenizer.compute_in(precision)
     torch.manual_seed(seed)
     weight = before.codebooks.weight.detach()
-    if not shared:
+    entries = None
+    if allocation is not None:
+        weight, entries = unequal_start(before, allocation, latents, len(batches.rows), seed)
+    elif not shared:
         weight = token_specific(weight, tokenizer.T)
     weight = large_zeros(weight.shape, device).copy_(weight)
-    codec = on_device(TrainedCodec(tokenizer, Codebooks(weight, tokenizer.metric, sparse=True), before.router), device)
+    codebooks = Codebooks(weight, tokenizer.metric, sparse=True, entries=entries)
+    codec = on_device(TrainedCodec(tokenizer, codebooks, before.router), device)
     weights = CodebookLossWeights(codebook, entropy, RouterLossWeights(balance, confidence, quality))
     train_codebooks(
         codec,
@@ -67,9 +79,21 @@ def main(
         revive_every,
         latents,
         recipe={**recipe, **{name: before_recipe[name] for name in INHERITED}},
-        inputs=[store / "images.npy", split, start / "weights.safetensors"],
+        inputs=[store / "images.npy", split, start / "weights.safetensors", *filter(None, [allocation])],
         out=out,
     )
+
+
+def unequal_start(
+    before: TrainedCodec, allocation: Path, latents: Path | None, N: int, seed: int
+) -> tuple[Tensor, list[int]]:
+    """1 x T x K x d and K_j of each token. Raises DataError without latents, or for several groups."""
+    T, d, metric = before.tokenizer.T, before.tokenizer.d, before.tokenizer.metric
+    if latents is None or before.codebooks.M > 1:
+        raise DataError(f"{allocation}: codebooks of unequal size need --latents (latents.copies) and M = 1")
+    entries = read_allocation(allocation, T).entries
+    kept = torch.from_numpy(np.array(read_latents(latents, N, T, d))).flatten(0, 1)
+    return token_centres(on_surface(kept, metric), entries, seed)[None], entries
 
 
 INHERITED = ("model", "groups", "entries", "selection")

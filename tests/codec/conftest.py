@@ -48,30 +48,41 @@ VARIANTS = {  # family, token-shared, groups, entries, router
     "switchable_nn": ("titok", False, 4, 8, False),
     "switchable_conv": ("maskgit_vqgan", False, 8, 4, True),
     "switchable_ibq": ("ibq", False, 2, 8, True),
+    "unequal": ("maskgit_vqgan", False, 1, [1, 2, 4, 8, 16, 16, 8, 2] * 8, False),
+    "unequal_ibq": ("ibq", False, 1, [4, 1, 16, 2] * 16, False),
+    "unequal_switchable": ("titok", False, 4, [8, 1, 4, 8, 2, 8, 1, 2], True),
 }
 ROUTED = [name for name, variant in VARIANTS.items() if variant[4]]
 
 
 def make_bundle(folder, faces, family, shared, groups, entries, router, seed=7):
-    """An untrained model whose codebooks are latents of faces, with the statistics of the first 300."""
+    """An untrained model whose codebooks are latents of faces, with the statistics of the first 300.
+
+    entries: K, or K_j of each token.
+    """
     torch.manual_seed(seed)
     tokenizer = build(**MODELS[family]).requires_grad_(False)
     tokenizer.initialise()
     tokenizer.take_codebook()
     latents = encode_rows(tokenizer, faces, np.arange(0, 400, 8))
+    unequal = entries if isinstance(entries, list) else None
+    entries = max(unequal) if unequal else entries
     if shared:  # latents of any token
         flat = latents.flatten(0, 1)
         weight = torch.stack([flat[torch.randperm(len(flat))[:entries]] for _ in range(groups)])[:, None]
     else:  # of each token its own
         weight = torch.stack([latents[torch.randperm(len(latents))[:entries]].transpose(0, 1) for _ in range(groups)])
     network = Router(groups, tokenizer.T, tokenizer.d, 4) if router else None
-    trained = TrainedCodec(tokenizer, Codebooks(weight.clone(), tokenizer.metric), network)
+    weight = weight.clone()
+    if unequal:
+        weight[:, torch.arange(entries) >= torch.tensor(unequal)[:, None]] = 0
+    trained = TrainedCodec(tokenizer, Codebooks(weight, tokenizer.metric, entries=unequal), network)
     write_bundle(folder, trained, MODELS[family], SIZE, folder.name)
     codec = Codec.load(folder)
     group, index = codec.quantise(faces[:300])
     symbols = TrainingSymbols(group.numpy(), index.numpy(), np.arange(300) // 10)
-    tables = fit(*symbols, groups, weight.shape[2]).tables
-    fitted = fit_context(symbols, lambda i: entries_of(codec, i), groups, weight.shape[2])
+    tables = fit(*symbols, groups, entries, unequal).tables
+    fitted = fit_context(symbols, lambda i: entries_of(codec, i), groups, entries, unequal)
     features = [fitted.basis.features(entries_of(codec, i)) for i in range(groups)] if fitted.basis else []
     write_tables(folder, tables, fitted.context, features, codec.bundle.description)
     return folder

@@ -8,11 +8,11 @@ TABLES = [
     *("selection_in_training", "groups_sweep", "token_utilisation", "dataset_utilisation", "group_use", "fairness"),
     *("strangers", "served", "served_counts"),
     *("ibq", "image_quality", "imagenet", "rates", "symbols", "int8", "peers", "peers_ratio", "other_face_codecs"),
-    *("cost", "training_cost", "variants", "identity_teacher", "claims"),
+    *("cost", "training_cost", "variants", "identity_teacher", "allocation", "claims"),
 ]
 FIGURES = [
     *("rate_accuracy", "rate_ids", "rate_peers", "utilisation_tokens", "utilisation_groups", "router_choices"),
-    *("router_people", "served"),
+    *("router_people", "served", "allocation"),
     *("selection_agreement", "groups_sweep", "seed_spread", "training_curves"),
     *(f"{'portraits' if SHOWN_PORTRAITS else 'reconstructions'}_{name}" for name in BACKBONES if name not in OWN_SETS),
 ]
@@ -23,7 +23,7 @@ SUMMARY = [
     *("strangers.csv", "served.csv"),
     *("utilisation_tokens.parquet", "utilisation_groups.parquet", "peers.csv", "int8.csv", "symbols.csv"),
     *("symbols_saved.csv", "cost.csv", "measured.csv", "training_cost.csv"),
-    *("second_values.parquet", "second_comparisons.csv"),
+    *("second_values.parquet", "second_comparisons.csv", "allocation.csv"),
     *(f"sheets/{name}.npz" for name in BACKBONES if name not in OWN_SETS),
     *(f"portraits/{name}.npz" for name in BACKBONES if name not in OWN_SETS and SHOWN_PORTRAITS),
 ]
@@ -56,7 +56,7 @@ def trained_files():
     for name, b in BACKBONES.items():
         runs = dict(backbone=name, seed=SEEDS)
         found += expand(rules.stage1_tokenizer.output, tokenizer=stscq_params.tokenizers(config, name), **runs)
-        own = [variant for variant, v in b["variants"].items() if not stscq_params.outside_claims(v)]
+        own = [variant for variant, v in b["variants"].items() if not stscq_params.taught_by_judge(v)]
         found += expand(rules.stage2.output, variant=own, **runs)
         found += expand(rules.stage3.output, variant=b["variants"], **runs)
         for M, K, selection in sorted({(v["M"], v["K"], v["training"]) for v in b["variants"].values()}):
@@ -92,6 +92,7 @@ rule summarise:
         evaluations=evaluated(),
         logs=training_logs(),
         records=training_records(),
+        allocations=[path for path in allocations() if path.endswith("allocation.json")],
         cost=files(f"{DATA}/cost", ["cost.csv"]),
         measured=files(f"{DATA}/measured_cost", ["measured.csv"]),
         further=[path for path in further_outputs() if not path.endswith(".run.json")],
@@ -246,6 +247,7 @@ def every_output():
         *expand(rules.prepare_set.output, set=SETS),
         *expand([*rules.prepare_split.output, *recogniser], seed=SEEDS),
         *trained_files(),
+        *allocations(),
         *expand(rules.evaluate_original.output, set=FACE_SETS, seed=SEEDS),
         *(path for name, variant in EVALUATIONS for path in coded(name, variant)),
         *further_outputs(),

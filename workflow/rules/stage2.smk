@@ -10,6 +10,7 @@ rule stage2:
             f"/seed{wc.seed}"
         ),
         latents=kept_latents,
+        allocation=allocation_of,
     output:
         stage_output(f"{MODELS}/{{backbone}}/stage2/{{variant}}/seed{{seed}}", "stage2"),
     params:
@@ -17,6 +18,7 @@ rule stage2:
         store=folder_of("store"),
         start=folder_of("start"),
         latents=latents_option,
+        allocation=lambda wc, input: f"--allocation {input.allocation}" if input.allocation else "",
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags(
             {
@@ -29,4 +31,4 @@ rule stage2:
         f"logs/{PROFILE}/stage2/{{backbone}}/{{variant}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.training.stage2 --store {params.store} --split {input.split}"
-        " --start {params.start} {params.latents} {params.flags} --out {params.out} &> {log}"
+        " --start {params.start} {params.latents} {params.allocation} {params.flags} --out {params.out} &> {log}"

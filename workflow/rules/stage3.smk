@@ -3,7 +3,7 @@
 
 
 def taught_by_judge(wc):
-    return stscq_params.outside_claims(BACKBONES[wc.backbone]["variants"][wc.variant])
+    return stscq_params.taught_by_judge(BACKBONES[wc.backbone]["variants"][wc.variant])
 
 
 def codebooks_of(wc):

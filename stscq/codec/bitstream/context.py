@@ -4,8 +4,8 @@ A state of r numbers sums up the tokens so far; from it follows in which directi
 of the training set is tilted towards entries that lie there. A linear model of the entries, hence, of low rank. It runs
 in integers (as float64, below 2^53, where sums and products are exact in any order), so that every machine codes alike.
 
-Axes: N images, T tokens, K entries, f features of an entry, r numbers of state. docs/bitstream.md describes the
-arithmetic.
+Axes: N images, T tokens, K entries, f features of an entry, r numbers of state. Tables of tokens with fewer
+entries than K are zero behind the last. docs/bitstream.md describes the arithmetic.
 """
 
 from typing import NamedTuple
@@ -25,6 +25,8 @@ STEPS = 256
 MOST_SCORE = 32 * STEPS
 PIECE = 1 << 18
 """Features that are converted at once: 2 MiB in float64."""
+NO_ENTRY = -(1 << 40)
+"""In the place of a logarithm, behind the last entry of a token."""
 LOG2 = np.rint(STEPS * np.log2(np.arange(1, TOTAL + 1))).astype(np.int64)
 """The logarithms of 1, 2, ..., TOTAL, in steps. None lies within 1e-6 of a half, so that every machine rounds alike."""
 POWER = np.rint(2.0 ** (24 - np.arange(24 * STEPS) / STEPS)).astype(np.int64)
@@ -51,7 +53,9 @@ class ImageTables:
     `next_tables` and `advance`, one token after the other, for N images side by side when decoding."""
 
     def __init__(self, context: Context, base: np.ndarray, features: np.ndarray):
-        """base: T x K, the tables of the images' group, each summing to TOTAL; features: T x K x f int8."""
+        """base: T x K, the tables of the images' group, each summing to TOTAL; features: T x K x f int8.
+
+        Behind the last entry of a token that has fewer than K, `base` is zero."""
         self.read, self.write, self.step = context.read, context.write, 2.0**-context.shift
         self.base, self.features = base, features
         self.no_context = context.read.shape[2] == 0
@@ -74,12 +78,13 @@ class ImageTables:
         return float(ideal_bits(self.tables(index)[np.arange(len(index)), index] / TOTAL).sum())
 
     def next_tables(self) -> np.ndarray:
-        """N x K, for the next token of each image; 1 x K as long as they are the same for all."""
-        base = self.base[self.token : self.token + 1]
+        """N x K_j, for the next token of each image; 1 x K_j as long as they are the same for all."""
+        size = np.count_nonzero(self.base[self.token])
+        base = self.base[self.token : self.token + 1, :size]
         if self.no_context:
             return base
         direction = self._state(self.total) @ self.write[self.token]
-        return self._tilt(base, direction @ self.features[self.token].T.astype(np.float64))
+        return self._tilt(base, direction @ self.features[self.token, :size].T.astype(np.float64))
 
     def advance(self, entries: np.ndarray) -> None:
         """Go on to the token behind the next, which is these entries (N)."""
@@ -100,12 +105,12 @@ class ImageTables:
 
 
 def tilt(base: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Tables (n x K, at least 1 each, summing to TOTAL; or 1 x K for all) with each entry 2^(score / STEPS) times as
-    likely. score: n x K."""
-    K = base.shape[1]
-    logarithm = LOG2[base - 1] + score
+    """Tables (n x K, at least 1 for each entry, summing to TOTAL; or 1 x K for all) with each entry 2^(score / STEPS)
+    times as likely. score: n x K."""
+    entry = base > 0
+    logarithm = np.where(entry, LOG2[base - 1] + score, NO_ENTRY)
     below = logarithm.max(1, keepdims=True) - logarithm
     weight = np.where(below < len(POWER), POWER[np.minimum(below, len(POWER) - 1)], 0)
-    table = 1 + weight * (TOTAL - K) // weight.sum(1, keepdims=True)
+    table = entry + weight * (TOTAL - entry.sum(1, keepdims=True)) // weight.sum(1, keepdims=True)
     table[np.arange(len(table)), below.argmin(1)] += TOTAL - table.sum(1)
     return table

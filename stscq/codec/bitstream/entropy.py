@@ -5,7 +5,8 @@ floating-point number is ever rounded (see `as_model`), so that every machine co
 the arithmetic. Axes: T tokens, K entries, M groups.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import constriction
@@ -30,13 +31,22 @@ def as_model(table: np.ndarray) -> np.ndarray:
 
 
 def encode(group: int, index: np.ndarray, group_table: np.ndarray, token_tables: np.ndarray) -> bytes:
-    """The shortest bytes that `decode` reads as these symbols. index: T; group_table: M; token_tables: T x K."""
+    """The shortest bytes that `SymbolDecoder` reads as these symbols. index: T; group_table: M; token_tables: T x K,
+    zero behind the last entry of a token that has fewer than K."""
     coder = constriction.stream.queue.RangeEncoder()
     if len(group_table) > 1:
         coder.encode(np.array([group], np.int32), FAMILY, as_model(group_table[None]))
-    if token_tables.shape[1] > 1:
-        coder.encode(index.astype(np.int32), FAMILY, as_model(token_tables))
+    for tokens, size in runs_of_equal_size(token_tables):
+        if size > 1:
+            coder.encode(index[tokens].astype(np.int32), FAMILY, as_model(token_tables[tokens, :size]))
     return shortest(coder)
+
+
+def runs_of_equal_size(tables: np.ndarray) -> Iterator[tuple[slice, int]]:
+    """Neighbouring tokens with codebooks of the same size, and that size. tables: T x K, zero where is no entry."""
+    sizes = np.count_nonzero(tables, 1)
+    for start, end in pairwise([0, *(np.flatnonzero(np.diff(sizes)) + 1), len(sizes)]):
+        yield slice(start, end), int(sizes[start])
 
 
 def shortest(coder: Any) -> bytes:

@@ -4,7 +4,7 @@ Axes: N images, M groups, T tokens, S codebooks a group (T, or 1 shared by all t
 f features, r numbers of state.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -82,12 +82,17 @@ class FittedContext(NamedTuple):
     settings: dict[str, float]
 
 
-def fit_context(symbols: TrainingSymbols, codebooks: GroupCodebooks, M: int, K: int) -> FittedContext:
-    """Ridge and sharpness are those with which people who were held out take the fewest bits; then all are used."""
+def fit_context(
+    symbols: TrainingSymbols, codebooks: GroupCodebooks, M: int, K: int, token_entries: Sequence[int] | None = None
+) -> FittedContext:
+    """Ridge and sharpness are those with which people who were held out take the fewest bits; then all are used.
+
+    token_entries: how many of the K entries each token has (T), None where all have K.
+    """
     symbols = symbols.take(np.arange(len(symbols.group))[:: -(-len(symbols.group) // MOST_IMAGES)])
     T = symbols.index.shape[1]
     counted, held_out = hold_out(symbols)
-    tables = fit(*counted, M, K).tables
+    tables = fit(*counted, M, K, token_entries).tables
     baseline = token_bits(no_context(T), lambda group: np.zeros((T, K, 0), np.int8), held_out, tables)
     basis = fit_basis(counted, codebooks)
     features = lru_cache(maxsize=None)(lambda group: basis.features(codebooks(group)))

@@ -21,13 +21,13 @@ TOGETHER = 1 << 18
 
 
 class Alphabet(NamedTuple):
-    """T tokens of K entries in one of M groups, and how likely they are.
+    """T tokens of K entries (a number for each token where they differ) in one of M groups, and how likely they are.
 
     group_table: M, the table of the groups; image_tables: from a group to the tables of one image's tokens.
     """
 
     T: int
-    K: int
+    K: int | Sequence[int]
     M: int
     group_table: np.ndarray
     image_tables: Callable[[int], ImageTables]
@@ -78,7 +78,7 @@ def read_all(payloads: Sequence[bytes], alphabet: Alphabet) -> tuple[np.ndarray,
             decoder = entropy.SymbolDecoder(payload, n)
             group[n] = decoder.group(alphabet.group_table)
             coded.setdefault(int(group[n]), []).append(decoder)
-    most = max(1, TOGETHER // alphabet.K)
+    most = max(1, TOGETHER // (alphabet.K if isinstance(alphabet.K, int) else max(alphabet.K)))
     for g, decoders in coded.items():
         for i in range(0, len(decoders), most):
             some = decoders[i : i + most]

@@ -11,7 +11,8 @@ from stscq.bits import payload_bits
 from stscq.codec.bitstream.symbol_tables import TOTAL
 from stscq.errors import BundleError, StscqError
 
-FORMAT = 2
+FORMAT, UNEQUAL_FORMAT = 2, 3
+"""What this program reads; the second has `entries`, which a program that knows only the first would overlook."""
 Selection = Literal["nn", "router"]
 PARTS = ("encoder", "decoder", "codebooks", "router", "tables", "context")
 MAX_SIZE = 1 << 20
@@ -24,7 +25,8 @@ MAX_DEPTH = 256
 
 class BundleSizes(NamedTuple):
     """The sizes of the model. model: the arguments of `stscq.backbones.build`; shared: one codebook for all tokens
-    (S = 1); router_rank: None without a router."""
+    (S = 1); router_rank: None without a router; entries: how many of the K each token has (T), None where all
+    have K."""
 
     model: dict[str, Any]
     image_size: int
@@ -34,6 +36,12 @@ class BundleSizes(NamedTuple):
     d: int
     shared: bool
     router_rank: int | None
+    entries: list[int] | None = None
+
+    @property
+    def token_entries(self) -> int | list[int]:
+        """K, or K_j of each token."""
+        return self.K if self.entries is None else self.entries
 
 
 def seal(folder: Path, part: str) -> dict[str, Any]:
@@ -76,12 +84,18 @@ def problems(description: Mapping[str, Any], sizes: BundleSizes, folder: Path) -
 def size_problems(sizes: BundleSizes) -> Iterator[str]:
     lists = [(name, value if isinstance(value, list) else [value]) for name, value in sizes.model.items()]
     inner = [(name, number) for name, values in lists for number in values if type(number) is int]
-    for name, number in [*sizes._replace(router_rank=sizes.router_rank or 1)._asdict().items(), *inner]:
+    plain = sizes._replace(router_rank=sizes.router_rank or 1, entries=None)._asdict()
+    for name, number in [*plain.items(), *inner]:
         most = MAX_DEPTH if name in ("layers", "blocks", "pixel_blocks") else MAX_SIZE
-        if name not in ("model", "shared") and (type(number) is not int or not 1 <= number <= most):
+        if name not in ("model", "shared", "entries") and (type(number) is not int or not 1 <= number <= most):
             yield f"{name} in bundle.json is not between 1 and {most}"
+    if sizes.entries is not None:
+        right = isinstance(sizes.entries, list) and all(type(number) is int for number in sizes.entries)
+        if not right or len(sizes.entries) != sizes.T or sizes.shared or max(sizes.entries) != sizes.K:
+            yield "entries in bundle.json are not a number for each token, the largest of them K"
+            return
     try:
-        if payload_bits(sizes.T, sizes.K, sizes.M) > 8 * MAX_PAYLOAD:
+        if payload_bits(sizes.T, sizes.token_entries, sizes.M) > 8 * MAX_PAYLOAD:
             yield f"payloads of more than {MAX_PAYLOAD} bytes"
     except StscqError as problem:
         yield str(problem)

@@ -3,9 +3,11 @@
     bundle.json             sizes, model arguments, size and SHA-256 of every other file, fingerprint
     encoder.safetensors     what turns images into latents
     decoder.safetensors     what turns entries into images
-    codebooks.safetensors   one tensor a group (S x K x d), so that a program reads only the groups it needs
+    codebooks.safetensors   one tensor a group (S x K x d, or sum of K_j x d where tokens have K_j entries), so that a
+                            program reads only the groups it needs
     router.safetensors      the router; no tensors where there is none
-    tables.safetensors      the symbol statistics: `group` (M) and one tensor a group (T x K), each number less 1
+    tables.safetensors      the symbol statistics: `group` (M) and one tensor a group (T x K, or sum of K_j), each
+                            number less 1
     context.safetensors     how they follow the tokens before: `read`, `write`, `shift`, and each group's features
     card.json, card.md      where it comes from and what it can do; not part of the fingerprint
 
@@ -13,6 +15,7 @@ Axes: M groups, T tokens, S codebooks a group (T, or 1 shared by all tokens), K 
 f features of an entry, r numbers of state.
 """
 
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +29,7 @@ from stscq.backbones import Tokenizer, build
 from stscq.backbones.base import fast_layout
 from stscq.codec.bitstream.context import MOST_FEATURES, MOST_SHIFT, MOST_STATE, Context, ImageTables
 from stscq.codec.bitstream.symbol_tables import TOTAL
-from stscq.codec.bundle.description import FORMAT, BundleSizes, problems, read_json, seal
+from stscq.codec.bundle.description import FORMAT, UNEQUAL_FORMAT, BundleSizes, problems, read_json, seal
 from stscq.errors import BundleError
 from stscq.files import check_permission
 from stscq.quantization.router import Router
@@ -62,9 +65,10 @@ class Bundle:
         self.folder = folder
         self.description = read_json(folder / "bundle.json")
         try:
-            if self.description["format"] != FORMAT:
+            if self.description["format"] not in (FORMAT, UNEQUAL_FORMAT):
                 raise BundleError(f"{folder}: format {self.description['format']!r}; this program reads {FORMAT}")
-            self.sizes = BundleSizes(*(self.description[key] for key in BundleSizes._fields))
+            fields = BundleSizes._fields if self.description["format"] == UNEQUAL_FORMAT else BundleSizes._fields[:-1]
+            self.sizes = BundleSizes(*(self.description[key] for key in fields))
             self.fingerprint = bytes.fromhex(self.description["fingerprint"])
             self.name, self.selection = str(self.description["name"]), self.description["selection"]
             self.files: dict[str, dict[str, Any]] = dict(self.description["files"])
@@ -120,8 +124,8 @@ class Bundle:
         return router.requires_grad_(False).to(device)
 
     def codebook(self, group: int) -> Tensor:
-        """S x K x d of one group; no other group is read."""
-        entries = self._tensor("codebooks", group_name(group))
+        """S x K x d of one group, zeros behind the last entry of a token that has fewer; no other group is read."""
+        entries = self._padded(self._tensor("codebooks", group_name(group)))
         if entries.shape != (1 if self.sizes.shared else self.sizes.T, self.sizes.K, self.sizes.d):
             raise BundleError(f"{self.folder}/codebooks.safetensors: group {group} has another shape than the model")
         if not entries.isfinite().all():
@@ -135,8 +139,8 @@ class Bundle:
         return self._table("group", (self.sizes.M,))
 
     def read_token_tables(self, group: int) -> np.ndarray:
-        """T x K integers of one group; `token_tables` remembers the last ones."""
-        return self._table(group_name(group), (self.sizes.T, self.sizes.K))
+        """T x K integers of one group, 0 where there is no entry; `token_tables` remembers the last ones."""
+        return self._table(group_name(group), (self.sizes.T, self.sizes.K), self._padded)
 
     @cached_property
     def context(self) -> Context:
@@ -154,7 +158,7 @@ class Bundle:
         shape = (self.sizes.T, self.sizes.K, self.context.read.shape[1])
         if self.context.read.shape[2] == 0:
             return np.zeros(shape, np.int8)
-        features = self._tensor("context", group_name(group))
+        features = self._padded(self._tensor("context", group_name(group)))
         if features.shape != shape or features.dtype != torch.int8:
             raise BundleError(f"{self.folder}/context.safetensors: features of group {group} do not fit the model")
         return features.numpy()
@@ -163,9 +167,17 @@ class Bundle:
         """The tables of one image of a group."""
         return ImageTables(self.context, self.token_tables(group), self.features(group))
 
-    def _table(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def _padded(self, stored: Tensor) -> Tensor:
+        """T x K x ... of what is stored of each entry; where tokens have K_j of them, that is sum of K_j x ..."""
+        if self.sizes.entries is None or len(stored) != sum(self.sizes.entries):
+            return stored
+        return torch.nn.utils.rnn.pad_sequence(list(stored.split(self.sizes.entries)), batch_first=True)
+
+    def _table(
+        self, name: str, shape: tuple[int, ...], padded: Callable[[Tensor], Tensor] = lambda table: table
+    ) -> np.ndarray:
         stored = self._tensor("tables", name)
-        table = stored.to(torch.int64).numpy() + 1
+        table = padded(stored.to(torch.int64) + 1).numpy()
         if stored.dtype != torch.uint16 or table.shape != shape or (table.sum(-1) != TOTAL).any():
             raise BundleError(f"{self.folder}/tables.safetensors: {name} is no table of this model; export it again")
         return table

@@ -53,7 +53,7 @@ def model_facts(compressed: CompressedFile, lengths: np.ndarray, model: Path | N
             raise
         return {"bundle": None}
     sizes = bundle.sizes
-    fixed = ceil(payload_bits(sizes.T, sizes.K, sizes.M) / 8)
+    fixed = ceil(payload_bits(sizes.T, sizes.token_entries, sizes.M) / 8)
     return {
         "bundle": str(bundle.folder),
         "name": bundle.name,

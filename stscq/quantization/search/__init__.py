@@ -6,6 +6,7 @@ plain float64 definition (`reference`) for any batch, thread count and device. d
 
     reference      the definition: distances, and the search written out in float64
     prepared       codebooks as the search reads them, with their norms
+    unequal        codebooks of unequal size, by size
     nearest        the search itself, from top to bottom: NN, CR, what is ambiguous
     scores         what a backend computes (tiles, top scores), and how far rounding can have moved it
     torch_backend, cuda_backend (Triton), cpu_backend (with cpu_kernel, which LLVM compiles, and threads)
@@ -22,17 +23,21 @@ from stscq.quantization.search.nearest import (
 )
 from stscq.quantization.search.prepared import PreparedCodebooks
 from stscq.quantization.search.reference import Assignment, distances, normalise, on_surface
+from stscq.quantization.search.unequal import Prepared, UnequalCodebooks, prepare_codebooks
 
 __all__ = [
     "Assignment",
     "Measured",
+    "Prepared",
     "PreparedCodebooks",
+    "UnequalCodebooks",
     "distances",
     "group_errors",
     "measured_cr",
     "measured_nn",
     "normalise",
     "on_surface",
+    "prepare_codebooks",
     "search_cr",
     "search_group",
     "search_nn",

@@ -31,10 +31,12 @@ from stscq.quantization.search.scores import (
     unambiguous,
 )
 from stscq.quantization.search.torch_backend import TorchBackend
+from stscq.quantization.search.unequal import UnequalCodebooks
 
-AnyCodebooks = Tensor | Sequence[Tensor] | PreparedCodebooks
+EqualCodebooks = Tensor | Sequence[Tensor] | PreparedCodebooks
 """M x S x K x d; or M tensors of S x K x d; or either prepared, which keeps norms from one search to the next. Numbers,
 as those of latents, are taken as float32."""
+AnyCodebooks = EqualCodebooks | UnequalCodebooks
 FUSED_FROM = 64
 """From so many channels on, entries are found along with the top scores of all groups."""
 SUMMED_AT_ONCE = 16
@@ -80,6 +82,8 @@ def search_group(z_e: Tensor, codebook: Tensor, metric: Metric) -> tuple[Tensor,
 @in_float32()
 def measured_nn(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> Measured:
     """`search_nn`, the gaps and the errors, in one search."""
+    if isinstance(codebooks, UnequalCodebooks):
+        return unequal_nn(z_e, codebooks)
     prepared = prepare(z_e, codebooks, metric)
     if prepared.M == 1:
         return measured_cr(z_e, prepared, torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device), metric)
@@ -95,6 +99,8 @@ def measured_nn(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> Measure
 @in_float32()
 def measured_cr(z_e: Tensor, codebooks: AnyCodebooks, group: Tensor, metric: Metric) -> Measured:
     """`search_cr`, and the gaps."""
+    if isinstance(codebooks, UnequalCodebooks):
+        return unequal_cr(z_e, codebooks, group)
     prepared = prepare(z_e, codebooks, metric)
     check_group(group, len(z_e), prepared.M)
     step = images_at_once(z_e, prepared)
@@ -109,9 +115,45 @@ def measured_cr(z_e: Tensor, codebooks: AnyCodebooks, group: Tensor, metric: Met
 @in_float32()
 def group_errors(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> Tensor:
     """Mean distance a token to the nearest entry, for every group: B x M, float32."""
+    if isinstance(codebooks, UnequalCodebooks):
+        with_all_groups, _ = unequal_totals(z_e, codebooks)
+        return errors_of(with_all_groups.T, z_e, metric)
     prepared = prepare(z_e, codebooks, metric)
     parts = z_e.split(images_at_once(z_e, prepared))
     return torch.cat([errors_of(totals_of(sweep(z, prepared, False))[0].T, z, metric) for z in parts])
+
+
+def unequal_cr(z_e: Tensor, codebooks: UnequalCodebooks, group: Tensor) -> Measured:
+    """`measured_cr` where tokens have K_j entries: size by size."""
+    index = torch.empty(z_e.shape[:2], dtype=torch.int64, device=z_e.device)
+    gaps = torch.empty(z_e.shape[:2], device=z_e.device, dtype=torch.float32)
+    for tokens, part in codebooks.parts:
+        (_, index[:, tokens]), gaps[:, tokens], _ = measured_cr(z_e[:, tokens], part, group, codebooks.metric)
+    return Measured(Assignment(group, index), gaps, None)
+
+
+def unequal_nn(z_e: Tensor, codebooks: UnequalCodebooks) -> Measured:
+    """`measured_nn` where tokens have K_j entries."""
+    if codebooks.M == 1:
+        return unequal_cr(z_e, codebooks, torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device))
+    totals, bound = unequal_totals(z_e, codebooks)
+    measured = unequal_cr(z_e, codebooks, best_group(totals, bound, z_e, codebooks))
+    return measured._replace(errors=errors_of(totals.T, z_e, codebooks.metric))
+
+
+def unequal_totals(z_e: Tensor, codebooks: UnequalCodebooks) -> tuple[Tensor, Tensor]:
+    """Totals of all groups and their bounds, M x B each in float64, where tokens have K_j entries."""
+    totals = torch.zeros((codebooks.M, len(z_e)), dtype=torch.float64, device=z_e.device)
+    bound = torch.zeros_like(totals)
+    for tokens, part in codebooks.parts:
+        z_part = z_e[:, tokens]
+        prepare(z_part, part, codebooks.metric)
+        step = images_at_once(z_part, part)
+        for images, z in zip(range(0, len(z_part), step), z_part.split(step), strict=True):
+            some, its_bound = totals_of(sweep(z, part, with_entry=False))
+            totals[:, images : images + step] += some
+            bound[:, images : images + step] += its_bound
+    return totals, bound
 
 
 def entries_after_totals(z_e: Tensor, codebooks: PreparedCodebooks) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -212,7 +254,7 @@ def totals_of(parts: Iterable[GroupScores]) -> tuple[Tensor, Tensor]:
     return torch.cat(totals), torch.cat(bound)
 
 
-def best_group(totals: Tensor, bound: Tensor, z_e: Tensor, codebooks: PreparedCodebooks) -> Tensor:
+def best_group(totals: Tensor, bound: Tensor, z_e: Tensor, codebooks: PreparedCodebooks | UnequalCodebooks) -> Tensor:
     """B: the group of the largest total; by float64 distances where rounding leaves a choice. totals, bound: M x B."""
     group = totals.argmax(0)
     g, b = ambiguous_groups(totals, bound).nonzero(as_tuple=True)
@@ -221,10 +263,23 @@ def best_group(totals: Tensor, bound: Tensor, z_e: Tensor, codebooks: PreparedCo
     exact = torch.full_like(totals, torch.inf, dtype=torch.float64)
     step = images_at_once(z_e, codebooks)
     for some, images in zip(g.split(step), b.split(step), strict=True):
-        index, _ = nearest_in_groups(z_e[images], codebooks, some)
-        exact[some, images] = distances_to(z_e[images], codebooks, some, index).sum(1)
+        exact[some, images] = exact_totals(z_e[images], codebooks, some)
     group[b] = exact.argmin(0)[b]
     return group
+
+
+def exact_totals(z_e: Tensor, codebooks: PreparedCodebooks | UnequalCodebooks, group: Tensor) -> Tensor:
+    """B: the float64 distances of an image's tokens to their nearest entries in the given group (B), summed."""
+    if isinstance(codebooks, UnequalCodebooks):
+        total = torch.zeros(len(z_e), dtype=torch.float64, device=z_e.device)
+        for (
+            tokens,
+            part,
+        ) in codebooks.parts:  # one after the other: torch's sums add in an order that hangs on the place
+            total += exact_totals(z_e[:, tokens], part, group)
+        return total
+    index, _ = nearest_in_groups(z_e, codebooks, group)
+    return distances_to(z_e, codebooks, group, index).sum(1)
 
 
 def ambiguous_groups(totals: Tensor, bound: Tensor) -> Tensor:
@@ -298,7 +353,7 @@ def gaps_of(lead: Tensor, z_e: Tensor, metric: Metric) -> Tensor:
     return 2 * lead
 
 
-def prepare(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> PreparedCodebooks:
+def prepare(z_e: Tensor, codebooks: EqualCodebooks, metric: Metric) -> PreparedCodebooks:
     """Raises ValueError when codebooks, distance and latents do not fit each other, or latents are no numbers."""
     prepared = codebooks if isinstance(codebooks, PreparedCodebooks) else PreparedCodebooks(codebooks, metric)
     S, K, d = prepared.S, prepared.K, prepared.d
@@ -316,6 +371,6 @@ def check_group(group: Tensor, B: int, M: int) -> None:
         raise ValueError(f"group must hold a number from 0 to {M - 1} for each of {B} images")
 
 
-def images_at_once(z_e: Tensor, codebooks: PreparedCodebooks) -> int:
+def images_at_once(z_e: Tensor, codebooks: PreparedCodebooks | UnequalCodebooks) -> int:
     """So many that latents and sums have a bounded size."""
     return max(1, LATENTS // max(z_e.shape[1] * codebooks.d, 4 * codebooks.M))

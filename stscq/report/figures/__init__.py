@@ -6,7 +6,7 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from stscq.report.figures import codebooks, faces, peers, rates, training
+from stscq.report.figures import beyond, codebooks, faces, peers, rates, training
 from stscq.report.summary import RunSummary
 
 SHEETS, PORTRAITS = "reconstructions_", "portraits_"
@@ -23,6 +23,7 @@ FIGURES: dict[str, Callable[[RunSummary], Figure]] = {
     "groups_sweep": rates.groups_sweep,
     "seed_spread": rates.seed_spread,
     "training_curves": training.training_curves,
+    "allocation": beyond.allocation,
 }
 
 

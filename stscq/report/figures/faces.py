@@ -1,9 +1,10 @@
 """Reconstructions, to be looked at."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from stscq.report.figures.rows import named
@@ -13,18 +14,22 @@ from stscq.report.tables.cells import MARK
 TAUGHT = f" {MARK}, taught by the judge"
 
 
+def mark_of(run: Any) -> str:
+    """Of a row of `RunSummary.runs`."""
+    if pd.notna(run.power):
+        return ", unequal K"
+    return TAUGHT if run.outside_claims else ""
+
+
 def reconstructions(s: RunSummary, backbone: str, sheets_in: Literal["sheets", "portraits"] = "sheets") -> Figure:
     """The same unseen people, by the first seed: original, then every variant of a backbone with its bits.
 
-    SHEETS_IN: of the test people (sheets), or of people whose pictures anybody may pass on (portraits). What the judge
-    taught has a mark: it is outside all claims."""
+    SHEETS_IN: of the test people (sheets), or of people whose pictures anybody may pass on (portraits). What is
+    outside all claims has a mark."""
     with np.load(s.folder / sheets_in / f"{backbone}.npz", allow_pickle=False) as file:
         sheets = {name: file[name] for name in file.files if not name.startswith("groups_")}
     runs = named(s.runs[(s.runs.backbone == backbone) & (s.runs.selection == "nn")])
-    names = {
-        r.variant: f"{r.method_name}{TAUGHT if r.outside_claims else ''}\n{r.M} x {r.K}: {r.bits} bits"
-        for r in runs.itertuples()
-    }
+    names = {r.variant: f"{r.method_name}{mark_of(r)}\n{r.M} x {r.K}: {r.bits} bits" for r in runs.itertuples()}
     people = len(sheets["original"])
     figure, panels = plt.subplots(
         len(sheets), 1, figsize=(0.95 * people + 2.3, 1.02 * len(sheets) + 0.4), squeeze=False

@@ -8,7 +8,7 @@ from functools import partial
 
 from stscq.report.render import Table
 from stscq.report.summary import RunSummary
-from stscq.report.tables import ablation, codebooks, costs, identity, people, pictures, rates
+from stscq.report.tables import ablation, beyond, codebooks, costs, identity, people, pictures, rates
 
 TABLES: dict[str, Callable[[RunSummary], Table]] = {
     "headline": identity.headline,
@@ -47,4 +47,5 @@ TABLES: dict[str, Callable[[RunSummary], Table]] = {
     "training_cost": costs.training_cost,
     "variants": identity.variants,
     "identity_teacher": identity.identity_teacher,
+    "allocation": beyond.allocation,
 }

@@ -1,0 +1,236 @@
+"""Codebooks of unequal size: search, bytes, allocation."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from stscq.bits import payload_bits
+from stscq.codec.bitstream import payload
+from stscq.codec.bitstream.context import ImageTables, no_context
+from stscq.codec.bitstream.packing import pack, unpack
+from stscq.codec.bitstream.symbol_tables import TOTAL, fit, uniform
+from stscq.data.allocation import Allocation, read_allocation, write_allocation
+from stscq.errors import DataError, StscqError
+from stscq.quantization.codebooks import Codebooks
+from stscq.quantization.initialise import token_centres
+from stscq.quantization.revival import Revival
+from stscq.quantization.search import (
+    Assignment,
+    UnequalCodebooks,
+    group_errors,
+    measured_cr,
+    measured_nn,
+    search_cr,
+    search_nn,
+)
+from stscq.quantization.search.reference import exact_distance
+from stscq.training.allocation import allocate, errors_with, sensitivity
+from tests.search_problems import METRICS, assert_same, trained
+
+SIZES = [1, 8, 2, 8, 4, 16, 16, 2, 1]
+
+
+def by_hand(z_e, weight, entries, metric):
+    """NN as defined: the assignment, and the mean distances (B x M), in float64 and token by token."""
+    least, index = zip(
+        *(exact_distance(z_e[:, None, j, None], weight[None, :, j, :K], metric).min(-1) for j, K in enumerate(entries)),
+        strict=True,
+    )  # T of B x M
+    errors = torch.stack(least).mean(0)
+    group = errors.argmin(1)
+    return Assignment(group, torch.stack(index, -1)[torch.arange(len(group)), group]), errors
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("M", [1, 5])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_search_is_the_definition_in_float64(metric, M, seed):
+    z_e, weight = trained(seed, 40, M, len(SIZES), 16, 6, metric)
+    unequal = UnequalCodebooks(weight, metric, SIZES)
+    wanted, errors = by_hand(z_e, weight, SIZES, metric)
+    measured = measured_nn(z_e, unequal, metric)
+    assert_same(measured.assignment, wanted)
+    assert_same(search_nn(z_e, unequal, metric), wanted)
+    assert torch.allclose(group_errors(z_e, unequal, metric), errors.float(), atol=1e-5)
+    if M > 1:
+        assert torch.allclose(measured.errors, errors.float(), atol=1e-5)
+    assert_same(search_cr(z_e, unequal, wanted.group, metric), wanted)
+    assert (measured.assignment.index < torch.tensor(SIZES)).all()
+
+
+def test_groups_that_float32_confuses_are_told_apart():
+    """Two groups that are copies but for one entry of one token, 1e-9 nearer in the second."""
+    random = torch.Generator().manual_seed(1)
+    weight = torch.randn(1, len(SIZES), 16, 4, generator=random).repeat(2, 1, 1, 1)
+    z_e = weight[:1, :, 0] + 0.1
+    weight[1, 3, 0] += torch.tensor([1e-7, 0, 0, 0])
+    unequal = UnequalCodebooks(weight, "euclidean", SIZES)
+    wanted, errors = by_hand(z_e, weight, SIZES, "euclidean")
+    assert errors[0, 0] != errors[0, 1]
+    assert_same(search_nn(z_e, unequal, "euclidean"), wanted)
+
+
+def test_gaps_are_infinite_where_there_is_one_entry_and_reach_is_that_of_entries():
+    z_e, weight = trained(0, 7, 1, len(SIZES), 16, 6, "euclidean")
+    weight[0, 0, 1:] = 100  # padding: no entries
+    unequal = UnequalCodebooks(weight, "euclidean", SIZES)
+    measured = measured_cr(z_e, unequal, torch.zeros(7, dtype=torch.int64), "euclidean")
+    assert measured.gaps[:, [0, 8]].isinf().all()
+    assert measured.gaps[:, 1].isfinite().all()
+    longest = torch.stack([weight[0, j, :K].norm(dim=-1).max() for j, K in enumerate(SIZES)])
+    assert torch.allclose(unequal.reach[0], longest)
+
+
+@pytest.mark.parametrize("entries", [[1, 2], [0, 1, 1], [1, 1, 32]])
+def test_wrong_numbers_of_entries_are_refused(entries):
+    with pytest.raises(ValueError, match="a number from 1 to 16 for each of 3 tokens"):
+        UnequalCodebooks(torch.zeros(1, 3, 16, 2), "euclidean", entries)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_training_reaches_entries_and_never_what_is_behind_them(metric):
+    z_e, weight = trained(3, 20, 1, len(SIZES), 16, 6, metric)
+    codebooks = Codebooks(weight, metric, entries=SIZES)
+    quantised = codebooks(z_e.requires_grad_(True))
+    quantised.z_q.square().sum().backward()
+    behind = torch.arange(16) >= torch.tensor(SIZES)[:, None]
+    assert (codebooks.weight.grad[:, behind] == 0).all()
+    assert codebooks.weight.grad.abs().sum() > 0
+    if quantised.soft is not None:
+        assert (quantised.soft[:, behind] == 0).all()
+        assert torch.allclose(quantised.soft.sum(-1), torch.ones(()))
+    before = codebooks.weight.detach().clone()
+    revival = Revival(codebooks)
+    revival.count(quantised.assignment)
+    revival.revive(codebooks, z_e.detach(), quantised.assignment.group, torch.Generator().manual_seed(0))
+    assert torch.equal(codebooks.weight[:, behind], before[:, behind])
+
+
+sizes = st.lists(st.integers(0, 6).map(lambda bits: 2**bits), min_size=1, max_size=20)
+
+
+@given(st.data(), sizes, st.integers(0, 5))
+def test_fixed_length_comes_back(data, K, log_M):
+    M = 2**log_M
+    group = data.draw(st.integers(0, M - 1))
+    index = np.array([data.draw(st.integers(0, size - 1)) for size in K])
+    written = pack(group, index, K, M)
+    assert len(written) == -(-(sum(size.bit_length() - 1 for size in K) + log_M) // 8)
+    back = unpack(written, len(K), K, M)
+    assert back[0] == group
+    assert (back[1] == index).all()
+
+
+def test_one_size_for_all_is_packed_as_ever():
+    index = np.array([5, 0, 7])
+    assert pack(2, index, [8, 8, 8], 4) == pack(2, index, 8, 4) == bytes([0xA8, 0xE0])
+    assert payload_bits(3, [8, 1, 2], 4) == 3 + 0 + 1 + 2
+    with pytest.raises(StscqError, match="K = 3 is no power of two"):
+        payload_bits(2, [2, 3], 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1000), sizes)
+def test_coded_payloads_come_back(seed, K):
+    """Tables fitted on skewed symbols; the decoder sees tables without padding, the encoder with it."""
+    random = np.random.default_rng(seed)
+    N, T, M = 60, len(K), 2
+    group = random.integers(M, size=N)
+    index = (random.random((N, T)) ** 3 * K).astype(np.int64)
+    tables = fit(group, index, np.arange(N) // 4, M, max(K), K).tables
+    has = np.arange(max(K)) < np.array(K)[:, None]
+    assert (tables.tokens.sum(-1) == TOTAL).all()
+    assert (tables.tokens[:, has] >= 1).all()
+    assert (tables.tokens[:, ~has] == 0).all()
+    images = {g: ImageTables(no_context(T), tables.tokens[g], np.zeros((T, max(K), 0), np.int8)) for g in range(M)}
+    alphabet = payload.Alphabet(
+        T, K, M, tables.group, lambda g: ImageTables(no_context(T), images[g].base, images[g].features)
+    )
+    written = [payload.write(int(g), i, alphabet) for g, i in zip(group, index, strict=True)]
+    assert max(map(len, written)) <= alphabet.fixed_bytes
+    groups, indices = payload.read_all(written, alphabet)
+    assert (groups == group).all()
+    assert (indices == index).all()
+
+
+def test_tables_of_equal_sizes_do_not_depend_on_how_they_are_said():
+    random = np.random.default_rng(0)
+    group, index = random.integers(2, size=80), random.integers(8, size=(80, 5))
+    said, unsaid = (fit(group, index, np.arange(80) // 5, 2, 8, K).tables for K in ([8] * 5, None))
+    assert all((a == b).all() for a, b in zip(said, unsaid, strict=True))
+    assert (uniform(1, 2, 4, [1, 4]).tokens == [[[TOTAL, 0, 0, 0], [TOTAL // 4] * 4]]).all()
+
+
+class Linear:
+    """A tokenizer and a recogniser whose Jacobian is known: the embedding is A z, flattened, and then of length 1."""
+
+    metric = "euclidean"
+
+    def __init__(self, A: Tensor, offset: Tensor):
+        self.A, self.offset = A, offset
+
+    def decode(self, z):
+        return z.flatten(1)
+
+    def prepare(self, images):
+        return images
+
+    def maps_and_embedding(self, x):
+        return [], x @ self.A + self.offset
+
+
+def test_sensitivity_is_the_squared_jacobian(monkeypatch):
+    """The embedding is nearly constant, so that its normalisation projects on the plane across it."""
+    random = torch.Generator().manual_seed(0)
+    T, d, E = 3, 4, 64
+    A = torch.randn(T, d, E, generator=random) * torch.tensor([1.0, 3.0, 0.5])[:, None, None]
+    offset = torch.zeros(E)
+    offset[0] = 1000.0
+    linear = Linear(A.flatten(0, 1), offset)
+    monkeypatch.setattr("stscq.training.allocation.DIRECTIONS", 40)
+    w = sensitivity(linear, linear, torch.randn(64, T, d, generator=random) * 0.1, seed=1)
+    jacobian = A[..., 1:].square().sum((1, 2))
+    assert torch.allclose(w, jacobian / jacobian.mean(), rtol=0.05)
+
+
+def test_bits_go_where_the_weighted_error_falls_most():
+    D = torch.tensor([[8.0, 8.0, 1.0], [4.0, 4.0, 0.95], [2.0, 3.9, 0.9]])  # of 1, 2, 4 entries
+    assert allocate(D, torch.ones(3), 3) == [4, 2, 1]
+    assert allocate(D, torch.tensor([0.01, 1.0, 1.0]), 2) == [1, 4, 1]  # 4, then 0.1
+    assert allocate(D, torch.ones(3), 6) == [4, 4, 4]
+    with pytest.raises(ValueError, match="7 bits are more than 3 tokens of up to 4 entries take"):
+        allocate(D, torch.ones(3), 7)
+
+
+def test_centres_of_each_token_and_the_errors_that_they_leave():
+    random = torch.Generator().manual_seed(0)
+    z = torch.randn(300, 3, 2, generator=random)
+    z[:, 1] = torch.sign(z[:, 1])  # four points
+    centres = token_centres(z, [1, 4, 8], seed=1)
+    assert centres.shape == (3, 8, 2)
+    assert torch.allclose(centres[0, 0], z[:, 0].mean(0), atol=1e-5)
+    assert (centres[0, 1:] == 0).all()
+    errors = [errors_with(z, K, seed=1) for K in (1, 4, 16)]
+    assert (errors[0] > errors[1]).all()
+    assert (errors[1][[0, 2]] > errors[2][[0, 2]]).all()
+    assert torch.allclose(errors[0][0], z[:, 0].var(0, correction=0).sum(), atol=1e-4)
+
+
+def test_an_allocation_comes_back_and_anything_else_is_refused(tmp_path):
+    allocation = Allocation([4, 1, 2], 1.5, [0.5, 1.0, 1.5], {1: [1.0, 2.0, 3.0], 2: [0.5, 1.0, 1.5]})
+    write_allocation(allocation, tmp_path)
+    file = tmp_path / "allocation.json"
+    assert read_allocation(file, 3) == allocation
+    with pytest.raises(DataError, match=r"allocation.json: wanted are a number of entries"):
+        read_allocation(file, 4)
+    file.write_text(json.dumps({**allocation._asdict(), "entries": [4, 0, 2]}))
+    with pytest.raises(DataError, match=r"allocation.json: wanted are"):
+        read_allocation(file, 3)
+    file.write_text("{")
+    with pytest.raises(DataError, match=r"allocation.json: no allocation to read"):
+        read_allocation(file)
