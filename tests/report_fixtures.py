@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
+from stscq.data.allocation import Allocation, write_allocation
 from stscq.data.store import Face, Row, write_store
 from stscq.report import summarise
 from stscq.report.summary import read_summary
@@ -22,9 +23,12 @@ VARIANTS = {
 }
 TAUGHT = {"shared": False, "M": 1, "K": 8, "training": "nn", "published": None, "stage3": {"taught_by": "judge"}}
 """A twin of token_specific whose decoder the judge taught; not among VARIANTS, for nothing may change when it is."""
+UNEQUAL = {"shared": False, "M": 1, "K": 8, "training": "nn", "published": None, "allocation": {"power": 1.5}}
+"""A twin of it with codebooks of unequal size; the same holds."""
 TOKENIZERS = {"titok_s": {"pretrained": 8, "fine_tuned": 8}}
 GAIN = {"pretrained": -0.2, "fine_tuned": -0.1, "global": 0.0, "token_specific": 0.1, "token_shared": 0.0,
-        "switchable": 0.05, "by_nn": 0.0, "groups_1x4": 0.0, "groups_2x4": 0.2, "taught": 0.3}  # fmt: skip
+        "switchable": 0.05, "by_nn": 0.0, "groups_1x4": 0.0, "groups_2x4": 0.2, "taught": 0.3,
+        "unequal": 0.2}  # fmt: skip
 """Of IDS on every image, against the compute-matched baseline."""
 SEEDS = [1, 2, 3]
 PROTOCOLS = ("random_impostors", "hardest_impostors", "largest_change")
@@ -215,10 +219,10 @@ def write_strangers(folder):
                 pd.concat([images.assign(selection=s) for s in selections]).to_parquet(out / "images.parquet")
 
 
-def write_second_judge(folder, taught, seed):
-    """By another recogniser the taught decoder gains half as much over its twin, 0.1 instead of 0.2."""
+def write_second_judge(folder, further, seed):
+    """By another recogniser what is outside all claims gains 0.1 over its twin, instead of 0.2 (taught) and 0.1."""
     write_original(folder / "original" / "test" / f"seed{seed}", seed)
-    for variant, gain in (("token_specific", 0.0), ("taught", 0.1)) if taught else ():
+    for variant, gain in (("token_specific", 0.0), *((name, 0.1) for name in further)) if further else ():
         where = folder / "titok_s" / variant / "test" / f"seed{seed}"
         write_evaluation(where, variant, VARIANTS["titok_s"]["token_specific"], seed, gain)
 
@@ -232,9 +236,13 @@ def write_portraits(folder, variants):
     np.savez(where / "portraits.npz", **greys)
 
 
-def make_summary(folder, strangers=False, absent="{}", taught=False):
-    """Write evaluations, logs and a store below `folder`, and summarise them; `taught`: with TAUGHT, as the first."""
-    variants = {"titok_s": {"taught": TAUGHT, **VARIANTS["titok_s"]}} if taught else VARIANTS
+def make_summary(folder, strangers=False, absent="{}", taught=False, unequal=False):
+    """Write evaluations, logs and a store below `folder`, and summarise them.
+
+    taught, unequal: with TAUGHT, with UNEQUAL, as the first.
+    """
+    further = {**({"taught": TAUGHT} if taught else {}), **({"unequal": UNEQUAL} if unequal else {})}
+    variants = {"titok_s": {**further, **VARIANTS["titok_s"]}}
     random = np.random.default_rng(0)
     faces = [Face(Row(f"{i}", f"p{i // 2}", "made up", label(i)), random.integers(0, 255, (16, 16, 3)).astype(np.uint8))
              for i in range(12)]  # fmt: skip
@@ -257,7 +265,10 @@ def make_summary(folder, strangers=False, absent="{}", taught=False):
                 }  # fmt: skip
                 record["arguments"]["taught_by"] = "dlib" if variant == "taught" else "own"
                 (log.parent / f"{name}.run.json").write_text(json.dumps(record))
-        write_second_judge(folder / "second_judge", taught, seed)
+        write_second_judge(folder / "second_judge", further, seed)
+        if unequal:
+            allocation = Allocation([8, 2, 1, 16], 1.5, [1.0, 0.5, 0.25, 2.25], {1: [1.0] * 4})
+            write_allocation(allocation, folder / "models" / "titok_s" / "allocation" / "unequal" / f"seed{seed}")
     write_costs(folder)
     write_peer(folder)
     sets = {"faces": ["test"], "fairness": ["test"], "strangers": ["utkface"] if strangers else []}

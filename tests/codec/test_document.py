@@ -23,6 +23,8 @@ def test_single_images():
     fixed, coded, _ = BLOCKS
     assert image_file.read(fixed, MODEL) == pack(2, np.array([5, 0, 7]), K=8, M=4)
     assert image_file.write(MODEL, image_file.read(fixed, MODEL)) == fixed
+    assert pack(0, np.array([5, 0, 2]), K=[8, 1, 4], M=1) == b"\xb0"
+    assert "the byte `b0`" in TEXT
     alphabet = payload.Alphabet(6, 4, 1, np.array([TOTAL]), lambda group: fixed_tables(TABLES))
     assert image_file.read(coded, MODEL) == payload.write(0, np.array([0, 0, 1, 0, 0, 0]), alphabet)
     assert payload.read(b"\x20", alphabet)[1].tolist() == [0, 0, 1, 0, 0, 0]

@@ -1,0 +1,94 @@
+"""Variants with codebooks of unequal size: outside all claims, in a table and a figure of their own."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from stscq.errors import ParamsError
+from stscq.params import check, merge, outside_claims, twin
+from stscq.report.figures import FIGURES
+from stscq.report.metrics import metrics
+from stscq.report.table import MAKERS
+from tests.conftest import ROOT
+from tests.report_fixtures import UNEQUAL, make_summary
+
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+SHOWS_IT = {"allocation", "training_cost"}
+
+
+@pytest.fixture(scope="module")
+def without(tmp_path_factory):
+    return make_summary(tmp_path_factory.mktemp("without"))
+
+
+@pytest.fixture(scope="module")
+def unequal(tmp_path_factory):
+    return make_summary(tmp_path_factory.mktemp("unequal"), unequal=True)
+
+
+@pytest.mark.parametrize("name", sorted(set(MAKERS) - SHOWS_IT))
+def test_no_other_table_and_no_claim_changes_by_it(without, unequal, name):
+    pd.testing.assert_frame_equal(MAKERS[name](without).frame, MAKERS[name](unequal).frame)
+
+
+def test_metrics_leave_it_out(without, unequal):
+    assert metrics(without) == metrics(unequal)
+
+
+def test_it_stands_beside_its_twin(unequal):
+    frame = MAKERS["allocation"](unequal).frame
+    assert list(frame.variant) == ["token_specific", "unequal"]
+    rows = frame.set_index("variant")
+    assert np.isnan(rows.loc["token_specific", "power"])
+    assert np.isnan(rows.loc["token_specific", "ids_vs_twin"])
+    mine = rows.loc["unequal"]
+    assert mine.power == 1.5
+    assert mine.ids_vs_twin == pytest.approx(0.1)
+    assert mine.ids_vs_twin_low == pytest.approx(0.1)
+    assert mine.recogniser_ids - rows.loc["token_specific", "recogniser_ids"] == pytest.approx(0.1)
+    assert mine.bits == rows.loc["token_specific", "bits"]
+
+
+def test_without_such_a_variant_the_table_and_the_figure_say_so(without):
+    table = MAKERS["allocation"](without)
+    assert list(table.frame.variant) == ["none"]
+    assert table.notes == ["No variant of this profile has `allocation`; those of lfw do."]
+    figure = FIGURES["allocation"](without)
+    assert figure.findobj(lambda part: getattr(part, "get_text", str)().startswith("no codebooks of unequal size"))
+
+
+def test_the_figure_has_the_bits_of_the_most_sensitive_token_first(unequal):
+    (panel,) = FIGURES["allocation"](unequal).axes
+    assert [bar.get_height() for bar in panel.patches] == [4, 3, 1, 0]  # w 2.25, 1, 0.5, 0.25
+    assert panel.get_title() == "titok_s\nunequal: 8 bits"
+
+
+def with_unequal(**change):
+    variant = {**UNEQUAL, "K": 16, **change}
+    return merge(PARAMS, {"backbones": {"ibq": {"variants": {"unequal": variant}}}})
+
+
+def test_a_variant_may_have_an_allocation():
+    params = with_unequal()
+    check(params)
+    variants = params["backbones"]["ibq"]["variants"]
+    assert [name for name, v in variants.items() if outside_claims(v)] == ["unequal"]
+    assert twin(variants, "unequal") == "token_specific"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (with_unequal(published=[1, 8192]), r"unequal\.published: must be null with allocation"),
+        (with_unequal(K=8), r"unequal\.allocation: name a variant of the same K without it"),
+        (with_unequal(M=4), r"unequal\.allocation: of variants with shared: false, M: 1"),
+        (with_unequal(shared=True), r"unequal\.allocation: of variants with shared: false, M: 1"),
+        (with_unequal(stage3={"taught_by": "judge"}), r"unequal\.allocation: of variants .* no taught_by"),
+        (merge(with_unequal(), {"latents": {"copies": 0}}), r"unequal\.allocation: needs the latents of faces"),
+    ],
+)
+def test_where_it_cannot_be_it_is_refused(change, words):
+    with pytest.raises(ParamsError, match=words) as problem:
+        check(change)
+    assert "\n" not in str(problem.value)
