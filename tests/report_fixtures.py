@@ -9,6 +9,7 @@ from stscq.data.allocation import Allocation, write_allocation
 from stscq.data.store import Face, Row, write_store
 from stscq.report import summarise
 from stscq.report.summary import read_summary
+from stscq.report.tables import redundancy
 
 VARIANTS = {
     "titok_s": {
@@ -33,7 +34,7 @@ GAIN = {"pretrained": -0.2, "fine_tuned": -0.1, "global": 0.0, "token_specific":
 SEEDS = [1, 2, 3]
 PROTOCOLS = ("random_impostors", "hardest_impostors", "largest_change")
 T = 6
-COMPARED = {"peers": ["webp"], "int8": [], "symbols": []}
+COMPARED = {"peers": ["webp"], "int8": [], "symbols": [], "redundancy": [["titok_s", "switchable"]]}
 
 
 def pairs_frame():
@@ -269,6 +270,10 @@ def make_summary(folder, strangers=False, absent="{}", taught=False, unequal=Fal
         if unequal:
             allocation = Allocation([8, 2, 1, 16], 1.5, [1.0, 0.5, 0.25, 2.25], {1: [1.0] * 4})
             write_allocation(allocation, folder / "models" / "titok_s" / "allocation" / "unequal" / f"seed{seed}")
+        found = {name: float(number + seed) for number, name in enumerate(redundancy.MEASURES)}
+        place = folder / "redundancy" / "titok_s" / "switchable" / "test" / f"seed{seed}"
+        place.mkdir(parents=True)
+        (place / "metrics.json").write_text(json.dumps(found))
     write_costs(folder)
     write_peer(folder)
     sets = {"faces": ["test"], "fairness": ["test"], "strangers": ["utkface"] if strangers else []}
@@ -279,7 +284,7 @@ def make_summary(folder, strangers=False, absent="{}", taught=False, unequal=Fal
     summarise.main(
         folder / "evaluation", folder / "second_judge", folder / "models", folder / "faces", folder / "cost",
         folder / "measured", "demo", json.dumps(SEEDS), json.dumps(sets), json.dumps(variants), json.dumps(TOKENIZERS),
-        json.dumps(COMPARED), folder / "summary", folder / "peers", absent=absent, full_size=folder / "full_size",
-        coded_portraits=folder / "coded_portraits",
+        json.dumps(COMPARED), folder / "summary", folder / "peers", redundancy=folder / "redundancy", absent=absent,
+        full_size=folder / "full_size", coded_portraits=folder / "coded_portraits",
     )  # fmt: skip
     return read_summary(folder / "summary")

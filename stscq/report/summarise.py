@@ -55,6 +55,7 @@ def main(
     peers: Path | None = None,
     int8: Path | None = None,
     symbols: Path | None = None,
+    redundancy: Path | None = None,
     full_size: Path | None = None,
     coded_portraits: Path | None = None,
     absent: str = "{}",
@@ -106,7 +107,7 @@ def main(
     for file in (cost / "cost.csv", measured / "measured.csv"):
         write_atomically(out / file.name, file.read_text(encoding="utf-8"))
     training_cost(map(read_training, record_files(models))).to_csv(out / "training_cost.csv", index=False)
-    for name, frame in further(faces, json.loads(compared), peers, int8, symbols).items():
+    for name, frame in further(faces, json.loads(compared), peers, int8, symbols, redundancy).items():
         frame.to_csv(out / f"{name}.csv", index=False)
     about = {
         "profile": profile,
@@ -127,9 +128,14 @@ def published(e: Evaluations) -> Evaluations:
 
 
 def further(
-    e: Evaluations, compared: Mapping[str, Any], peers: Path | None, int8: Path | None, symbols: Path | None
+    e: Evaluations,
+    compared: Mapping[str, Any],
+    peers: Path | None,
+    int8: Path | None,
+    symbols: Path | None,
+    redundancy: Path | None,
 ) -> dict[str, pd.DataFrame]:
-    """Classic codecs, int8 codebooks and models of the symbols; frames without rows where there are none."""
+    """Classic codecs, int8 codebooks, models of the symbols, redundancy of groups; no rows where none are."""
     own = [OWN_SET]  # symbols are modelled on our own people alone
     runs = [(backbone, variant) for backbone, variant in compared["symbols"]]
     saved = [symbols_saved(symbols, run, own, e.seeds, "codec", "group_position") for run in runs if symbols]
@@ -138,7 +144,19 @@ def further(
         "int8": int8_frame(int8, e.folder, compared["int8"], e.sets, e.seeds) if int8 else pd.DataFrame(),
         "symbols": symbols_frame(symbols, runs, own, e.seeds) if symbols else pd.DataFrame(),
         "symbols_saved": pd.concat(saved) if saved else pd.DataFrame(),
+        "redundancy": pd.DataFrame(redundancies(e, redundancy, compared["redundancy"]) if redundancy else []),
     }
+
+
+def redundancies(e: Evaluations, folder: Path, runs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """A row a run and seed: what stscq.evaluation.redundancy measured on our own test people."""
+    rows = []
+    for (backbone, variant), seed in product(runs, e.seeds):
+        v = e.variants[backbone][variant]
+        file = folder / backbone / variant / e.sets[0] / f"seed{seed}" / "metrics.json"
+        where = {"backbone": backbone, "variant": variant, "groups": v["M"], "entries": v["K"], "seed": seed}
+        rows.append({**where, **json.loads(file.read_text(encoding="utf-8"))})
+    return rows
 
 
 def describe(e: Evaluations) -> pd.DataFrame:

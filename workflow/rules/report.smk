@@ -5,7 +5,7 @@ STRANGERS = stscq_params.strangers(config)
 TABLES = [
     *("headline", "main", "per_dataset_accuracy", "per_dataset_ids", "seeds", "selection_at_inference"),
     *("stages", "ablation", "rate_gain"),
-    *("selection_in_training", "groups_sweep", "token_utilisation", "dataset_utilisation", "group_use", "fairness"),
+    *("selection_in_training", "groups_sweep", "token_utilisation", "dataset_utilisation", "redundancy", "group_use", "fairness"),
     *("strangers", "served", "served_counts"),
     *("ibq", "image_quality", "imagenet", "rates", "symbols", "int8", "peers", "peers_ratio", "other_face_codecs"),
     *("cost", "training_cost", "variants", "identity_teacher", "allocation", "claims"),
@@ -22,6 +22,7 @@ SUMMARY = [
     *("about.json", "runs.csv", "values.parquet", "comparisons.csv", "people.parquet", "fairness.csv", "curves.parquet"),
     *("strangers.csv", "served.csv"),
     *("utilisation_tokens.parquet", "utilisation_groups.parquet", "peers.csv", "int8.csv", "symbols.csv"),
+    "redundancy.csv",
     *("symbols_saved.csv", "cost.csv", "measured.csv", "training_cost.csv"),
     *("second_values.parquet", "second_comparisons.csv", "allocation.csv"),
     *(f"sheets/{name}.npz" for name in BACKBONES if name not in OWN_SETS),
@@ -72,12 +73,16 @@ def training_records():
 def further_folders():
     """Options for evaluations that a profile may be without."""
     there = {"peers": peer_outputs(), "int8": int8_outputs(), "symbols": symbol_outputs()}
+    there |= {"redundancy": redundancy_outputs()}
     there |= {"full_size": full_size_outputs(), "coded_portraits": coded_portraits()}
     return " ".join(f"--{name.replace('_', '-')} {DATA}/{name}" for name, made in there.items() if made)
 
 
 def further_outputs():
-    return [*peer_outputs(), *int8_outputs(), *symbol_outputs(), *full_size_outputs()]
+    return [
+        *(*peer_outputs(), *int8_outputs(), *symbol_outputs(), *full_size_outputs()),
+        *redundancy_outputs(),
+    ]
 
 
 def coded_portraits():
@@ -126,7 +131,8 @@ rule summarise:
                     name: dict.fromkeys(stscq_params.tokenizers(config, name), b["model"]["K"])
                     for name, b in BACKBONES.items()
                 },
-                "compared": {"peers": PEERS, "int8": INT8, "symbols": SYMBOLS if symbol_outputs() else []},
+                "compared": {"peers": PEERS, "int8": INT8, "symbols": SYMBOLS if symbol_outputs() else [],
+                             "redundancy": SWITCHABLE},
             }
         ),
     log:

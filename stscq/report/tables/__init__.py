@@ -8,7 +8,7 @@ from functools import partial
 
 from stscq.report.render import Table
 from stscq.report.summary import RunSummary
-from stscq.report.tables import ablation, beyond, codebooks, costs, identity, people, pictures, rates
+from stscq.report.tables import ablation, beyond, codebooks, costs, identity, people, pictures, rates, redundancy
 
 TABLES: dict[str, Callable[[RunSummary], Table]] = {
     "headline": identity.headline,
@@ -29,6 +29,7 @@ TABLES: dict[str, Callable[[RunSummary], Table]] = {
     "groups_sweep": codebooks.groups_sweep,
     "token_utilisation": codebooks.token_utilisation,
     "dataset_utilisation": codebooks.dataset_utilisation,
+    "redundancy": redundancy.redundancy,
     "group_use": codebooks.group_use,
     "fairness": people.fairness,
     "strangers": people.strangers,
