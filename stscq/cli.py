@@ -113,6 +113,9 @@ def compress(
         Selection | None, typer.Option(help="Try all groups, or ask the router; else as the model prefers")
     ] = None,
     aligned: Annotated[bool, typer.Option(help="The photos are aligned square faces: do not look for faces")] = False,
+    effort: Annotated[
+        int, typer.Option(min=0, max=9, help="How long to look for bytes that show the person better: 5 is some 0.2 s")
+    ] = 0,
     workers: Workers = None,
     as_json: AsJson = False,
     force: Force = False,
@@ -123,7 +126,7 @@ def compress(
     """
     from stscq.codec.commands import compress as run
 
-    raise typer.Exit(run(paths, out, model, selection, aligned, workers, as_json, force))
+    raise typer.Exit(run(paths, out, model, selection, aligned, workers, as_json, force, effort))
 
 
 @app.command()

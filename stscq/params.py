@@ -129,6 +129,7 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
     yield from set_problems(params)
     yield from teacher_problems(params)
     yield from allocation_problems(params)
+    yield from effort_problems(params)
     trainer = params["recogniser"].get("published_weights")
     if trainer == params["judge"]:
         yield f"judge: {trainer} also trains (recogniser.published_weights); the judge must be another recogniser"
@@ -238,12 +239,17 @@ def taught_by_judge(variant: Mapping[str, Any]) -> bool:
 
 
 def outside_claims(variant: Mapping[str, Any]) -> bool:
-    """Has a variant no place among the paper's claims? What the judge taught, and codebooks of unequal size."""
-    return taught_by_judge(variant) or "allocation" in variant
+    """Has a variant no place among the paper's claims? What the judge taught, codebooks of unequal size, and effort."""
+    return taught_by_judge(variant) or "allocation" in variant or "effort" in variant
 
 
 def twin(variants: Mapping[str, Mapping[str, Any]], name: str) -> str | None:
-    """Of a variant outside all claims, the one to compare it with: of the same shared, M, K and training."""
+    """Of a variant outside all claims, the one to compare it with: of the same shared, M, K and training; of one that
+    encodes with effort, that which is the same without."""
+    if "effort" in variants[name]:
+        alone = [{key: value for key, value in v.items() if key != "published"} for v in variants.values()]
+        plain = {key: value for key, value in variants[name].items() if key not in ("effort", "published")}
+        return next((other for other, v in zip(variants, alone, strict=True) if v == plain), None)
     same = [{key: v[key] for key in ("shared", "M", "K", "training")} for v in variants.values()]
     mine = same[list(variants).index(name)]
     alike = [other for other, sizes in zip(variants, same, strict=True) if sizes == mine]
@@ -284,6 +290,26 @@ def allocation_problems(params: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{key}.allocation: name a variant of the same K without it, to compare with"
             elif params["latents"]["copies"] == 0 or "train_on" in backbone:
                 yield f"{key}.allocation: needs the latents of faces (latents.copies of 1 or more, no train_on)"
+
+
+def bundled(variants: Mapping[str, Mapping[str, Any]], name: str) -> str:
+    """The variant whose bundle a variant is evaluated with: its own, or, where it only adds effort, its twin's."""
+    return (twin(variants, name) if "effort" in variants.get(name, {}) else None) or name
+
+
+def effort_problems(params: Mapping[str, Any]) -> Iterator[str]:
+    """`effort` is for variants that are another one's otherwise, and of faces."""
+    for name, backbone in params["backbones"].items():
+        for variant, v in backbone["variants"].items():
+            key = f"backbones.{name}.variants.{variant}"
+            if "effort" not in v:
+                continue
+            if v["published"] is not None:
+                yield f"{key}.published: must be null with effort: the paper's encoder takes the nearest entries"
+            elif twin(backbone["variants"], variant) is None:
+                yield f"{key}.effort: name a variant that is the same without it"
+            elif "train_on" in backbone:
+                yield f"{key}.effort: backbones.{name} trains on pictures that are no faces"
 
 
 def evaluations(params: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -26,10 +26,12 @@ TAUGHT = {"shared": False, "M": 1, "K": 8, "training": "nn", "published": None, 
 """A twin of token_specific whose decoder the judge taught; not among VARIANTS, for nothing may change when it is."""
 UNEQUAL = {"shared": False, "M": 1, "K": 8, "training": "nn", "published": None, "allocation": {"power": 1.5}}
 """A twin of it with codebooks of unequal size; the same holds."""
+EFFORT = {"shared": False, "M": 1, "K": 8, "training": "nn", "published": None, "effort": 5}
+"""The same codec, encoded with effort; the same holds."""
 TOKENIZERS = {"titok_s": {"pretrained": 8, "fine_tuned": 8}}
 GAIN = {"pretrained": -0.2, "fine_tuned": -0.1, "global": 0.0, "token_specific": 0.1, "token_shared": 0.0,
         "switchable": 0.05, "by_nn": 0.0, "groups_1x4": 0.0, "groups_2x4": 0.2, "taught": 0.3,
-        "unequal": 0.2}  # fmt: skip
+        "unequal": 0.2, "searched": 0.25}  # fmt: skip
 """Of IDS on every image, against the compute-matched baseline."""
 SEEDS = [1, 2, 3]
 PROTOCOLS = ("random_impostors", "hardest_impostors", "largest_change")
@@ -237,12 +239,13 @@ def write_portraits(folder, variants):
     np.savez(where / "portraits.npz", **greys)
 
 
-def make_summary(folder, strangers=False, absent="{}", taught=False, unequal=False):
+def make_summary(folder, strangers=False, absent="{}", taught=False, unequal=False, effort=False):
     """Write evaluations, logs and a store below `folder`, and summarise them.
 
-    taught, unequal: with TAUGHT, with UNEQUAL, as the first.
+    taught, unequal, effort: with TAUGHT, with UNEQUAL, with EFFORT, as the first.
     """
-    further = {**({"taught": TAUGHT} if taught else {}), **({"unequal": UNEQUAL} if unequal else {})}
+    added = (("taught", TAUGHT, taught), ("unequal", UNEQUAL, unequal), ("searched", EFFORT, effort))
+    further = {name: variant for name, variant, there in added if there}
     variants = {"titok_s": {**further, **VARIANTS["titok_s"]}}
     random = np.random.default_rng(0)
     faces = [Face(Row(f"{i}", f"p{i // 2}", "made up", label(i)), random.integers(0, 255, (16, 16, 3)).astype(np.uint8))

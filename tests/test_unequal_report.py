@@ -1,4 +1,4 @@
-"""Variants with codebooks of unequal size: outside all claims, in a table and a figure of their own."""
+"""Codebooks of unequal size, and effort: outside all claims, in tables and a figure of their own."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from stscq.errors import ParamsError
-from stscq.params import check, merge, outside_claims, twin
+from stscq.params import bundled, check, merge, outside_claims, twin
 from stscq.report.figures import FIGURES
 from stscq.report.metrics import metrics
 from stscq.report.table import MAKERS
@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.report_fixtures import UNEQUAL, make_summary
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
-SHOWS_IT = {"allocation", "training_cost"}
+SHOWS_IT = {"allocation", "effort", "training_cost"}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def without(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def unequal(tmp_path_factory):
-    return make_summary(tmp_path_factory.mktemp("unequal"), unequal=True)
+    return make_summary(tmp_path_factory.mktemp("unequal"), unequal=True, effort=True)
 
 
 @pytest.mark.parametrize("name", sorted(set(MAKERS) - SHOWS_IT))
@@ -39,6 +39,7 @@ def test_metrics_leave_it_out(without, unequal):
 def test_it_stands_beside_its_twin(unequal):
     frame = MAKERS["allocation"](unequal).frame
     assert list(frame.variant) == ["token_specific", "unequal"]
+    assert list(frame.twin) == ["", "token_specific"]
     rows = frame.set_index("variant")
     assert np.isnan(rows.loc["token_specific", "power"])
     assert np.isnan(rows.loc["token_specific", "ids_vs_twin"])
@@ -50,10 +51,19 @@ def test_it_stands_beside_its_twin(unequal):
     assert mine.bits == rows.loc["token_specific", "bits"]
 
 
+def test_effort_stands_beside_the_same_codec_without(unequal):
+    frame = MAKERS["effort"](unequal).frame
+    assert list(frame.variant) == ["token_specific", "searched"]
+    assert list(frame.effort) == [0, 5]
+    assert frame.ids_vs_twin[1] == pytest.approx(0.15)
+    assert frame.recogniser_ids[1] - frame.recogniser_ids[0] == pytest.approx(0.1)
+
+
 def test_without_such_a_variant_the_table_and_the_figure_say_so(without):
-    table = MAKERS["allocation"](without)
-    assert list(table.frame.variant) == ["none"]
-    assert table.notes == ["No variant of this profile has `allocation`; those of lfw do."]
+    for name in ("allocation", "effort"):
+        table = MAKERS[name](without)
+        assert list(table.frame.variant) == ["none"]
+        assert table.notes == [f"No variant of this profile has `{name}`; those of lfw do."]
     figure = FIGURES["allocation"](without)
     assert figure.findobj(lambda part: getattr(part, "get_text", str)().startswith("no codebooks of unequal size"))
 
@@ -92,3 +102,33 @@ def test_where_it_cannot_be_it_is_refused(change, words):
     with pytest.raises(ParamsError, match=words) as problem:
         check(change)
     assert "\n" not in str(problem.value)
+
+
+def with_effort(**change):
+    variant = {"shared": False, "M": 1, "K": 16, "training": "nn", "published": None, "effort": 5, **change}
+    return merge(PARAMS, {"backbones": {"ibq": {"variants": {"searched": variant}}}})
+
+
+def test_a_variant_may_have_effort_and_the_bundle_of_its_twin():
+    params = with_effort()
+    check(params)
+    variants = params["backbones"]["ibq"]["variants"]
+    assert twin(variants, "searched") == bundled(variants, "searched") == "token_specific"
+    assert bundled(variants, "global") == "global"
+    assert bundled(variants, "fine_tuned") == "fine_tuned"
+    unequal = {**UNEQUAL, "K": 16}
+    both = {**variants, "unequal": unequal, "unequal_searched": {**unequal, "effort": 3}}
+    assert twin(both, "unequal_searched") == bundled(both, "unequal_searched") == "unequal"
+    assert twin(both, "unequal") == "token_specific"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (with_effort(published=[1, 8192]), r"searched\.published: must be null with effort"),
+        (with_effort(K=8), r"searched\.effort: name a variant that is the same without it"),
+    ],
+)
+def test_where_effort_cannot_be_it_is_refused(change, words):
+    with pytest.raises(ParamsError, match=words):
+        check(change)

@@ -30,6 +30,7 @@ from stscq.codec.bundle.description import Selection
 from stscq.codec.bundle.groups import Groups
 from stscq.codec.bundle.pulled import named_bundle
 from stscq.codec.bundle.read import Bundle
+from stscq.codec.effort import STEPS, Search, check_effort, refine, teacher
 from stscq.codec.quantise import Quantiser, quantise_images
 from stscq.data.tensors import to_float, to_uint8
 from stscq.errors import BitstreamError, StscqError
@@ -52,7 +53,7 @@ class Codec:
     """A model bundle that is ready to run.
 
     Attributes: bundle (its sizes, fingerprint and files), device, alphabet (of its payloads), groups (M codebook groups
-    of S x K x d; those that were not needed yet may lie in the file).
+    of S x K x d; those that were not needed yet may lie in the file), effort (see `with_effort`).
     """
 
     def __init__(self, bundle: Bundle, device: torch.device):
@@ -63,6 +64,7 @@ class Codec:
             sizes.T, sizes.token_entries, sizes.M, bundle.group_table(), bundle.image_tables
         )
         self.groups: Groups | Tensor = Groups(bundle, device)
+        self.effort = 0
         self._prepared: Prepared | None = None
 
     @classmethod
@@ -127,7 +129,8 @@ class Codec:
             for i in range(0, len(rows), BATCH):
                 batch = to_float(images[rows[i : i + BATCH]], self.device)
                 known = None if z_e is None else z_e[i : i + BATCH].to(self.device)
-                parts.append(quantise_images(batch, self.encoder.encode, quantiser, known))
+                nearest = quantise_images(batch, self.encoder.encode, quantiser, known)
+                parts.append(refine(batch, nearest, quantiser, self._search) if self.effort else nearest)
         parts = parts or [none]
         return Assignment(torch.cat([p.group for p in parts]).cpu(), torch.cat([p.index for p in parts]).cpu())
 
@@ -211,6 +214,28 @@ class Codec:
         other = Codec(self.bundle, self.device)
         other.groups = codebooks.to(self.device)
         return other
+
+    def with_effort(self, effort: int) -> "Codec":
+        """The same model; encoding looks longer, the more the higher `effort` is (0 to 9), for entries whose decoded
+        picture shows the person. Files stay compatible. An image's bytes still do not depend on the others; on another
+        machine they may be others, of the same picture as nearly as sums of floats are the same. Raises StscqError.
+        """
+        check_effort(effort)
+        other = Codec(self.bundle, self.device)
+        other.groups, other.effort = self.groups, effort
+        return other
+
+    @cached_property
+    def _search(self) -> Search:
+        """With the decoder, whose weights only effort needs when encoding."""
+        metric = self.decoder.metric
+        return Search(
+            self.encoder.encode,
+            self.decoder.decode,
+            lambda assignment: normalise(lookup(self.groups.__getitem__, assignment), metric),
+            teacher(self.device),
+            STEPS[self.effort],
+        )
 
     @cached_property
     def encoder(self) -> Tokenizer:

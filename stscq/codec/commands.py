@@ -40,13 +40,15 @@ def compress(
     workers: int | None,
     as_json: bool,
     force: bool = False,
+    effort: int = 0,
 ) -> int:
     """One photo makes a file of one image; a folder, a store or several paths make an archive.
 
-    force: a file OUT may be replaced, unless it is an input.
+    force: a file OUT may be replaced, unless it is an input. effort: see `Codec.with_effort`.
     """
     torch.set_num_threads(threads(otherwise=os.cpu_count() or 1))
     codec = Codec.from_pretrained(SHIPPED if model is None else model, device=device())
+    codec = codec.with_effort(effort) if effort else codec
     selection = selection or codec.bundle.selection
     codec.quantiser(selection)  # a selection that the model cannot do is told before any photo is read
     out = file_to_write(paths, out)

@@ -33,7 +33,9 @@ COUNTED = 64
 """Images on which indices from batches of 1 and of 64 are compared."""
 
 
-def main(store: Path, bundle: Path, out: Path, judge: str, metrics: str, original: Path | None = None) -> None:
+def main(
+    store: Path, bundle: Path, out: Path, judge: str, metrics: str, original: Path | None = None, effort: int = 0
+) -> None:
     """Writes OUT/metrics.json, images.parquet (a row an image), pairs.parquet, group_pairs.parquet and sheet.npy (some
     reconstructions).
 
@@ -41,10 +43,10 @@ def main(store: Path, bundle: Path, out: Path, judge: str, metrics: str, origina
     router is evaluated with both selections, any other with nn. ORIGINAL is the evaluation of the uncompressed images,
     which says which pairs are compared; without it the pictures are no faces, and all images of the store are compared
     by quality alone, FID included. METRICS names the weights files of LPIPS and FID (JSON); where they are absent,
-    metrics.json says so.
+    metrics.json says so. EFFORT: of the encoder, 0 to 9 (stscq.codec.effort).
     """
     image_set = open_image_set(store, original, judge)
-    codec = Codec.load(bundle, own_device())
+    codec = Codec.load(bundle, own_device()).with_effort(effort)
     weights = {name: Path(path) for name, path in json.loads(metrics).items()}
     absent = missing(json.loads(metrics))
     lpips = None if "lpips" in absent else Lpips(weights["alexnet"], weights["lpips_alex"], own_device())

@@ -19,14 +19,14 @@ from stscq.files import write_atomically
 SELECTION: Selection = "nn"
 
 
-def main(store: Path, bundle: Path, original: Path, judge: str, out: Path) -> None:
+def main(store: Path, bundle: Path, original: Path, judge: str, out: Path, effort: int = 0) -> None:
     """Writes OUT/metrics.json, images.parquet and pairs.parquet, of the same form as stscq.evaluation.evaluate.
 
     ORIGINAL: the evaluation of the uncompressed images by the same recogniser JUDGE (`dlib` or an .onnx file). Groups
-    of codebooks are selected by nn.
+    of codebooks are selected by nn. EFFORT: of the encoder.
     """
     image_set = open_image_set(store, original, judge)
-    codec = Codec.load(bundle, own_device())
+    codec = Codec.load(bundle, own_device()).with_effort(effort)
     assignment = codec.quantise(image_set.images, SELECTION, image_set.rows)
     files = [codec.file_of(payload) for payload in codec.payloads(assignment)]
     judgement = judge_codec(image_set, codec.decode, files)

@@ -8,8 +8,8 @@ group. people, curves.parquet: whose images went to which group, training curves
 people. strangers, served.csv: the same of faces without identities, and which codebook groups serve them. peers, int8,
 symbols, symbols_saved.csv: classic codecs, int8 codebooks, models of the symbols. cost, measured, training_cost.csv:
 what it costs. second_values.parquet, second_comparisons.csv: the same of the second judge, the recogniser of training.
-What the judge taught (`taught_by`), and codebooks of unequal size (`allocation`), are in values, curves and sheets
-alone, and compared with their twins alone.
+What is outside all claims (`taught_by`, `allocation`, `effort`) is in values, curves and sheets alone, and compared
+with its twin alone.
 sheets/BACKBONE.npz: reconstructions of test people; portraits/BACKBONE.npz: of people whose pictures may be passed on.
 """
 
@@ -161,7 +161,8 @@ def redundancies(e: Evaluations, folder: Path, runs: Sequence[tuple[str, str]]) 
 
 def describe(e: Evaluations) -> pd.DataFrame:
     """A row a run: method, M, K, how groups were selected in training, M and K of the published row it stands for;
-    power of the sensitivity by which entries were allocated, where codebooks are of unequal size."""
+    power of the sensitivity by which entries were allocated, where codebooks are of unequal size; the encoder's effort;
+    and its twin, of a run outside all claims."""
     rows = []
     for run in e.runs():
         first = e.metrics(run, e.seeds[0], e.sets[0])
@@ -169,6 +170,8 @@ def describe(e: Evaluations) -> pd.DataFrame:
         row: dict[str, Any] = {**run._asdict(), "method": run.variant, "M": 1, "training": "nn"}
         row["outside_claims"] = v is not None and outside_claims(v)
         row["power"] = (v or {}).get("allocation", {}).get("power", float("nan"))
+        row["effort"] = (v or {}).get("effort", 0)
+        row["twin"] = twin(e.variants[run.backbone], run.variant) if row["outside_claims"] else None
         if v is not None:
             row |= {"method": method(v), "M": v["M"], "K": v["K"], "training": v["training"]}
             row |= dict(zip(("published_M", "published_K"), v["published"] or (None, None), strict=True))
@@ -338,7 +341,7 @@ def curves(e: Evaluations, models: Path) -> list[dict[str, Any]]:
     for backbone, variants in e.variants.items():
         for stage, term in TERMS.items():
             for variant, v in variants.items():
-                if taught_by_judge(v) and stage != "stage3":
+                if "effort" in v or (taught_by_judge(v) and stage != "stage3"):
                     continue  # those of its twin
                 for seed in e.seeds:
                     name = f"{v['M']}x{v['K']}_{v['training']}" if stage == "stage1_codebooks" else variant
@@ -356,7 +359,9 @@ ALLOCATION = ["backbone", "variant", "seed", "token", "entries", "sensitivity"]
 def allocations(e: Evaluations, models: Path) -> Iterator[dict[str, Any]]:
     """A row a token of the codebooks of unequal size: K_j and w_j, see stscq.data.allocation."""
     for backbone, variants in e.variants.items():
-        for variant, seed in product((name for name, v in variants.items() if "allocation" in v), e.seeds):
+        for variant, seed in product(
+            (n for n, v in variants.items() if "allocation" in v and "effort" not in v), e.seeds
+        ):
             folder = models / backbone / "allocation" / variant / f"seed{seed}"
             found = read_allocation(folder / "allocation.json")
             for token, (entries, w) in enumerate(zip(found.entries, found.sensitivity, strict=True)):

@@ -53,20 +53,24 @@ class RunSummary(NamedTuple):
         return list(self.about["sets"].get(backbone, self.sets))
 
     def claimed(self) -> pd.DataFrame:
-        """All runs but those outside all claims: what the judge taught, and codebooks of unequal size."""
+        """All runs but those outside all claims: what the judge taught, unequal codebooks, encoders with effort."""
         return self.runs[~self.runs.outside_claims]
 
     def faces(self) -> pd.DataFrame:
-        """The runs on faces, those outside all claims left out: whoever wants these asks for `taught` or `unequal`."""
+        """The runs on faces, those outside all claims left out: whoever wants these asks for `taught`, `unequal`..."""
         return self.claimed()[~self.claimed().backbone.isin(self.about["sets"])]
 
     def taught(self) -> pd.DataFrame:
         """The runs whose decoders the judge taught: outside all claims, to be shown with a mark."""
-        return self.runs[self.runs.outside_claims & self.runs.power.isna()]
+        return self.runs[self.runs.outside_claims & self.runs.power.isna() & (self.runs.effort == 0)]
 
     def unequal(self) -> pd.DataFrame:
         """The runs of codebooks of unequal size, which are ours and not the paper's."""
-        return self.runs[self.runs.power.notna()]
+        return self.runs[self.runs.power.notna() & (self.runs.effort == 0)]
+
+    def searched(self) -> pd.DataFrame:
+        """The runs whose encoder looks for entries that show the person, instead of the nearest: ours as well."""
+        return self.runs[self.runs.effort > 0]
 
     def pictures(self) -> pd.DataFrame:
         """The runs of backbones that train on pictures of anything."""

@@ -1,7 +1,8 @@
 # How many entries each token's codebook gets, for the variants with `allocation`: bits where the identity is.
 
 UNEQUAL = {
-    name: [variant for variant, v in b["variants"].items() if "allocation" in v] for name, b in BACKBONES.items()
+    name: [variant for variant, v in b["variants"].items() if "allocation" in v and "effort" not in v]
+    for name, b in BACKBONES.items()
 }
 
 

@@ -11,6 +11,17 @@ def bundle(folder):
     return files(folder, BUNDLE)
 
 
+def bundle_of(wc):
+    """What a variant is evaluated with."""
+    variant = stscq_params.bundled(BACKBONES[wc.backbone]["variants"], wc.variant)
+    return bundle(f"{MODELS}/{wc.backbone}/bundle/{variant}/seed{wc.seed}")
+
+
+def effort_option(wc):
+    """How long its encoder looks."""
+    return flags({"effort": BACKBONES[wc.backbone]["variants"].get(wc.variant, {}).get("effort", 0)})
+
+
 def trained(wc):
     """The checkpoint of a variant, or of the tokenizer without further training."""
     stage = "stage1_tokenizer" if wc.variant in stscq_params.TOKENIZERS else "stage3"

@@ -66,7 +66,7 @@ rule evaluate:
     input:
         store=lambda wc: store_of(wc.set),
         original=original,
-        bundle=bundle(f"{MODELS}/{{backbone}}/bundle/{{variant}}/seed{{seed}}"),
+        bundle=bundle_of,
         weights=[path for file in config["metrics"].values() for path in verified(file)],
         judge=verified(config["judge"]),
     output:
@@ -78,11 +78,12 @@ rule evaluate:
         bundle=folder_of("bundle"),
         out=subpath(output[0], parent=True),
         flags=flags({"judge": config["judge"], "metrics": config["metrics"]}),
+        effort=effort_option,
     log:
         f"logs/{PROFILE}/evaluate/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.evaluation.evaluate --store {params.store} {params.original}"
-        " --bundle {params.bundle} {params.flags} --out {params.out} &> {log}"
+        " --bundle {params.bundle} {params.flags} {params.effort} --out {params.out} &> {log}"
 
 
 PUBLISHED_SIZES = {

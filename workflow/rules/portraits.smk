@@ -22,7 +22,7 @@ def bundles_to_show(wc):
     return {
         variant: f"{MODELS}/{wc.backbone}/bundle/{variant}/seed{SEEDS[0]}"
         for name, variant in EVALUATIONS
-        if name == wc.backbone
+        if name == wc.backbone and "effort" not in BACKBONES[name]["variants"].get(variant, {})
     }
 
 

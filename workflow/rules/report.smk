@@ -8,7 +8,7 @@ TABLES = [
     *("selection_in_training", "groups_sweep", "token_utilisation", "dataset_utilisation", "redundancy", "group_use", "fairness"),
     *("strangers", "served", "served_counts"),
     *("ibq", "image_quality", "imagenet", "rates", "symbols", "int8", "peers", "peers_ratio", "other_face_codecs"),
-    *("cost", "training_cost", "variants", "identity_teacher", "allocation", "claims"),
+    *("cost", "training_cost", "variants", "identity_teacher", "allocation", "effort", "claims"),
 ]
 FIGURES = [
     *("rate_accuracy", "rate_ids", "rate_peers", "utilisation_tokens", "utilisation_groups", "router_choices"),
@@ -57,9 +57,10 @@ def trained_files():
     for name, b in BACKBONES.items():
         runs = dict(backbone=name, seed=SEEDS)
         found += expand(rules.stage1_tokenizer.output, tokenizer=stscq_params.tokenizers(config, name), **runs)
-        own = [variant for variant, v in b["variants"].items() if not stscq_params.taught_by_judge(v)]
+        trained = {variant: v for variant, v in b["variants"].items() if "effort" not in v}
+        own = [variant for variant, v in trained.items() if not stscq_params.taught_by_judge(v)]
         found += expand(rules.stage2.output, variant=own, **runs)
-        found += expand(rules.stage3.output, variant=b["variants"], **runs)
+        found += expand(rules.stage3.output, variant=trained, **runs)
         for M, K, selection in sorted({(v["M"], v["K"], v["training"]) for v in b["variants"].values()}):
             found += expand(rules.stage1_codebooks.output, M=M, K=K, selection=selection, **runs)
     return found

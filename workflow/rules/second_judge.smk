@@ -52,7 +52,7 @@ rule second_judge:
     input:
         store=lambda wc: store_of(wc.set),
         original=files(f"{DATA}/second_judge/original/{{set}}/seed{{seed}}", ORIGINAL),
-        bundle=bundle(f"{MODELS}/{{backbone}}/bundle/{{variant}}/seed{{seed}}"),
+        bundle=bundle_of,
         recogniser=second_judge_files,
     output:
         files(f"{DATA}/second_judge/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}", [*SECOND, "second_judge.run.json"]),
@@ -63,11 +63,12 @@ rule second_judge:
         bundle=folder_of("bundle"),
         out=subpath(output[0], parent=True),
         judge=second_judge,
+        effort=effort_option,
     log:
         f"logs/{PROFILE}/second_judge/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.evaluation.second_judge --store {params.store} --original {params.original}"
-        " --bundle {params.bundle} --judge {params.judge:q} --out {params.out} &> {log}"
+        " --bundle {params.bundle} --judge {params.judge:q} {params.effort} --out {params.out} &> {log}"
 
 
 def second_judge_outputs():

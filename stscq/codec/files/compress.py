@@ -78,6 +78,7 @@ def compress_many(
     """
     began = time.monotonic()
     job = {"model": codec.bundle.fingerprint.hex(), "selection": selection, "aligned": aligned}
+    job |= {"effort": codec.effort} if codec.effort else {}
     with open_writer(codec, sources, out, job, force) as writer:
         before = len(writer.done)
         fill(codec, writer, sources, selection, aligned, workers)

@@ -16,6 +16,8 @@ TAUGHT = f" {MARK}, taught by the judge"
 
 def mark_of(run: Any) -> str:
     """Of a row of `RunSummary.runs`."""
+    if run.effort:
+        return f", effort {run.effort}"
     if pd.notna(run.power):
         return ", unequal K"
     return TAUGHT if run.outside_claims else ""

@@ -49,4 +49,5 @@ TABLES: dict[str, Callable[[RunSummary], Table]] = {
     "variants": identity.variants,
     "identity_teacher": identity.identity_teacher,
     "allocation": beyond.allocation,
+    "effort": beyond.effort,
 }

@@ -1,4 +1,6 @@
-"""What goes beyond the paper: codebooks of unequal size."""
+"""What goes beyond the paper: codebooks of unequal size, and an encoder that looks longer."""
+
+from typing import Any
 
 import pandas as pd
 
@@ -8,36 +10,54 @@ from stscq.report.tables.cells import IDS_NOTE, SEEDS_NOTE, measured, rows_of, t
 
 MEASURES = ("mean_acc", "ids", "ids_centred", "psnr")
 OF_RECOGNISER = ("ids",)
+TWIN_NOTE = (
+    "`_vs_twin`: paired difference to the row named by `twin` over the same test pairs or images of all seeds "
+    "[95 % bootstrap interval over people], p two-sided."
+)
+RECOGNISER_NOTE = (
+    "recogniser_: by the recogniser of training, which gave the sensitivities and is what an encoder with effort looks "
+    "at; what it gains and the judge does not is no gain."
+)
 
 
 def allocation(s: RunSummary) -> Table:
     """Each variant of unequal codebooks beside its twin, which has as many bits in codebooks of equal size."""
+    note = (
+        "power: of w_j, how much identity moves by an error in token j, in the rule by which K_j was chosen "
+        "(docs/beyond.md); the twin has K entries in every token."
+    )
+    title = "Codebooks of unequal size: bits where the identity is"
+    return Table("allocation", title, *beside_twins(s, s.unequal(), "power", note, "allocation"))
+
+
+def effort(s: RunSummary) -> Table:
+    """Each variant that is encoded with effort beside the same codec without."""
+    note = "effort: 1 to 9, how long the encoder looks for entries that show the person (docs/beyond.md); the twin: 0."
+    title = "Encoder effort: the same codec, looking longer"
+    return Table("effort", title, *beside_twins(s, s.searched(), "effort", note, "effort"))
+
+
+def beside_twins(
+    s: RunSummary, outside: pd.DataFrame, column: str, note: str, key: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """Rows of twins and of what is compared with them, and the notes of the table. key: the variant's key in params."""
     second = s.by_second_judge()
-    rows = []
     nn = s.runs[s.runs.selection == "nn"]
-    unequal = s.unequal()
-    for run, row in rows_of(unequal[unequal.selection == "nn"]):
-        twins = nn[(nn.backbone == run.backbone) & (nn.method == row.method) & (nn.M == row.M) & (nn.K == row.K)]
-        for one, its in rows_of(pd.concat([twins[~twins.outside_claims].head(1), twins[twins.variant == run.variant]])):
-            written = measured(s, one, ("coded_bytes", "file_bytes"))
+    rows: list[dict[str, Any]] = []
+    for run, row in rows_of(outside[outside.selection == "nn"]):
+        pair = nn[(nn.backbone == run.backbone) & nn.variant.isin([row.twin, run.variant])]
+        for one, its in rows_of(pair.sort_values("variant", key=lambda names: names != row.twin)):
             again = {f"recogniser_{name}": value for name, value in measured(second, one, OF_RECOGNISER).items()}
+            mine = one == run
             rows.append(
                 {
-                    "backbone": one.backbone, "variant": one.variant, "power": its.power, "bits": its.bits, **written,
-                    **measured(s, one, MEASURES), **versus(s, one, "twin", MEASURES), **again,
+                    "backbone": one.backbone, "variant": one.variant, "twin": row.twin if mine else "",
+                    column: getattr(its, column), "bits": its.bits,
+                    **measured(s, one, ("coded_bytes", "file_bytes", *MEASURES)),
+                    **(versus(s, one, "twin", MEASURES) if mine else {}), **again,
                 }
             )  # fmt: skip
-    notes = [
-        tested_note(s),
-        SEEDS_NOTE,
-        IDS_NOTE,
-        "power: of w_j, how much identity moves by an error in token j, in the rule by which K_j was chosen "
-        "(docs/beyond.md); the row above has K entries in every token. `_vs_twin`: paired difference to that row over "
-        "the same test pairs or images of all seeds [95 % bootstrap interval over people], p two-sided. recogniser_: "
-        "by the recogniser of training, which gave w_j and taught every decoder here; what it gains and the judge does "
-        "not is no gain.",
-    ]
     if not rows:
-        rows = [{"backbone": "none", "variant": "none"}]
-        notes = ["No variant of this profile has `allocation`; those of lfw do."]
-    return Table("allocation", "Codebooks of unequal size: bits where the identity is", pd.DataFrame(rows), notes)
+        frame = pd.DataFrame([{"backbone": "none", "variant": "none"}])
+        return frame, [f"No variant of this profile has `{key}`; those of lfw do."]
+    return pd.DataFrame(rows), [tested_note(s), SEEDS_NOTE, IDS_NOTE, note, TWIN_NOTE, RECOGNISER_NOTE]

@@ -153,7 +153,8 @@ def identity_teacher(s: RunSummary) -> Table:
     )
     rows: list[dict[str, Any]] = [{"backbone": "none", **ceiling}, {"backbone": "none", **floor}]
     runs = s.runs[s.runs.selection == "nn"]
-    for _, taught in rows_of(runs[runs.outside_claims & runs.power.isna()]):
+    marked_runs = s.taught()
+    for _, taught in rows_of(marked_runs[marked_runs.selection == "nn"]):
         same = (runs.backbone == taught.backbone) & (runs.training == taught.training) & (runs.method == taught.method)
         pair = runs[same & (runs.M == taught.M) & (runs.K == taught.K)]
         twin = pair[~pair.outside_claims].head(1)

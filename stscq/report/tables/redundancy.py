@@ -20,9 +20,9 @@ def redundancy(s: RunSummary) -> Table:
     keys = ["backbone", "variant", "groups", "entries"]
     frame = found.groupby(keys, sort=False)[MEASURES].mean().reset_index()
     notes = [
-        "Selection nn, test images, means over seeds. matched_distance: of entries of two groups, matched one to one for "
-        "each token, mean over all pairs of groups, in units of the distance of an entry to its nearest neighbour in "
-        "its own codebook; least_: of the most similar pair; copies: pairs below 0.05.",
+        "Selection nn, test images, means over seeds. matched_distance: of entries of two groups, matched one to one "
+        "for each token, mean over all pairs of groups, in units of the distance of an entry to its nearest neighbour "
+        "in its own codebook; least_: of the most similar pair; copies: pairs below 0.05.",
         "effective_groups: exponential of the entropy of how often groups are used; distinct_groups: the same where "
         "similar groups count as one (Leinster and Cobbold's diversity of order 1, similarity exp(-matched distance)).",
         "second_best_cost: how much an image's error would grow in its second best group, as a share of its error.",

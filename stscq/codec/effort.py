@@ -1,0 +1,94 @@
+"""Encoder effort: entries whose decoded picture shows the person, instead of the nearest ones. Bytes and decoder stay.
+
+The nearest entry of every token is the best in latents, and an embedding of the decoded picture says what it did to the
+person. Its gradient with respect to the entries moves the latents that entries are sought for, a few times; the entries
+with the least loss are kept, the nearest ones among them. docs/beyond.md says what it brings, judged by a recogniser
+that has no part in it. Axes: T tokens, K entries, d channels, E embedding length, S x S pixels.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import stscq
+from stscq.codec.quantise import Quantiser
+from stscq.errors import StscqError
+from stscq.quantization.search import Assignment, normalise, search_cr
+from stscq.recognition.frozen import Frozen, load_frozen
+
+STEPS = (0, 2, 4, 6, 8, 10, 14, 20, 28, 40)
+"""Of each effort from 0 to 9: how often the gradient is taken."""
+STEP = 0.05
+"""How far one moves the latents of an image, as a share of their length."""
+PIXELS = 3.0
+"""Weight of the mean squared error of the pixels, in [0, 1], beside 1 - cos of the embeddings."""
+RECOGNISER = Path(stscq.__file__).parent / "recognisers" / "distilled.onnx"
+"""Comes with the package; it judges nothing."""
+
+
+class Search(NamedTuple):
+    """What a search needs besides the quantiser. encode, decode: of one image (1 x 3 x S x S; 1 x T x d); entries: an
+    assignment's z_q, 1 x T x d; recogniser: frozen; steps: how many."""
+
+    encode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+    entries: Callable[[Assignment], Tensor]
+    recogniser: Frozen
+    steps: int
+
+
+def check_effort(effort: int) -> None:
+    """Raises StscqError unless it is a number from 0 to 9."""
+    if not 0 <= effort < len(STEPS):
+        raise StscqError(f"effort {effort} is not a number from 0 to {len(STEPS) - 1}")
+
+
+def teacher(device: torch.device) -> Frozen:
+    """The recogniser whose embedding is followed."""
+    return load_frozen(RECOGNISER, device)
+
+
+def refine(images: Tensor, first: Assignment, quantiser: Quantiser, search: Search) -> Assignment:
+    """Images (B x 3 x S x S in [0, 1]) and their nearest entries to better ones in the same groups. Each image by
+    itself, so that none depends on those beside it."""
+    refined = [
+        refine_one(images[i : i + 1], Assignment(first.group[i : i + 1], first.index[i : i + 1]), quantiser, search)
+        for i in range(len(images))
+    ]
+    return Assignment(first.group, torch.cat(refined)) if refined else first
+
+
+def refine_one(image: Tensor, first: Assignment, quantiser: Quantiser, search: Search) -> Tensor:
+    """The best index (1 x T) that was met."""
+    metric, codebooks, _ = quantiser
+    with torch.no_grad():
+        moved = normalise(search.encode(image), metric)
+        wanted = embedding(search.recogniser, image)
+    length = STEP * moved.norm()
+    best, index, least = first.index, first.index, torch.inf
+    for step in range(search.steps + 1):
+        z_q = search.entries(Assignment(first.group, index)).detach().requires_grad_(True)
+        with torch.enable_grad():
+            loss = identity_and_pixels(search.decode(z_q), image, wanted, search.recogniser)
+            (gradient,) = torch.autograd.grad(loss, z_q)
+        if loss.item() < least:
+            best, least = index, loss.item()
+        if step < search.steps:
+            moved = moved - length * gradient / gradient.norm().clamp(min=1e-12)
+            index = search_cr(moved, codebooks, first.group, metric).index
+    return best
+
+
+def identity_and_pixels(decoded: Tensor, image: Tensor, wanted: Tensor, recogniser: Frozen) -> Tensor:
+    """1 - cos of the embeddings of the decoded picture and the image, and PIXELS times their mean squared error."""
+    same = (embedding(recogniser, decoded) * wanted).sum()
+    return 1 - same + PIXELS * (decoded - image).square().mean()
+
+
+def embedding(recogniser: Frozen, images: Tensor) -> Tensor:
+    """1 x E, of length 1."""
+    return F.normalize(recogniser.maps_and_embedding(recogniser.prepare(images))[1], dim=-1)
