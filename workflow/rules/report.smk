@@ -245,9 +245,10 @@ def every_output():
     recogniser = verified(PUBLISHED_RECOGNISER) or rules.train_recogniser.output
 
     def coded(name, variant):
-        """A codec and its evaluations."""
+        """A codec, where it is not another variant's, and its evaluations."""
         runs = dict(backbone=name, variant=variant, set=stscq_params.tested_on(config, name, variant), seed=SEEDS)
-        return expand([*rules.export_bundle.output, *rules.evaluate.output], **runs)
+        own = stscq_params.bundled(BACKBONES[name]["variants"], variant) == variant
+        return expand([*(rules.export_bundle.output if own else []), *rules.evaluate.output], **runs)
 
     return [
         *rules.prepare_faces.output,
