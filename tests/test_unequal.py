@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stscq.bits import payload_bits
+from stscq.codec import export
+from stscq.codec.api import Codec
 from stscq.codec.bitstream import payload
 from stscq.codec.bitstream.context import ImageTables, no_context
 from stscq.codec.bitstream.packing import pack, unpack
@@ -29,8 +31,11 @@ from stscq.quantization.search import (
     search_nn,
 )
 from stscq.quantization.search.reference import exact_distance
+from stscq.training import allocation, stage1_codebooks, stage2, stage3
 from stscq.training.allocation import allocate, errors_with, sensitivity
+from tests.codec.conftest import pictures  # noqa: F401
 from tests.search_problems import METRICS, assert_same, trained
+from tests.test_training import CODEBOOKS, STAGE2, STAGE3, kept, tuned  # noqa: F401
 
 SIZES = [1, 8, 2, 8, 4, 16, 16, 2, 1]
 
@@ -222,15 +227,46 @@ def test_centres_of_each_token_and_the_errors_that_they_leave():
 
 
 def test_an_allocation_comes_back_and_anything_else_is_refused(tmp_path):
-    allocation = Allocation([4, 1, 2], 1.5, [0.5, 1.0, 1.5], {1: [1.0, 2.0, 3.0], 2: [0.5, 1.0, 1.5]})
-    write_allocation(allocation, tmp_path)
+    wanted = Allocation([4, 1, 2], 1.5, [0.5, 1.0, 1.5], {1: [1.0, 2.0, 3.0], 2: [0.5, 1.0, 1.5]})
+    write_allocation(wanted, tmp_path)
     file = tmp_path / "allocation.json"
-    assert read_allocation(file, 3) == allocation
+    assert read_allocation(file, 3) == wanted
     with pytest.raises(DataError, match=r"allocation.json: wanted are a number of entries"):
         read_allocation(file, 4)
-    file.write_text(json.dumps({**allocation._asdict(), "entries": [4, 0, 2]}))
+    file.write_text(json.dumps({**wanted._asdict(), "entries": [4, 0, 2]}))
     with pytest.raises(DataError, match=r"allocation.json: wanted are"):
         read_allocation(file, 3)
     file.write_text("{")
     with pytest.raises(DataError, match=r"allocation.json: no allocation to read"):
         read_allocation(file)
+
+
+def test_from_an_allocation_to_a_bundle(places, kept, tuned, pictures, tmp_path):  # noqa: F811
+    """The programs: allocate, stages 1 to 3, export; its files come back, and take the bits that were to be had."""
+    data = {name: places[name] for name in ("store", "split")}
+    allocation.main(
+        **data, start=tuned, latents=kept, recogniser=places["recogniser"], out=tmp_path, seed=1, entries=2, power=1.0
+    )
+    found = read_allocation(tmp_path / "allocation.json")
+    assert sum(K.bit_length() - 1 for K in found.entries) == len(found.entries)  # one bit a token, as 2 entries have
+    assert len(set(found.entries)) > 1
+    one = {**CODEBOOKS, "groups": 1, "entries": 2, "selection": "nn"}
+    stage1_codebooks.main(**data, latents=kept, start=tuned, out=tmp_path / "one", **one)
+    two = {**data, "latents": kept, "start": tmp_path / "one", **STAGE2}
+    stage2.main(**two, allocation=tmp_path / "allocation.json", out=tmp_path / "two")
+    stage3.main(**places, start=tmp_path / "two", out=tmp_path / "three", **STAGE3)
+    export.main(places["store"], places["split"], tmp_path / "three", tmp_path / "bundle", latents=kept)
+    codec = Codec.load(tmp_path / "bundle")
+    assert codec.bundle.sizes.entries == found.entries
+    assignment = codec.quantise(pictures[:20])
+    assert (assignment.index < torch.tensor(found.entries)).all()
+    files = codec.encode(pictures[:20])
+    assert max(map(len, files)) <= 5 + len(found.entries) // 8
+    assert (codec.decode(files) == codec.reconstruct(assignment)).all()
+    with pytest.raises(DataError, match=r"allocation.json: codebooks of unequal size need --latents"):
+        stage2.main(**{**two, "latents": None}, allocation=tmp_path / "allocation.json", out=tmp_path / "without")
+    with pytest.raises(DataError, match=r"latents a token are too few for 4096 entries"):
+        allocation.main(
+            **data, start=tuned, latents=kept, recogniser=places["recogniser"], out=tmp_path, seed=1, entries=4096,
+            power=1.0,
+        )  # fmt: skip
