@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from stscq.data.allocation import Allocation, write_allocation
+from stscq.data.sensitivity import Sensitivity, write_sensitivity
 from stscq.data.store import Face, Row, write_store
 from stscq.report import summarise
 from stscq.report.summary import read_summary
@@ -271,8 +271,8 @@ def make_summary(folder, strangers=False, absent="{}", taught=False, unequal=Fal
                 (log.parent / f"{name}.run.json").write_text(json.dumps(record))
         write_second_judge(folder / "second_judge", further, seed)
         if unequal:
-            allocation = Allocation([8, 2, 1, 16], 1.5, [1.0, 0.5, 0.25, 2.25], {1: [1.0] * 4})
-            write_allocation(allocation, folder / "models" / "titok_s" / "allocation" / "unequal" / f"seed{seed}")
+            measured = Sensitivity([1.0, 0.5, 0.25, 2.25], {2**bits: [4.0**-bits] * 4 for bits in range(6)})
+            write_sensitivity(measured, folder / "models" / "titok_s" / "sensitivity" / f"seed{seed}")
         found = {name: float(number + seed) for number, name in enumerate(redundancy.MEASURES)}
         place = folder / "redundancy" / "titok_s" / "switchable" / "test" / f"seed{seed}"
         place.mkdir(parents=True)

@@ -16,8 +16,9 @@ from stscq.codec.bitstream import payload
 from stscq.codec.bitstream.context import ImageTables, no_context
 from stscq.codec.bitstream.packing import pack, unpack
 from stscq.codec.bitstream.symbol_tables import TOTAL, fit, uniform
-from stscq.data.allocation import Allocation, read_allocation, write_allocation
+from stscq.data.sensitivity import Sensitivity, read_sensitivity, write_sensitivity
 from stscq.errors import DataError, StscqError
+from stscq.quantization.allocation import allocate
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.initialise import token_centres
 from stscq.quantization.revival import Revival
@@ -31,8 +32,9 @@ from stscq.quantization.search import (
     search_nn,
 )
 from stscq.quantization.search.reference import exact_distance
-from stscq.training import allocation, stage1_codebooks, stage2, stage3
-from stscq.training.allocation import allocate, errors_with, sensitivity
+from stscq.training import sensitivity as measured
+from stscq.training import stage1_codebooks, stage2, stage3
+from stscq.training.sensitivity import errors_with, sensitivity
 from tests.codec.conftest import pictures  # noqa: F401
 from tests.search_problems import METRICS, assert_same, trained
 from tests.test_training import CODEBOOKS, STAGE2, STAGE3, kept, tuned  # noqa: F401
@@ -197,19 +199,21 @@ def test_sensitivity_is_the_squared_jacobian(monkeypatch):
     offset = torch.zeros(E)
     offset[0] = 1000.0
     linear = Linear(A.flatten(0, 1), offset)
-    monkeypatch.setattr("stscq.training.allocation.DIRECTIONS", 40)
+    monkeypatch.setattr("stscq.training.sensitivity.DIRECTIONS", 40)
     w = sensitivity(linear, linear, torch.randn(64, T, d, generator=random) * 0.1, seed=1)
     jacobian = A[..., 1:].square().sum((1, 2))
     assert torch.allclose(w, jacobian / jacobian.mean(), rtol=0.05)
 
 
 def test_bits_go_where_the_weighted_error_falls_most():
-    D = torch.tensor([[8.0, 8.0, 1.0], [4.0, 4.0, 0.95], [2.0, 3.9, 0.9]])  # of 1, 2, 4 entries
-    assert allocate(D, torch.ones(3), 3) == [4, 2, 1]
-    assert allocate(D, torch.tensor([0.01, 1.0, 1.0]), 2) == [1, 4, 1]  # 4, then 0.1
-    assert allocate(D, torch.ones(3), 6) == [4, 4, 4]
-    with pytest.raises(ValueError, match="7 bits are more than 3 tokens of up to 4 entries take"):
-        allocate(D, torch.ones(3), 7)
+    D = {1: [8.0, 8.0, 1.0, 0.5], 2: [4.0, 4.0, 0.95, 0.4], 4: [2.0, 3.95, 0.9, 0.3]}
+    equal = [1.0] * 4
+    assert allocate(D, equal, 1.0, 2) == [4, 2, 1, 2]  # 4, 4, 2 and 0.1
+    assert allocate(D, [0.01, 1.0, 1.0, 1.0], 1.0, 2) == [1, 2, 2, 4]
+    assert allocate(D, [0.01, 1.0, 1.0, 1.0], 0.0, 2) == allocate(D, equal, 1.0, 2)  # by error alone
+    assert allocate(D, equal, 1.0, 4) == [4, 4, 4, 4]
+    with pytest.raises(ValueError, match="T log2 K = 12 bits are more than 4 tokens of 4 entries take"):
+        allocate(D, equal, 1.0, 8)
 
 
 def test_centres_of_each_token_and_the_errors_that_they_leave():
@@ -226,47 +230,45 @@ def test_centres_of_each_token_and_the_errors_that_they_leave():
     assert torch.allclose(errors[0][0], z[:, 0].var(0, correction=0).sum(), atol=1e-4)
 
 
-def test_an_allocation_comes_back_and_anything_else_is_refused(tmp_path):
-    wanted = Allocation([4, 1, 2], 1.5, [0.5, 1.0, 1.5], {1: [1.0, 2.0, 3.0], 2: [0.5, 1.0, 1.5]})
-    write_allocation(wanted, tmp_path)
-    file = tmp_path / "allocation.json"
-    assert read_allocation(file, 3) == wanted
-    with pytest.raises(DataError, match=r"allocation.json: wanted are a number of entries"):
-        read_allocation(file, 4)
-    file.write_text(json.dumps({**wanted._asdict(), "entries": [4, 0, 2]}))
-    with pytest.raises(DataError, match=r"allocation.json: wanted are"):
-        read_allocation(file, 3)
+def test_sensitivities_come_back_and_anything_else_is_refused(tmp_path):
+    wanted = Sensitivity([0.5, 1.0, 1.5], {1: [1.0, 2.0, 3.0], 2: [0.5, 1.0, 1.5]})
+    write_sensitivity(wanted, tmp_path)
+    file = tmp_path / "sensitivity.json"
+    assert read_sensitivity(file, 3) == wanted
+    with pytest.raises(DataError, match=r"sensitivity.json: wanted are a sensitivity and errors"):
+        read_sensitivity(file, 4)
+    for change in ({"w": [1, 1]}, {"w": [1, -1, 1]}, {"errors": {"1": [1, 1, 1], "4": [1, 1, 1]}}):
+        file.write_text(json.dumps({**wanted._asdict(), **change}))
+        with pytest.raises(DataError, match=r"sensitivity.json: wanted are"):
+            read_sensitivity(file, 3)
     file.write_text("{")
-    with pytest.raises(DataError, match=r"allocation.json: no allocation to read"):
-        read_allocation(file)
+    with pytest.raises(DataError, match=r"sensitivity.json: no sensitivities to read"):
+        read_sensitivity(file)
 
 
 def test_from_an_allocation_to_a_bundle(places, kept, tuned, pictures, tmp_path):  # noqa: F811
-    """The programs: allocate, stages 1 to 3, export; its files come back, and take the bits that were to be had."""
+    """The programs: sensitivity, stages 1 to 3, export; its files come back, and take the bits that were to be had."""
     data = {name: places[name] for name in ("store", "split")}
-    allocation.main(
-        **data, start=tuned, latents=kept, recogniser=places["recogniser"], out=tmp_path, seed=1, entries=2, power=1.0
-    )
-    found = read_allocation(tmp_path / "allocation.json")
-    assert sum(K.bit_length() - 1 for K in found.entries) == len(found.entries)  # one bit a token, as 2 entries have
-    assert len(set(found.entries)) > 1
+    measured.main(**data, start=tuned, latents=kept, recogniser=places["recogniser"], out=tmp_path, seed=1)
+    w, errors = read_sensitivity(tmp_path / "sensitivity.json")
+    entries = allocate(errors, w, 1.0, 2)
+    assert sum(K.bit_length() - 1 for K in entries) == len(entries)  # one bit a token, as 2 entries have
+    assert len(set(entries)) > 1
     one = {**CODEBOOKS, "groups": 1, "entries": 2, "selection": "nn"}
     stage1_codebooks.main(**data, latents=kept, start=tuned, out=tmp_path / "one", **one)
     two = {**data, "latents": kept, "start": tmp_path / "one", **STAGE2}
-    stage2.main(**two, allocation=tmp_path / "allocation.json", out=tmp_path / "two")
+    stage2.main(**two, sensitivity=tmp_path / "sensitivity.json", power=1.0, out=tmp_path / "two")
     stage3.main(**places, start=tmp_path / "two", out=tmp_path / "three", **STAGE3)
     export.main(places["store"], places["split"], tmp_path / "three", tmp_path / "bundle", latents=kept)
     codec = Codec.load(tmp_path / "bundle")
-    assert codec.bundle.sizes.entries == found.entries
+    assert codec.bundle.sizes.entries == entries
     assignment = codec.quantise(pictures[:20])
-    assert (assignment.index < torch.tensor(found.entries)).all()
+    assert (assignment.index < torch.tensor(entries)).all()
     files = codec.encode(pictures[:20])
-    assert max(map(len, files)) <= 5 + len(found.entries) // 8
+    assert max(map(len, files)) <= 5 + len(entries) // 8
     assert (codec.decode(files) == codec.reconstruct(assignment)).all()
-    with pytest.raises(DataError, match=r"allocation.json: codebooks of unequal size need --latents"):
-        stage2.main(**{**two, "latents": None}, allocation=tmp_path / "allocation.json", out=tmp_path / "without")
-    with pytest.raises(DataError, match=r"latents a token are too few for 4096 entries"):
-        allocation.main(
-            **data, start=tuned, latents=kept, recogniser=places["recogniser"], out=tmp_path, seed=1, entries=4096,
-            power=1.0,
-        )  # fmt: skip
+    with pytest.raises(DataError, match=r"sensitivity.json: codebooks of unequal size need --latents"):
+        stage2.main(**{**two, "latents": None}, sensitivity=tmp_path / "sensitivity.json", out=tmp_path / "without")
+    write_sensitivity(Sensitivity(w, {1: errors[1]}), tmp_path)
+    with pytest.raises(DataError, match=r"sensitivity.json: T log2 K = 64 bits are more .*; keep more copies"):
+        stage2.main(**two, sensitivity=tmp_path / "sensitivity.json", out=tmp_path / "few")

@@ -70,8 +70,8 @@ def test_without_such_a_variant_the_table_and_the_figure_say_so(without):
 
 def test_the_figure_has_the_bits_of_the_most_sensitive_token_first(unequal):
     (panel,) = FIGURES["allocation"](unequal).axes
-    assert [bar.get_height() for bar in panel.patches] == [4, 3, 1, 0]  # w 2.25, 1, 0.5, 0.25
-    assert panel.get_title() == "titok_s\nunequal: 8 bits"
+    assert [bar.get_height() for bar in panel.patches] == [4, 3, 3, 2]  # w 2.25, 1, 0.5, 0.25
+    assert panel.get_title() == "titok_s\nunequal: 12 bits"
 
 
 def with_unequal(**change):

@@ -24,13 +24,14 @@ import numpy as np
 import pandas as pd
 
 from stscq.cli_tools import run as run_command
-from stscq.data.allocation import read_allocation
+from stscq.data.sensitivity import read_sensitivity
 from stscq.data.store import open_store
 from stscq.evaluation.int8_frame import int8_frame
 from stscq.evaluation.peers.frames import peer_points
 from stscq.evaluation.symbols_frame import symbols_frame, symbols_saved
 from stscq.files import read_log, write_atomically
 from stscq.params import outside_claims, taught_by_judge, twin
+from stscq.quantization.allocation import allocate
 from stscq.report.collect import IDENTITY, MEASURES, Evaluations, Run
 from stscq.report.fairness import fairness, router_choices
 from stscq.report.strangers import served, strangers
@@ -357,16 +358,17 @@ ALLOCATION = ["backbone", "variant", "seed", "token", "entries", "sensitivity"]
 
 
 def allocations(e: Evaluations, models: Path) -> Iterator[dict[str, Any]]:
-    """A row a token of the codebooks of unequal size: K_j and w_j, see stscq.data.allocation."""
+    """A row a token of the codebooks of unequal size: K_j and w_j."""
     for backbone, variants in e.variants.items():
         for variant, seed in product(
             (n for n, v in variants.items() if "allocation" in v and "effort" not in v), e.seeds
         ):
-            folder = models / backbone / "allocation" / variant / f"seed{seed}"
-            found = read_allocation(folder / "allocation.json")
-            for token, (entries, w) in enumerate(zip(found.entries, found.sensitivity, strict=True)):
+            v = variants[variant]
+            w, errors = read_sensitivity(models / backbone / "sensitivity" / f"seed{seed}" / "sensitivity.json")
+            K_j = allocate(errors, w, v["allocation"]["power"], v["K"])
+            for token, (entries, own) in enumerate(zip(K_j, w, strict=True)):
                 where = {"backbone": backbone, "variant": variant, "seed": seed, "token": token}
-                yield {**where, "entries": entries, "sensitivity": w}
+                yield {**where, "entries": entries, "sensitivity": own}
 
 
 def sheet(e: Evaluations, backbone: str, store: Path) -> dict[str, np.ndarray]:

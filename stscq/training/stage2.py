@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from stscq.cli_tools import run
-from stscq.data.allocation import read_allocation
 from stscq.data.latents import read_latents
+from stscq.data.sensitivity import read_sensitivity
 from stscq.device import Precision, own_device
 from stscq.errors import DataError
+from stscq.quantization.allocation import allocate
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.initialise import token_centres, token_specific
 from stscq.quantization.losses import RouterLossWeights
@@ -44,15 +45,17 @@ def main(
     revive_every: int,
     precision: Precision = "fp32",
     latents: Path | None = None,
-    allocation: Path | None = None,
+    sensitivity: Path | None = None,
+    power: float = 0.0,
     save_seconds: float = 30.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
 
     START is a finished stage 1. --shared goes on with its token-shared codebooks, for as many steps as token-specific
     ones get: the compute-matched baseline. Groups are chosen as in stage 1, whose router learns on. The numbers are
-    those of `stscq.training.stage1_codebooks`. ALLOCATION: of stscq.training.allocation, where tokens have codebooks of
-    unequal size; each then starts as k-means centres of its token's LATENTS, for stage 1's have another size.
+    those of `stscq.training.stage1_codebooks`. SENSITIVITY: of stscq.training.sensitivity, where tokens have codebooks
+    of unequal size, allocated with POWER; each starts as k-means centres of its token's LATENTS, for stage 1's have
+    another size.
     """
     recipe = recipe_of(locals())
     device = own_device()
@@ -63,8 +66,8 @@ def main(
     torch.manual_seed(seed)
     weight = before.codebooks.weight.detach()
     entries = None
-    if allocation is not None:
-        weight, entries = unequal_start(before, allocation, latents, len(batches.rows), seed)
+    if sensitivity is not None:
+        weight, entries = unequal_start(before, sensitivity, power, latents, len(batches.rows), seed)
     elif not shared:
         weight = token_specific(weight, tokenizer.T)
     weight = large_zeros(weight.shape, device).copy_(weight)
@@ -79,19 +82,23 @@ def main(
         revive_every,
         latents,
         recipe={**recipe, **{name: before_recipe[name] for name in INHERITED}},
-        inputs=[store / "images.npy", split, start / "weights.safetensors", *filter(None, [allocation])],
+        inputs=[store / "images.npy", split, start / "weights.safetensors", *filter(None, [sensitivity])],
         out=out,
     )
 
 
 def unequal_start(
-    before: TrainedCodec, allocation: Path, latents: Path | None, N: int, seed: int
+    before: TrainedCodec, sensitivity: Path, power: float, latents: Path | None, N: int, seed: int
 ) -> tuple[Tensor, list[int]]:
-    """1 x T x K x d and K_j of each token. Raises DataError without latents, or for several groups."""
+    """1 x T x K x d and K_j of each token. Raises DataError without latents or with too few, or for several groups."""
     T, d, metric = before.tokenizer.T, before.tokenizer.d, before.tokenizer.metric
     if latents is None or before.codebooks.M > 1:
-        raise DataError(f"{allocation}: codebooks of unequal size need --latents (latents.copies) and M = 1")
-    entries = read_allocation(allocation, T).entries
+        raise DataError(f"{sensitivity}: codebooks of unequal size need --latents (latents.copies) and M = 1")
+    w, errors = read_sensitivity(sensitivity, T)
+    try:
+        entries = allocate(errors, w, power, before.codebooks.K)
+    except ValueError as problem:
+        raise DataError(f"{sensitivity}: {problem}; keep more copies of latents") from problem
     kept = torch.from_numpy(np.array(read_latents(latents, N, T, d))).flatten(0, 1)
     return token_centres(on_surface(kept, metric), entries, seed)[None], entries
 

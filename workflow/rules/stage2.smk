@@ -10,7 +10,7 @@ rule stage2:
             f"/seed{wc.seed}"
         ),
         latents=kept_latents,
-        allocation=allocation_of,
+        sensitivity=sensitivity_of,
     output:
         stage_output(f"{MODELS}/{{backbone}}/stage2/{{variant}}/seed{{seed}}", "stage2"),
     params:
@@ -18,7 +18,7 @@ rule stage2:
         store=folder_of("store"),
         start=folder_of("start"),
         latents=latents_option,
-        allocation=lambda wc, input: f"--allocation {input.allocation}" if input.allocation else "",
+        allocation=allocation_option,
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags(
             {

@@ -1,10 +1,6 @@
-"""How many entries each token gets where codebooks are of unequal size: bits where the identity is.
+"""What an error in each token does to identity, and how large it is with so many entries: how entries are allocated.
 
-python -m stscq.training.allocation --start models/lfw/titok_s/stage1_tokenizer/fine_tuned/seed1 --entries 64 ...
-
-The paper gives every token as many entries as every other, and names other sizes as future work (section 5); this is
-ours. With w_j, how much the embedding of the reconstruction moves by an error in token j, and D_j(K), the error that K
-entries leave there, bits go one at a time where w_j^power times the error falls most. docs/beyond.md measures it.
+python -m stscq.training.sensitivity --start models/lfw/titok_s/stage1_tokenizer/fine_tuned/seed1 ...
 
 Axes: N training faces, T tokens, K entries, d channels, E embedding length.
 """
@@ -18,15 +14,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from stscq.backbones import Tokenizer
-from stscq.bits import bits_of
 from stscq.cli_tools import run
-from stscq.data.allocation import Allocation, write_allocation
 from stscq.data.latents import read_latents
+from stscq.data.sensitivity import Sensitivity, write_sensitivity
 from stscq.device import own_device
-from stscq.errors import DataError
 from stscq.files import progress_seconds
 from stscq.quantization.initialise import token_centres
-from stscq.quantization.search import normalise
+from stscq.quantization.search import normalise, on_surface
 from stscq.quantization.trained_codec import load_codec
 from stscq.recognition.frozen import Frozen, load_frozen
 from stscq.training.batches import generator
@@ -38,22 +32,11 @@ PER_ENTRY = 12
 """Latents of a token, at least, for each entry that it may get."""
 
 
-def main(
-    store: Path,
-    split: Path,
-    start: Path,
-    latents: Path,
-    recogniser: Path,
-    out: Path,
-    seed: int,
-    entries: int,
-    power: float,
-) -> None:
-    """Writes OUT/allocation.json: `entries` (K_j of each token), `sensitivity` (w_j, mean 1) and `errors` (D_j by K).
+def main(store: Path, split: Path, start: Path, latents: Path, recogniser: Path, out: Path, seed: int) -> None:
+    """Writes OUT/sensitivity.json, see stscq.data.sensitivity: w_j, and D_j(K) for K = 1, 2, 4, ...
 
-    ENTRIES: the K of equal codebooks that take as many bits, T log2 K. START: a finished tokenizer; LATENTS: those of
-    the training faces (stscq.training.latents), which SPLIT marks `train` in STORE; RECOGNISER: that of training. POWER
-    0 looks at errors alone, 1 at what an error does to identity where it is small. Raises DataError for too few faces.
+    START: a finished tokenizer; LATENTS: those of the training faces (stscq.training.latents), which SPLIT marks
+    `train` in STORE; RECOGNISER: that of training. D_j stops where there are no PER_ENTRY latents for each entry.
     """
     device = own_device()
     codec, _ = load_codec(start, device)
@@ -62,14 +45,10 @@ def main(
     kept = torch.from_numpy(np.array(read_latents(latents, N, tokenizer.T, tokenizer.d)))
     faces = torch.randperm(N, generator=generator(seed, "sensitivity", 0))[:MEASURED]
     w = sensitivity(tokenizer, load_frozen(recogniser, device), kept[0, faces].to(device), seed)
-    z = normalise(kept.flatten(0, 1), tokenizer.metric)
-    sizes = [2**bits for bits in range((len(z) // PER_ENTRY).bit_length())]
-    if entries > sizes[-1]:
-        raise DataError(f"{latents}: {len(z)} latents a token are too few for {entries} entries; keep more copies")
-    errors = {K: errors_with(z, K, seed) for K in tqdm(sizes, desc="K", mininterval=progress_seconds())}
-    D = torch.stack(list(errors.values()))
-    K_j = allocate(D, w**power, tokenizer.T * bits_of(entries, "entries"))
-    write_allocation(Allocation(K_j, power, w.tolist(), {K: error.tolist() for K, error in errors.items()}), out)
+    z = on_surface(kept.flatten(0, 1), tokenizer.metric)
+    sizes = [2**bits for bits in range(max(1, len(z) // PER_ENTRY).bit_length())]
+    errors = {K: errors_with(z, K, seed).tolist() for K in tqdm(sizes, desc="K", mininterval=progress_seconds())}
+    write_sensitivity(Sensitivity(w.tolist(), errors), out)
 
 
 def sensitivity(tokenizer: Tokenizer, recogniser: Frozen, z_e: Tensor, seed: int) -> Tensor:
@@ -95,22 +74,6 @@ def errors_with(z: Tensor, K: int, seed: int) -> Tensor:
     """D_j(K): the mean squared distance of token j's latents (z: N x T x d) to the nearest of K k-means centres: T."""
     centres = token_centres(z, [K] * z.shape[1], seed)  # T x K x d
     return torch.stack([torch.cdist(z[:, j], centres[j]).amin(1).square().mean() for j in range(z.shape[1])])
-
-
-def allocate(D: Tensor, w: Tensor, bits: int) -> list[int]:
-    """K_j of each token: `bits` in all, each given to the token whose weighted error it lowers most.
-
-    D: errors with 1, 2, 4, ... entries, L x T; w: T. Raises ValueError for more bits than fit.
-    """
-    gain = w * (D[:-1] - D[1:]).clamp(min=0)
-    given = [0] * D.shape[1]
-    for _ in range(bits):
-        open_gains = [float(gain[n, j]) if n < len(gain) else -1.0 for j, n in enumerate(given)]
-        best = max(range(len(given)), key=open_gains.__getitem__)
-        if open_gains[best] < 0:
-            raise ValueError(f"{bits} bits are more than {len(given)} tokens of up to {2 ** len(gain)} entries take")
-        given[best] += 1
-    return [2**n for n in given]
 
 
 if __name__ == "__main__":

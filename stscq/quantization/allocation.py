@@ -1,0 +1,31 @@
+"""How many entries each token gets where codebooks are of unequal size: bits where the identity is.
+
+The paper gives every token as many entries as every other, and names other sizes as future work (section 5); this is
+ours (docs/beyond.md). Axes: T tokens, K entries.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from stscq.bits import bits_of
+
+
+def allocate(errors: Mapping[int, Sequence[float]], w: Sequence[float], power: float, K: int) -> list[int]:
+    """K_j of each token, powers of two that take as many bits as T codebooks of K entries.
+
+    Bits are given one at a time, each to the token where w_j^power D_j falls most, the first of equals.
+    errors: D_j with 1, 2, 4, ... entries; w: of each token. Raises ValueError for more bits than fit.
+    """
+    T, curves = len(w), list(errors.values())
+    bits = [0] * T
+    for _ in range(T * bits_of(K, "K")):
+        gains = [
+            w[j] ** power * max(0.0, curves[n][j] - curves[n + 1][j]) if n + 1 < len(curves) else -1.0
+            for j, n in enumerate(bits)
+        ]
+        best = max(range(T), key=gains.__getitem__)
+        if gains[best] < 0:
+            raise ValueError(
+                f"T log2 K = {T * bits_of(K, 'K')} bits are more than {T} tokens of {max(errors)} entries take"
+            )
+        bits[best] += 1
+    return [2**n for n in bits]
