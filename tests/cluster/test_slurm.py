@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import re
-import shutil
 import signal
 import subprocess
 
@@ -14,7 +13,7 @@ from tests.provenance.conftest import ENVIRONMENT, Project, write_project
 
 pytestmark = pytest.mark.slurm
 TOO_LITTLE = 250
-"""MB for stage 2, which holds some 500, and the Snakemake that runs it 200: the third try, with 1000, is enough."""
+"""MB for stage 2, which holds some 500, and the Snakemake that starts it 200: the third try, with 1000, is enough."""
 ASKS = f'resources={{"stage2": {{"mem_mb": {TOO_LITTLE}}}, "stage3": {{"gpu": 1}}}}'
 # squeue: this SLURM has no accounts. Two CPUs, as its node has.
 COMMAND = [
@@ -84,49 +83,60 @@ def start(project, slurm, log):
     )  # fmt: skip
 
 
-def test_interrupted_continued_and_tried_again_with_more_memory(slurm, project, local, tmp_path):
-    jobs = project.jobs()
-    first = start(project, slurm, tmp_path / "first.log")
+@pytest.fixture(scope="module")
+def jobs(project):
+    """Rule -> number of jobs, before any ran."""
+    return project.jobs()
+
+
+@pytest.fixture(scope="module")
+def interrupted(slurm, project, jobs, tmp_path_factory):
+    """The jobs of SLURM that had ended when a run was interrupted, as Ctrl-C does it."""
+    log = tmp_path_factory.mktemp("first") / "log"
+    process = start(project, slurm, log)
     recogniser = project.folder / "models/demo/recogniser/seed1/weights.safetensors"
-    wait_until(lambda: recogniser.exists() or first.poll() is not None, 1200, f"no recogniser, see {tmp_path}")
-    wait_until(lambda: slurm.run("squeue -h -t running"), 600, "nothing runs")
-    os.kill(first.pid, signal.SIGINT)
-    assert first.wait(timeout=300) != 0
+    wait_until(lambda: recogniser.exists() or process.poll() is not None, 1200, f"no recogniser, see {log}")
+    wait_until(lambda: slurm.run("squeue -h -t running"), 600, f"nothing runs, see {log}")
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(timeout=300) != 0
     wait_until(lambda: not slurm.run("squeue -h -t pending,running,completing"), 120, "jobs are left behind")
-    interrupted = {job["JobId"]: job["JobState"] for job in slurm.ended()}
-    assert "CANCELLED" in interrupted.values()
-    faces = (project.folder / "data/demo/faces/images.npy").stat().st_mtime_ns
+    return {job["JobId"]: job["JobState"] for job in slurm.ended()}
 
-    second = start(project, slurm, tmp_path / "second.log")
-    code = second.wait(timeout=3600)
-    said = (tmp_path / "second.log").read_text()
+
+@pytest.fixture(scope="module")
+def continued(slurm, project, interrupted, tmp_path_factory):
+    """The jobs of SLURM of the same command afterwards, in the order of their submission."""
+    log = tmp_path_factory.mktemp("second") / "log"
+    code = start(project, slurm, log).wait(timeout=3600)
+    said = log.read_text()
     assert code == 0, said[-3000:]
-    assert (project.folder / "data/demo/faces/images.npy").stat().st_mtime_ns == faces, "done before, and done again"
-    assert project.jobs() == {}
-
-    # Every job was SLURM's: none ran beside it, and what had ended well before was not submitted again.
     ended = {job["JobId"]: job for job in slurm.ended()}
-    assert not set(submitted(said)) & set(interrupted)
-    states = [ended[number]["JobState"] for number in submitted(said)]
-    well = states.count("COMPLETED") + list(interrupted.values()).count("COMPLETED")
-    assert well >= submissions(jobs)
-    assert states.count("COMPLETED") < submissions(jobs)
-
-    # Stage 2 was killed for holding more than it asked for, and tried with twice the memory, twice.
-    memory = [re.search(r"mem=(\d+)M", ended[number]["Tres"])[1] for number in submitted(said)]
-    tried = [(int(mb), state) for mb, state in zip(memory, states, strict=True) if int(mb) in (250, 500, 1000)]
-    assert {(TOO_LITTLE, "FAILED"), (2 * TOO_LITTLE, "FAILED"), (4 * TOO_LITTLE, "COMPLETED")} <= set(tried)
-    assert (TOO_LITTLE, "COMPLETED") not in tried
-
-    # Stage 3 got the node's GPU.
-    gpu = [number for number in submitted(said) if "gres:gpu:1" in slurm.run(f"scontrol show job {number}")]
-    assert len(gpu) == jobs["stage3"]
-
-    # And another scheduler changes no result.
-    assert project.contents() == local.contents()
-    keep = os.environ.get("STSCQ_SLURM_LOG")
-    if keep:
-        shutil.copy(tmp_path / "second.log", keep)
-    print(f"{len(jobs)} rules, {sum(jobs.values())} jobs, {submissions(jobs)} submissions without failures")
-    for job in ended.values():
+    for job in ended.values():  # with pytest -s: the record of it
         print(job["JobId"], job["JobState"], job["Tres"], job["StartTime"], job["EndTime"])
+    return [ended[number] for number in submitted(said)]
+
+
+def test_a_run_that_was_interrupted_goes_on(project, jobs, interrupted, continued):
+    assert "CANCELLED" in interrupted.values()
+    assert "COMPLETED" in interrupted.values()
+    assert project.jobs() == {}
+    assert not {job["JobId"] for job in continued} & set(interrupted)
+    completed = [job["JobState"] for job in continued].count("COMPLETED")
+    assert completed < submissions(jobs), "what had been done was done again"
+    # Every job was SLURM's, none ran beside it. One more where a job ended just when the run was interrupted.
+    assert 0 <= completed + list(interrupted.values()).count("COMPLETED") - submissions(jobs) <= 1
+
+
+def test_a_job_that_needs_more_memory_is_killed_and_gets_more(jobs, continued):
+    tried = [(int(re.search(r"mem=(\d+)M", job["Tres"])[1]), job["JobState"]) for job in continued]
+    for factor, state in ((1, "FAILED"), (2, "FAILED"), (4, "COMPLETED")):
+        assert tried.count((factor * TOO_LITTLE, state)) == jobs["stage2"]
+
+
+def test_stage3_got_the_gpu_of_the_node_and_nobody_else(slurm, jobs, continued):
+    shown = [slurm.run(f"scontrol show job {job['JobId']}") for job in continued]
+    assert sum("gres:gpu:1" in text for text in shown) == jobs["stage3"]
+
+
+def test_another_scheduler_changes_no_result(project, continued, local):
+    assert project.contents() == local.contents()
