@@ -8,6 +8,8 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 PACKAGES = ("slurmctld", "slurmd", "slurm-client")
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol")
 CONFIGURATION = """
@@ -114,15 +116,26 @@ def wait_until(happens, seconds, what):
         time.sleep(0.5)
 
 
+def ours(folder):
+    """SLURM's processes of this folder and no other's: daemons, and what looks after a job's steps."""
+    setting = f"SLURM_CONF={folder / 'slurm.conf'}".encode()
+    for process in psutil.process_iter(["name"]):
+        # Not psutil's environ(), which finds nothing where a process wrote its title over the beginning.
+        with suppress(OSError):
+            environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+            if process.info["name"].startswith("slurm") and setting in environment:
+                yield process
+
+
 def stop(folder):
-    """The daemons of this folder, by their own pid files, and no other."""
-    for name in ("slurmctld", "slurmd"):
-        file = folder / f"{name}.pid"
-        if file.exists():
-            pid = int(file.read_text())
-            with suppress(ProcessLookupError):  # it ended by itself, and said why in its log
-                os.kill(pid, 15)
-            wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 30, f"{name} does not end")
+    """All of them: slurmd and steps wait for a controller that does not answer, and have to be killed."""
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        there = list(ours(folder))
+        for process in there:
+            with suppress(psutil.NoSuchProcess):
+                end(process)
+        psutil.wait_procs(there, timeout=10)
+    assert not list(ours(folder)), "SLURM does not end"
 
 
 @contextmanager
@@ -135,6 +148,7 @@ def running(folder, cpus=2, memory=16000):
             slurm.run(daemon)
         wait_until(lambda: slurm.run("sinfo -h -o %T") == "idle", 60, f"the node is not idle, see {folder}")
         yield slurm
-        slurm.run("scancel --full --me")
     finally:
+        with suppress(subprocess.SubprocessError):  # it may not have started, or not answer any more
+            subprocess.run(["scancel", "--full", "--me"], env=slurm.environment, check=False, timeout=60)
         stop(folder)

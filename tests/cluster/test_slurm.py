@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+from contextlib import contextmanager
 
 import pytest
 
@@ -29,6 +30,8 @@ COMMAND = [
     ),
     *("--seconds-between-status-checks", "2", "--config", ASKS, "--", "all"),
 ]
+PATIENCE = 3600
+"""Seconds after which something is wrong on the slowest machine."""
 GROUPED = {
     **dict.fromkeys(["prepare_faces", "prepare_split"], "faces"),
     **dict.fromkeys(["summarise", "metrics", "table", "figure", "page"], "report"),
@@ -75,12 +78,20 @@ def submissions(jobs):
     )
 
 
-def start(project, slurm, log):
+@contextmanager
+def started(project, slurm, log):
+    """The command on its way; it does not outlive a test that failed."""
     path = f"{slurm.folder / 'bin'}:{ENVIRONMENT['PATH']}"
-    return subprocess.Popen(
-        COMMAND, cwd=project.folder, env={**ENVIRONMENT, **slurm.environment, "PATH": path}, start_new_session=True,
-        stdout=log.open("w"), stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            COMMAND, cwd=project.folder, env={**ENVIRONMENT, **slurm.environment, "PATH": path},
+            start_new_session=True, stdout=file, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +104,13 @@ def jobs(project):
 def interrupted(slurm, project, jobs, tmp_path_factory):
     """The jobs of SLURM that had ended when a run was interrupted, as Ctrl-C does it."""
     log = tmp_path_factory.mktemp("first") / "log"
-    process = start(project, slurm, log)
     recogniser = project.folder / "models/demo/recogniser/seed1/weights.safetensors"
-    wait_until(lambda: recogniser.exists() or process.poll() is not None, 1200, f"no recogniser, see {log}")
-    wait_until(lambda: slurm.run("squeue -h -t running"), 600, f"nothing runs, see {log}")
-    os.kill(process.pid, signal.SIGINT)
-    assert process.wait(timeout=300) != 0
-    wait_until(lambda: not slurm.run("squeue -h -t pending,running,completing"), 120, "jobs are left behind")
+    with started(project, slurm, log) as process:
+        wait_until(lambda: recogniser.exists() or process.poll() is not None, PATIENCE, f"no recogniser, see {log}")
+        wait_until(lambda: slurm.run("squeue -h -t running"), PATIENCE, f"nothing runs, see {log}")
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(timeout=PATIENCE) != 0
+    wait_until(lambda: not slurm.run("squeue -h -t pending,running,completing"), PATIENCE, "jobs are left behind")
     return {job["JobId"]: job["JobState"] for job in slurm.ended()}
 
 
@@ -107,7 +118,8 @@ def interrupted(slurm, project, jobs, tmp_path_factory):
 def continued(slurm, project, interrupted, tmp_path_factory):
     """The jobs of SLURM of the same command afterwards, in the order of their submission."""
     log = tmp_path_factory.mktemp("second") / "log"
-    code = start(project, slurm, log).wait(timeout=3600)
+    with started(project, slurm, log) as process:
+        code = process.wait(timeout=PATIENCE)
     said = log.read_text()
     assert code == 0, said[-3000:]
     ended = {job["JobId"]: job for job in slurm.ended()}
