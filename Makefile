@@ -3,6 +3,7 @@
 # make test         set up and run the tests
 # make paper-tiny   the profiles paper and lfw on tiny sets: published size, two steps a stage (minutes)
 # make provenance   Snakemake and DVC on small projects: every trap, kills, two users (some twenty minutes)
+# make slurm        a small project through a SLURM on this machine; as root, installs it from Debian's packages (minutes)
 # make readme       the numbers of README.md from results/
 # make bench        the quantiser's speed and memory on this machine (some ten minutes, 6 GiB)
 # make lint         style, types, and which room imports which
@@ -21,7 +22,7 @@ WORKS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info <
 FOUND := $(shell for p in $(if $(PYTHON),"$(PYTHON)",$(CANDIDATES)); do \
   "$$p" -c '$(WORKS)' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: reproduce lfw smoke test paper-tiny provenance readme bench lint lock environment
+.PHONY: reproduce lfw smoke test paper-tiny provenance slurm readme bench lint lock environment
 .DELETE_ON_ERROR:
 
 reproduce: environment
@@ -42,6 +43,10 @@ paper-tiny: environment
 
 provenance: environment
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m provenance tests/provenance
+
+slurm: environment
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[cluster]"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slurm tests/cluster
 
 readme: environment
 	$(BIN)/python -m stscq.report.readme README.md

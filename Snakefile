@@ -51,6 +51,9 @@ if "pretrain" in config:  # its profile alone makes what all others take as publ
     include: "workflow/rules/distil.smk"
 
 
+refuse_unknown_rules()
+
+
 rule all:
     default_target: True
     input:

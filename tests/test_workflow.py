@@ -1,5 +1,6 @@
 """params.yaml and the DAG: what is refused, and in which words, before any job."""
 
+import re
 import subprocess
 import sys
 
@@ -39,6 +40,8 @@ def dry_run(tmp_path, change, *options):
         ({"data": {"test_people": 4}}, "data.test_people"),
         ({"backbones": {"titok_s": {"variants": {"switchable_4x64": {"M": 3}}}}}, "switchable_4x64.M: M = 3"),
         ({"profile": "papre"}, "'papre' is none of demo"),
+        ({"resources": {"stage2": {"gpus": 1}}}, "gpus"),
+        ({"resources": {"stage_2": {"gpu": 1}}}, "resources.stage_2: no rule of the workflow"),
     ],
 )
 def test_impossible_parameters_stop_before_any_job(tmp_path, change, words):
@@ -47,6 +50,34 @@ def test_impossible_parameters_stop_before_any_job(tmp_path, change, words):
     assert words in output
     assert "Traceback" not in output
     assert "Job stats" not in output
+
+
+def rules_of(file):
+    """Name -> text of each rule of a file that runs something."""
+    parts = re.split(r"^rule (\w+):$", file.read_text(), flags=re.MULTILINE)
+    return {name: text for name, text in zip(parts[1::2], parts[2::2], strict=True) if "shell:" in text}
+
+
+def test_every_rule_asks_for_what_params_say_of_it():
+    files = (ROOT / "workflow" / "rules").glob("*.smk")
+    rules = {name: text for file in files for name, text in rules_of(file).items()}
+    assert len(rules) > 30
+    for name, text in rules.items():
+        assert f'**resources_of("{name}")' in text
+        assert f'threads_of("{name}")' in text
+
+
+@pytest.mark.slow
+def test_resources_reach_the_jobs(tmp_path):
+    asks = {"default": {"mem_mb": 300}, "stage3": {"gpu": 1, "runtime": 7}}
+    code, output = dry_run(tmp_path, merge(PARAMS, {"resources": asks}), "--cores", "3", "--config", "seeds=[1]")
+    assert code == 0, output
+    said = {}
+    for block in output.split("\nrule ")[1:]:
+        said.setdefault(block.split(":")[0], set()).add(re.search(r"resources: (.*)", block)[1])
+    assert all("runtime=7, gpu=1, mem_mb=4000," in line for line in said["stage3"])
+    assert all("runtime=60, gpu=0, mem_mb=300," in line for line in said["stage2"])
+    assert "threads: 3" in output.split("\nrule measure_cost:")[1].split("\nrule ")[0]
 
 
 def job_counts(output):

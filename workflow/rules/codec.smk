@@ -43,6 +43,9 @@ rule export_bundle:
         latents=latents_option,
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags({"name": f"{wc.backbone}/{wc.variant}/seed{wc.seed}", "profile": PROFILE}),
+    threads: threads_of("export_bundle")
+    resources:
+        **resources_of("export_bundle"),
     log:
         f"logs/{PROFILE}/export_bundle/{{backbone}}/{{variant}}/seed{{seed}}.log",
     shell:

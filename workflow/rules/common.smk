@@ -76,6 +76,33 @@ def code(module):
     return code_fingerprint(f"stscq.{module}")
 
 
+def asked(rule):
+    """What params.yaml says that a job of this rule takes: threads, mem_mb, runtime in minutes, and gpu."""
+    return {**config["resources"]["default"], **config["resources"].get(rule, {})}
+
+
+def threads_of(rule):
+    return asked(rule)["threads"]
+
+
+def resources_of(rule):
+    """What a scheduler is asked for: twice the memory and time when a job is tried again, and as often again."""
+    asks = asked(rule)
+    return {
+        "mem_mb": lambda wc, attempt: asks["mem_mb"] * 2 ** (attempt - 1),
+        "runtime": lambda wc, attempt: asks["runtime"] * 2 ** (attempt - 1),
+        "gpu": asks["gpu"],
+    }
+
+
+def refuse_unknown_rules():
+    """A rule's name that is mistyped in params.yaml would silently ask for the default. Called when all rules are known."""
+    known = {"default", *(rule.name for rule in workflow.rules)}
+    for name in config["resources"]:
+        if name not in known:
+            raise WorkflowError(f"params.yaml, resources.{name}: no rule of the workflow, and not `default`")
+
+
 def folder_of(name):
     """The folder of a rule's input, which its program takes whole."""
     return lambda wc, input: str(Path(input[name][0]).parent)

@@ -23,7 +23,9 @@ rule prepare_faces:
         code=code("data.prepare"),
         out=subpath(output[0], parent=True),
         flags=flags({key: config["data"][key] for key in ("source", "size", "most_corrupt")}),
-    threads: 1 if config["data"]["source"] == "orl" else workflow.cores
+    threads: 1 if config["data"]["source"] == "orl" else threads_of("prepare_faces")
+    resources:
+        **resources_of("prepare_faces"),
     log:
         f"logs/{PROFILE}/prepare_faces.log",
     shell:
@@ -45,7 +47,9 @@ rule prepare_set:
         code=code("data.prepare"),
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags(prepare_settings(wc.set)),
-    threads: workflow.cores
+    threads: threads_of("prepare_set")
+    resources:
+        **resources_of("prepare_set"),
     log:
         f"logs/{PROFILE}/prepare_set/{{set}}.log",
     shell:
@@ -66,6 +70,9 @@ rule prepare_split:
         flags=lambda wc: flags(
             {"seed": int(wc.seed), **{key: config["data"][key] for key in ("test_people", "val_people", "side", "folds")}}
         ),
+    threads: threads_of("prepare_split")
+    resources:
+        **resources_of("prepare_split"),
     log:
         f"logs/{PROFILE}/prepare_split/seed{{seed}}.log",
     shell:

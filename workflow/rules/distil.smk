@@ -15,6 +15,9 @@ rule teacher:
         code=code("training.teacher"),
         store=folder_of("store"),
         recogniser=DISTIL["teacher"],
+    threads: threads_of("teacher")
+    resources:
+        **resources_of("teacher"),
     log:
         f"logs/{PROFILE}/teacher.log",
     shell:
@@ -40,6 +43,9 @@ rule distil:
                 **{name: value for name, value in DISTIL.items() if not name.startswith("teacher")},
             }
         ),
+    threads: threads_of("distil")
+    resources:
+        **resources_of("distil"),
     log:
         f"logs/{PROFILE}/distil.log",
     shell:
@@ -58,6 +64,9 @@ rule measure_recogniser:
         code=code("evaluation.recogniser"),
         store=folder_of("store"),
         judge=config["judge"],
+    threads: threads_of("measure_recogniser")
+    resources:
+        **resources_of("measure_recogniser"),
     log:
         f"logs/{PROFILE}/measure_recogniser.log",
     shell:
@@ -78,6 +87,9 @@ rule ship_recogniser:
         distilled=folder_of("distilled"),
         faces=folder_of("faces"),
         stem=SHIPPED_RECOGNISER,
+    threads: threads_of("ship_recogniser")
+    resources:
+        **resources_of("ship_recogniser"),
     log:
         f"logs/{PROFILE}/ship_recogniser.log",
     shell:

@@ -22,6 +22,9 @@ rule evaluate_original:
         out=subpath(output[0], parent=True),
         judge=config["judge"],
         own=lambda wc: flags({"own": wc.set == "test" and not OFFICIAL_PAIRS}),  # no further pairs beside a set's own
+    threads: threads_of("evaluate_original")
+    resources:
+        **resources_of("evaluate_original"),
     log:
         f"logs/{PROFILE}/evaluate_original/{{set}}/seed{{seed}}.log",
     shell:
@@ -49,6 +52,9 @@ rule evaluate_full_size:
         originals=f"{DATA}/evaluation/original/test",
         out=subpath(output[0], parent=True),
         flags=flags({"seeds": SEEDS, "judge": config["judge"]}),
+    threads: threads_of("evaluate_full_size")
+    resources:
+        **resources_of("evaluate_full_size"),
     log:
         f"logs/{PROFILE}/evaluate_full_size.log",
     shell:
@@ -79,6 +85,9 @@ rule evaluate:
         out=subpath(output[0], parent=True),
         flags=flags({"judge": config["judge"], "metrics": config["metrics"]}),
         effort=effort_option,
+    threads: threads_of("evaluate")
+    resources:
+        **resources_of("evaluate"),
     log:
         f"logs/{PROFILE}/evaluate/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}.log",
     shell:
@@ -100,6 +109,9 @@ rule count_cost:
         code=code("evaluation.count_cost"),
         out=subpath(output[0], parent=True),
         flags=flags(PUBLISHED_SIZES),
+    threads: threads_of("count_cost")
+    resources:
+        **resources_of("count_cost"),
     log:
         f"logs/{PROFILE}/count_cost.log",
     shell:
@@ -114,7 +126,9 @@ rule measure_cost:
         code=code("evaluation.measure_cost"),
         out=subpath(output[0], parent=True),
         flags=flags({"backbones": config["measure_cost"], **PUBLISHED_SIZES}),
-    threads: workflow.cores
+    threads: threads_of("measure_cost")
+    resources:
+        **resources_of("measure_cost"),
     log:
         f"logs/{PROFILE}/measure_cost.log",
     shell:

@@ -28,6 +28,9 @@ rule evaluate_int8:
         bundle=folder_of("bundle"),
         out=subpath(output[0], parent=True),
         flags=flags({"judge": config["judge"]}),
+    threads: threads_of("evaluate_int8")
+    resources:
+        **resources_of("evaluate_int8"),
     log:
         f"logs/{PROFILE}/evaluate_int8/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}.log",
     shell:

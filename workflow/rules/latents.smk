@@ -17,6 +17,9 @@ rule keep_latents:
         start=folder_of("start"),
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags({"seed": int(wc.seed), "copies": config["latents"]["copies"]}),
+    threads: threads_of("keep_latents")
+    resources:
+        **resources_of("keep_latents"),
     log:
         f"logs/{PROFILE}/keep_latents/{{backbone}}/seed{{seed}}.log",
     shell:

@@ -23,6 +23,9 @@ rule calibrate_peer:
         splits=f"{DATA}/splits",
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags({"seeds": SEEDS, "judge": config["judge"], "codec": wc.codec}),
+    threads: threads_of("calibrate_peer")
+    resources:
+        **resources_of("calibrate_peer"),
     log:
         f"logs/{PROFILE}/calibrate_peer/{{codec}}.log",
     shell:
@@ -45,6 +48,9 @@ rule evaluate_peer:
         points=folder_of("points"),
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags({"seeds": SEEDS, "judge": config["judge"], "codec": wc.codec}),
+    threads: threads_of("evaluate_peer")
+    resources:
+        **resources_of("evaluate_peer"),
     log:
         f"logs/{PROFILE}/evaluate_peer/{{codec}}/{{set}}.log",
     shell:

@@ -11,6 +11,9 @@ rule prepare_portraits:
         code=code("data.portraits"),
         out=subpath(output[0], parent=True),
         flags=flags({"size": config["data"]["size"]}),
+    threads: threads_of("prepare_portraits")
+    resources:
+        **resources_of("prepare_portraits"),
     log:
         f"logs/{PROFILE}/prepare_portraits.log",
     shell:
@@ -37,6 +40,9 @@ rule code_portraits:
         code=code("evaluation.portraits"),
         store=folder_of("store"),
         flags=lambda wc: flags({"bundles": bundles_to_show(wc)}),
+    threads: threads_of("code_portraits")
+    resources:
+        **resources_of("code_portraits"),
     log:
         f"logs/{PROFILE}/code_portraits/{{backbone}}.log",
     shell:

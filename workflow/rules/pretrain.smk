@@ -44,6 +44,9 @@ rule find_overlap:
         flags=lambda wc, input: flags(
             {"against": [str(Path(input[name][0]).parent) for name in ("tested", "faces")], "judge": config["judge"]}
         ),
+    threads: threads_of("find_overlap")
+    resources:
+        **resources_of("find_overlap"),
     log:
         f"logs/{PROFILE}/find_overlap.log",
     shell:
@@ -67,6 +70,9 @@ rule pretrain:
         ),
         like=lambda wc, input: f"--like {Path(input.like[0]).parent}" if input.like else "",
         flags=lambda wc: flags(pretrain_flags(wc.backbone, "pretrain")),
+    threads: threads_of("pretrain")
+    resources:
+        **resources_of("pretrain"),
     log:
         f"logs/{PROFILE}/pretrain/{{backbone}}.log",
     shell:
@@ -89,6 +95,9 @@ rule refine:
         out=subpath(output[0], parent=True),
         start=folder_of("start"),
         flags=lambda wc: flags(pretrain_flags(wc.backbone, "pretrain", "refine")),
+    threads: threads_of("refine")
+    resources:
+        **resources_of("refine"),
     log:
         f"logs/{PROFILE}/refine/{{backbone}}.log",
     shell:
@@ -108,6 +117,9 @@ rule measure_tokenizer:
         tokenizer=folder_of("tokenizer"),
         store=folder_of("store"),
         judge=config["judge"],
+    threads: threads_of("measure_tokenizer")
+    resources:
+        **resources_of("measure_tokenizer"),
     log:
         f"logs/{PROFILE}/measure_tokenizer/{{backbone}}.log",
     shell:
@@ -130,6 +142,9 @@ rule ship_tokenizer:
         before=folder_of("before"),
         store=folder_of("store"),
         stem=lambda wc: f"{SHIPPED}/{wc.backbone}",
+    threads: threads_of("ship_tokenizer")
+    resources:
+        **resources_of("ship_tokenizer"),
     log:
         f"logs/{PROFILE}/ship_tokenizer/{{backbone}}.log",
     shell:
@@ -145,6 +160,9 @@ rule learning_curves:
     params:
         code=code("report.learning_curves"),
         stem=f"{RESULTS}/learning_curves",
+    threads: threads_of("learning_curves")
+    resources:
+        **resources_of("learning_curves"),
     log:
         f"logs/{PROFILE}/learning_curves.log",
     shell:

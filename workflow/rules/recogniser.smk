@@ -15,6 +15,9 @@ rule train_recogniser:
         flags=lambda wc: flags(
             {"seed": int(wc.seed), **{k: v for k, v in config["recogniser"].items() if k != "published_weights"}}
         ),
+    threads: threads_of("train_recogniser")
+    resources:
+        **resources_of("train_recogniser"),
     log:
         f"logs/{PROFILE}/train_recogniser/seed{{seed}}.log",
     shell:

@@ -26,6 +26,9 @@ rule redundancy:
         bundle=folder_of("bundle"),
         out=subpath(output[0], parent=True),
         flags=flags({"judge": config["judge"]}),
+    threads: threads_of("redundancy")
+    resources:
+        **resources_of("redundancy"),
     log:
         f"logs/{PROFILE}/redundancy/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}.log",
     shell:

@@ -136,6 +136,9 @@ rule summarise:
                              "redundancy": SWITCHABLE},
             }
         ),
+    threads: threads_of("summarise")
+    resources:
+        **resources_of("summarise"),
     log:
         f"logs/{PROFILE}/summarise.log",
     shell:
@@ -170,6 +173,9 @@ rule table:
         code=code("report.table"),
         summary=f"{DATA}/summary",
         stem=subpath(output[0], strip_suffix=".csv"),
+    threads: threads_of("table")
+    resources:
+        **resources_of("table"),
     log:
         f"logs/{PROFILE}/table/{{table}}.log",
     shell:
@@ -191,6 +197,9 @@ rule figure:
         code=code("report.figure"),
         summary=f"{DATA}/summary",
         stem=subpath(output[0], strip_suffix=".png"),
+    threads: threads_of("figure")
+    resources:
+        **resources_of("figure"),
     log:
         f"logs/{PROFILE}/figure/{{figure}}.log",
     shell:
@@ -214,6 +223,9 @@ rule metrics:
     params:
         code=code("report.metrics"),
         summary=f"{DATA}/summary",
+    threads: threads_of("metrics")
+    resources:
+        **resources_of("metrics"),
     log:
         f"logs/{PROFILE}/metrics.log",
     shell:
@@ -233,6 +245,9 @@ rule page:
         tables=f"{RESULTS}/tables",
         figures=f"{RESULTS}/figures",
         flags=flags({"records": [DATA, MODELS], "profile": PROFILE, "seeds": SEEDS}),
+    threads: threads_of("page")
+    resources:
+        **resources_of("page"),
     log:
         f"logs/{PROFILE}/page.log",
     shell:

@@ -41,6 +41,9 @@ rule second_judge_original:
         out=subpath(output[0], parent=True),
         judge=second_judge,
         own=lambda wc: flags({"own": wc.set == "test" and not OFFICIAL_PAIRS}),
+    threads: threads_of("second_judge_original")
+    resources:
+        **resources_of("second_judge_original"),
     log:
         f"logs/{PROFILE}/second_judge_original/{{set}}/seed{{seed}}.log",
     shell:
@@ -64,6 +67,9 @@ rule second_judge:
         out=subpath(output[0], parent=True),
         judge=second_judge,
         effort=effort_option,
+    threads: threads_of("second_judge")
+    resources:
+        **resources_of("second_judge"),
     log:
         f"logs/{PROFILE}/second_judge/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}.log",
     shell:

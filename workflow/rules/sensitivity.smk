@@ -22,6 +22,9 @@ rule sensitivity:
         recogniser=recogniser,
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags({"seed": int(wc.seed)}),
+    threads: threads_of("sensitivity")
+    resources:
+        **resources_of("sensitivity"),
     log:
         f"logs/{PROFILE}/sensitivity/{{backbone}}/seed{{seed}}.log",
     shell:

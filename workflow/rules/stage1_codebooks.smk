@@ -28,6 +28,9 @@ rule stage1_codebooks:
                 **stscq_params.stage_settings(config, wc.backbone, "stage1_codebooks"),
             }
         ),
+    threads: threads_of("stage1_codebooks")
+    resources:
+        **resources_of("stage1_codebooks"),
     log:
         f"logs/{PROFILE}/stage1_codebooks/{{backbone}}/{{M}}x{{K}}_{{selection}}/seed{{seed}}.log",
     shell:

@@ -38,6 +38,9 @@ rule stage1_tokenizer:
                 **tokenizer_settings(wc),
             }
         ),
+    threads: threads_of("stage1_tokenizer")
+    resources:
+        **resources_of("stage1_tokenizer"),
     log:
         f"logs/{PROFILE}/stage1_tokenizer/{{backbone}}/{{tokenizer}}/seed{{seed}}.log",
     shell:

@@ -27,6 +27,9 @@ rule stage2:
                 **stscq_params.stage_settings(config, wc.backbone, "stage2", wc.variant),
             }
         ),
+    threads: threads_of("stage2")
+    resources:
+        **resources_of("stage2"),
     log:
         f"logs/{PROFILE}/stage2/{{backbone}}/{{variant}}/seed{{seed}}.log",
     shell:

@@ -37,6 +37,9 @@ rule stage3:
                 **stage3_settings(wc),
             }
         ),
+    threads: threads_of("stage3")
+    resources:
+        **resources_of("stage3"),
     log:
         f"logs/{PROFILE}/stage3/{{backbone}}/{{variant}}/seed{{seed}}.log",
     shell:

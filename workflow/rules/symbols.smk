@@ -27,6 +27,9 @@ rule model_symbols:
         original=folder_of("original"),
         bundle=folder_of("bundle"),
         out=subpath(output[0], parent=True),
+    threads: threads_of("model_symbols")
+    resources:
+        **resources_of("model_symbols"),
     log:
         f"logs/{PROFILE}/model_symbols/{{backbone}}/{{variant}}/seed{{seed}}.log",
     shell:

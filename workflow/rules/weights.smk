@@ -6,6 +6,9 @@ MANIFEST = {weight.path: weight for weight in needed(config)}
 rule download_weights:
     output:
         "weights/{name}",
+    threads: threads_of("download_weights")
+    resources:
+        **resources_of("download_weights"),
     log:
         "logs/weights/download/{name}.log",
     shell:
@@ -17,6 +20,9 @@ rule verify_weights:
         "weights/{name}",
     output:
         touch(f"{DATA}/verified_weights/{{name}}"),
+    threads: threads_of("verify_weights")
+    resources:
+        **resources_of("verify_weights"),
     log:
         "logs/weights/verify/{name}.log",
     shell:
