@@ -14,11 +14,13 @@ from stscq.files import check_permission
 
 NOT_OURS = ("loss.", "ema.", "model_ema.", "optimizer.", "image_key")
 """Beginnings of names that training left in published checkpoints: discriminator, LPIPS, averages."""
+AVERAGES = "model_ema."
+"""Before the names, without their dots, of running means of the weights: what IBQ's authors evaluate with."""
 SHOWN = 3
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Name -> tensor of a weights file, on the CPU.
+    """Name -> tensor of a weights file, on the CPU: the running mean over training, where the file has one.
 
     Raises CheckpointError when it is missing, truncated, or holds more than tensors and plain values.
     """
@@ -34,7 +36,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     tensors = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(tensors, Mapping) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise CheckpointError(f"{path}: no table of tensors; expected a state dict")
-    return {name: value for name, value in tensors.items() if not name.startswith(NOT_OURS)}
+    own = {name: value for name, value in tensors.items() if not name.startswith(NOT_OURS)}
+    return {name: tensors.get(AVERAGES + name.replace(".", ""), value) for name, value in own.items()}
 
 
 def load_exactly(tokenizer: Tokenizer, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -11,9 +11,10 @@ from stscq.backbones import MaskGITVQGAN, TiTok, Tokenizer, build
 from stscq.backbones.base import fast_layout
 from stscq.backbones.pretrained import load_exactly, read_weights
 from stscq.errors import CheckpointError, ParamsError
-from stscq.quantization.codebooks import straight_through
+from stscq.quantization.codebooks import Quantised, straight_through
+from stscq.quantization.index_propagation import entry_entropy_loss, index_propagation_loss
 from stscq.quantization.initialise import global_from_latents, grow
-from stscq.quantization.losses import codebook_loss, commitment_loss, entry_entropy_loss
+from stscq.quantization.losses import codebook_loss, commitment_loss
 from stscq.quantization.trained_codec import TrainedCodec
 from stscq.recognition.frozen import Frozen
 from stscq.training.encode import encode_rows
@@ -51,14 +52,18 @@ def tokenizer_loss(
     z_q = straight_through(quantised, tokenizer.metric)
     terms = image_losses(tokenizer.decode(torch.cat([z, z_q])), faces, frozen, weights.image)
     terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
-    terms["loss"] = (
-        terms["loss"]
-        + weights.codebook * terms["codebook"]
-        + weights.commitment * commitment_loss(quantised.z, quantised.z_q)
-    )
-    if quantised.soft is not None:
-        terms["loss"] = terms["loss"] + weights.entropy * entry_entropy_loss(quantised.soft)
+    terms["loss"] = terms["loss"] + quantisation_loss(quantised, weights)
     return terms
+
+
+def quantisation_loss(quantised: Quantised, weights: TokenizerLossWeights) -> Tensor:
+    """Pulls entries and latents together: as VQ-VAE does, or as IBQ's authors do, whose beta is `commitment`."""
+    z, z_q = quantised.z, quantised.z_q
+    if quantised.propagation is None:
+        return weights.codebook * codebook_loss(z, z_q) + weights.commitment * commitment_loss(z, z_q)
+    logits, entries = quantised.propagation
+    learnt = index_propagation_loss(z, z_q, entries, beta=weights.commitment)
+    return weights.codebook * learnt + weights.entropy * entry_entropy_loss(logits)
 
 
 def start_tokenizer(

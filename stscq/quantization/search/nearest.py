@@ -56,7 +56,10 @@ class Measured(NamedTuple):
 
 
 def search_nn(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> Assignment:
-    """NN: the group with the least total distance (the first of equals), and its nearest entries. z_e: B x T x d."""
+    """NN: the group with the least total error (the first of equals), and its nearest entries. z_e: B x T x d.
+
+    The error is the distance but for inner products, see `group_errors`.
+    """
     return measured_nn(z_e, codebooks, metric).assignment
 
 
@@ -83,6 +86,8 @@ def measured_nn(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> Measure
     prepared = prepare(z_e, codebooks, metric)
     if prepared.M == 1:
         return measured_cr(z_e, prepared, torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device), metric)
+    if metric == "inner":
+        return measured_by_squares(z_e, prepared)
     search = entries_with_totals if prepared.d >= FUSED_FROM else entries_after_totals
     parts = []
     for z in z_e.split(images_at_once(z_e, prepared)):
@@ -108,10 +113,44 @@ def measured_cr(z_e: Tensor, codebooks: AnyCodebooks, group: Tensor, metric: Met
 
 @in_float32()
 def group_errors(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> Tensor:
-    """Mean distance a token to the nearest entry, for every group: B x M, float32."""
+    """Mean distance a token to the nearest entry, for every group: B x M, float32.
+
+    For inner products the mean squared distance to the entry of the largest one: among groups the largest product would
+    only tell which has the longest entries.
+    """
     prepared = prepare(z_e, codebooks, metric)
+    if metric == "inner":
+        return torch.stack([(error / z_e.shape[1]).float() for *_, error in entries_and_squares(z_e, prepared)], 1)
     parts = z_e.split(images_at_once(z_e, prepared))
     return torch.cat([errors_of(totals_of(sweep(z, prepared, False))[0].T, z, metric) for z in parts])
+
+
+def measured_by_squares(z_e: Tensor, codebooks: PreparedCodebooks) -> Measured:
+    """`measured_nn` for inner products: the group of the least squared error, group by group."""
+    least = torch.full((len(z_e),), torch.inf, dtype=torch.float64, device=z_e.device)
+    group = torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device)
+    index = torch.zeros(z_e.shape[:2], dtype=torch.int64, device=z_e.device)
+    lead = torch.zeros(z_e.shape[:2], device=z_e.device)
+    errors = []
+    for g, (entries, leads, error) in enumerate(entries_and_squares(z_e, codebooks)):
+        better = error < least
+        least, group = torch.where(better, error, least), group.masked_fill(better, g)
+        index, lead = torch.where(better[:, None], entries, index), torch.where(better[:, None], leads, lead)
+        errors.append((error / z_e.shape[1]).float())
+    return Measured(Assignment(group, index), lead, torch.stack(errors, 1))
+
+
+def entries_and_squares(z_e: Tensor, codebooks: PreparedCodebooks) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Of each group: index and lead (B x T), and the squared distances of its entries, summed (B, float64)."""
+    step = images_at_once(z_e, codebooks)
+    for g in range(codebooks.M):
+        parts = []
+        for z in z_e.split(step):
+            group = torch.full((len(z),), g, dtype=torch.int64, device=z.device)
+            index, lead = nearest_in_groups(z, codebooks, group)
+            parts.append((index, lead, distances_to(z, codebooks, group, index, "euclidean").sum(1)))
+        index, lead, squares = (torch.cat(column) for column in zip(*parts, strict=True))
+        yield index, lead, squares
 
 
 def entries_after_totals(z_e: Tensor, codebooks: PreparedCodebooks) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -268,20 +307,20 @@ def resolve(
     return index, lead
 
 
-def distances_to(z_e: Tensor, codebooks: PreparedCodebooks, group: Tensor, index: Tensor) -> Tensor:
-    """B x T, float64: from B x T latents to the given entries (B x T) of their groups (B)."""
+def distances_to(
+    z_e: Tensor, codebooks: PreparedCodebooks, group: Tensor, index: Tensor, metric: Metric | None = None
+) -> Tensor:
+    """B x T, float64: from B x T latents to the given entries (B x T) of their groups (B). metric: if another."""
     codebook = torch.arange(index.shape[1], device=index.device) % codebooks.S
     step = max(1, IN_FLOAT64 // (index.shape[1] * codebooks.d))
     parts = zip(z_e.split(step), group.split(step), index.split(step), strict=True)
-    metric = codebooks.metric
+    metric = metric or codebooks.metric
     return torch.cat([exact_distance(z, codebooks.gather(g[:, None], codebook, i), metric) for z, g, i in parts])
 
 
 def errors_of(totals: Tensor, z_e: Tensor, metric: Metric) -> Tensor:
-    """Mean distances a token from the totals of scores, B x M each. z_e: B x T x d."""
+    """Mean distances a token from the totals of scores, B x M each; not for inner products. z_e: B x T x d."""
     mean = totals.double() / z_e.shape[1]
-    if metric == "inner":
-        return -mean.float()
     if metric == "cosine":
         return (2 - 2 * mean).clamp(min=0).float()
     length = torch.linalg.vector_norm(z_e.flatten(1), dim=1, dtype=torch.float64)
