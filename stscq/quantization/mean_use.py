@@ -11,7 +11,7 @@ REMEMBERED = 4
 
 
 class MeanUse(nn.Module):
-    """ḡ as a running mean over batches, whose weights fall by 1 - share a batch. Where B >= 4 M, share = 1: a batch alone.
+    """ḡ as a running mean over batches, whose weights fall by 1 - share a batch; with B >= 4 M that of one batch.
 
     mean: M, its state; 1/M at first.
     """

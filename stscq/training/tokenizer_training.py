@@ -19,6 +19,7 @@ from stscq.quantization.trained_codec import TrainedCodec
 from stscq.recognition.frozen import Frozen
 from stscq.training.encode import encode_rows
 from stscq.training.losses import ImageLossWeights, image_losses
+from stscq.training.lpips import Lpips
 
 
 class TokenizerLossWeights(NamedTuple):
@@ -31,7 +32,12 @@ class TokenizerLossWeights(NamedTuple):
 
 
 def tokenizer_loss(
-    codec: TrainedCodec, faces: Tensor, frozen: Frozen | None, weights: TokenizerLossWeights, continuous_share: float
+    codec: TrainedCodec,
+    faces: Tensor,
+    frozen: Frozen | None,
+    weights: TokenizerLossWeights,
+    continuous_share: float,
+    lpips: Lpips | None = None,
 ) -> dict[str, Tensor]:
     """Named terms and their weighted sum `loss`, with one global codebook. faces: B x 3 x S x S in [0, 1].
 
@@ -43,14 +49,14 @@ def tokenizer_loss(
     first = round(continuous_share * len(faces))
     z = codebooks.continuous(z_e[:first])
     if first == len(faces):
-        terms = image_losses(tokenizer.decode(z), faces, frozen, weights.image)
+        terms = image_losses(tokenizer.decode(z), faces, frozen, weights.image, lpips)
         if tokenizer.metric == "inner":
             # Latents near the sphere where the entries will start: a longer latent would only favour long entries.
             terms["loss"] = terms["loss"] + weights.commitment * commitment_loss(z_e, z)
         return terms
     quantised = codebooks(z_e[first:])
     z_q = straight_through(quantised, tokenizer.metric)
-    terms = image_losses(tokenizer.decode(torch.cat([z, z_q])), faces, frozen, weights.image)
+    terms = image_losses(tokenizer.decode(torch.cat([z, z_q])), faces, frozen, weights.image, lpips)
     terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
     terms["loss"] = terms["loss"] + quantisation_loss(quantised, weights)
     return terms
