@@ -373,6 +373,44 @@ def test_state_of_another_recipe_is_not_used(places, tmp_path, capsys):
     assert same_tensors(weights(tmp_path / "one"), weights(tmp_path / "two"))
 
 
+def test_an_unfinished_stage_2_goes_on_with_what_it_remembers(
+    latent_places, first, second, tmp_path, monkeypatch, capsys
+):
+    """Records and latents of revival, and ḡ: stopped after every step, the weights are those of an unbroken run."""
+    from stscq.training import loop
+
+    numbers = {**STAGE2, "batch": 8, "save_seconds": 0}
+    for _ in range(STAGE2["steps"] - 1):
+        monkeypatch.setattr(loop, "save_tensors", stop_after(loop.save_tensors))
+        with pytest.raises(KeyboardInterrupt):
+            stage2.main(**latent_places, start=first, out=tmp_path / "two", **numbers)
+        monkeypatch.undo()
+    stage2.main(**latent_places, start=first, out=tmp_path / "two", **numbers)
+    assert capsys.readouterr().err.count("going on from step") == STAGE2["steps"] - 1
+    assert same_tensors(weights(second), weights(tmp_path / "two"))
+
+
+def stop_after(save):
+    def saved(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    return saved
+
+
+def test_a_state_of_other_code_is_not_used(latent_places, first, second, tmp_path, capsys):
+    """It has the same recipe, and other tensors."""
+    from stscq.checkpoint import save_tensors
+    from stscq.training import loop
+
+    state = tmp_path / "state.safetensors"
+    save_tensors({"model.old": torch.zeros(1)}, state, {"step": 5, "recipe_hash": "same"})
+    codec, _ = load_codec(first, CPU)
+    optimiser = loop.Optimiser(codec.codebooks, 0.1, 0.0, "fp32")
+    assert loop.resume(codec.codebooks, optimiser, state, "same") == 0
+    assert "another version of the code" in capsys.readouterr().err
+
+
 def test_damaged_checkpoints_are_refused(first, tmp_path):
     for name in ("recipe.json", "weights.safetensors"):
         (tmp_path / name).write_bytes((first / name).read_bytes())

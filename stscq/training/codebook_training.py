@@ -28,11 +28,20 @@ REVIVE_UNTIL = 0.6
 
 
 class CodebookLossWeights(NamedTuple):
-    """Of the terms of the loss; entropy is IBQ's alone."""
+    """Of the terms of the loss; entropy is IBQ's alone. confidence_end: what L_dec's weight rises to, if not None."""
 
     codebook: float
     entropy: float
     router: RouterLossWeights
+    confidence_end: float | None = None
+
+    def at(self, progress: float) -> "CodebookLossWeights":
+        """After a share of the steps, by its square: first all groups get into use, then every image is held to one."""
+        if self.confidence_end is None:
+            return self
+        start = self.router.confidence
+        router = self.router._replace(confidence=start + progress**2 * (self.confidence_end - start))
+        return self._replace(router=router)
 
 
 def codebook_training_loss(
@@ -73,7 +82,7 @@ class CodebookTraining(nn.Module):
         self, codec: TrainedCodec, weights: CodebookLossWeights, revive_every: int, steps: int, batch: int, seed: int
     ):
         super().__init__()
-        self.codec, self.weights, self.seed = codec, weights, seed
+        self.codec, self.weights, self.steps, self.seed = codec, weights, steps, seed
         self.revive_every, self.revive_until = revive_every, REVIVE_UNTIL * steps if revive_every else 0
         self.codebooks = codec.codebooks
         self.router = codec.router
@@ -82,7 +91,7 @@ class CodebookTraining(nn.Module):
 
     def loss_of_step(self, step: int, z_e: Tensor) -> dict[str, Tensor]:
         """The loss on the latents of a batch (B x T x d)."""
-        terms, quantised = codebook_training_loss(self.codec, z_e, self.mean_use, self.weights)
+        terms, quantised = codebook_training_loss(self.codec, z_e, self.mean_use, self.weights.at(step / self.steps))
         if self.revival is not None and step < self.revive_until:
             self.revival.record(quantised.assignment, self.codebooks.continuous(z_e))
             if step > 0 and step % self.revive_every == 0:

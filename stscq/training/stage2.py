@@ -38,6 +38,7 @@ def main(
     revive_every: int,
     precision: Precision = "fp32",
     latents: Path | None = None,
+    confidence_end: float | None = None,
     save_seconds: float = 30.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
@@ -58,7 +59,7 @@ def main(
         weight = token_specific(weight, tokenizer.T)
     weight = large_zeros(weight.shape, device).copy_(weight)
     codec = on_device(TrainedCodec(tokenizer, Codebooks(weight, tokenizer.metric, sparse=True), before.router), device)
-    weights = CodebookLossWeights(codebook, entropy, RouterLossWeights(balance, confidence, quality))
+    weights = CodebookLossWeights(codebook, entropy, RouterLossWeights(balance, confidence, quality), confidence_end)
     train_codebooks(
         codec,
         batches,
