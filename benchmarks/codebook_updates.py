@@ -94,15 +94,17 @@ class Trained:
 
     def train(self, steps: int) -> Codebooks:
         codebooks = Codebooks(self.start.clone(), self.tokenizer.metric, sparse=True)
-        training = CodebookTraining(TrainedCodec(self.tokenizer, codebooks, None), WEIGHTS, REVIVE_EVERY, steps, SEED)
+        training = CodebookTraining(
+            TrainedCodec(self.tokenizer, codebooks, None), WEIGHTS, REVIVE_EVERY, steps, BATCH, SEED
+        )
+        assert training.revival is not None
         if self.update == "means":
             means = Means(codebooks, self.value)
             for step in range(steps):
                 z = self.draw(step)
                 means.update(z, training.revival)
                 if 0 < step < training.revive_until and step % REVIVE_EVERY == 0:
-                    group = codebooks.search(z).group
-                    training.revival.revive(codebooks, z, group, generator(SEED, "revive", step))
+                    training.revival.revive(codebooks, generator(SEED, "revive", step))
             return codebooks
         optimiser = Optimiser(training, self.value, 0.0, "fp32")
         for step in range(steps):
@@ -128,7 +130,7 @@ class Means:
     def update(self, z: Tensor, revival: Revival) -> None:
         """An entry moves to the mean of what it remembers and of the latents z (B x T x d) that chose it."""
         group, index = assignment = self.codebooks.search(z)
-        revival.count(assignment)
+        revival.record(assignment, z)
         _, S, K, d = self.codebooks.weight.shape
         place = ((group[:, None] * S + torch.arange(index.shape[1]) % S) * K + index).flatten()
         place, inverse, new = place.unique(return_inverse=True, return_counts=True)

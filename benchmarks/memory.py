@@ -22,6 +22,7 @@ from stscq.files import write_atomically
 from stscq.params import stage_settings, with_profile
 from stscq.recognition.iresnet import IResNet
 from stscq.training.losses import ImageLossWeights, image_losses
+from stscq.training.lpips import Lpips
 
 GIB = 2**30
 IRESNET50 = {"widths": (64, 128, 256, 512), "blocks": (3, 4, 14, 3), "stem_stride": 1, "embedding": 512}
@@ -53,17 +54,20 @@ class Saved:
             yield
 
 
-def activations(model: Mapping[str, Any], size: int, weights: ImageLossWeights, encoder_trains: bool) -> float:
+def activations(
+    model: Mapping[str, Any], size: int, weights: ImageLossWeights, encoder_trains: bool, by_lpips: bool
+) -> float:
     """GiB that one image of size x size takes between the forward and the backward pass of stage 1 or stage 3."""
     with torch.device("meta"):
         tokenizer = build(**{**model, "image_size": size})
         recogniser = IResNet(**IRESNET50).eval().requires_grad_(False)  # type: ignore[arg-type]
+        lpips = Lpips().eval().requires_grad_(False) if by_lpips else None
         tokenizer.take_codebook()
         image = torch.zeros(1, 3, size, size)
-        saved = Saved(tokenizer, recogniser)
+        saved = Saved(tokenizer, recogniser, *([lpips] if lpips else []))
         with saved.counting():
             z_e = tokenizer.encode(image) if encoder_trains else torch.zeros(1, tokenizer.T, tokenizer.d)
-            image_losses(tokenizer.decode(z_e), image, recogniser, weights)
+            image_losses(tokenizer.decode(z_e), image, recogniser, weights, lpips)
     return saved.bytes / GIB
 
 
@@ -86,7 +90,7 @@ def rows(params: Mapping[str, Any], card: int) -> Iterator[dict[str, Any]]:
         for stage, trained in (("stage1_tokenizer", everything), ("stage3", decoder)):
             settings = stage_settings(params, name, stage)
             weights = ImageLossWeights(settings["reconstruction"], settings["perceptual"], settings["identity"])
-            image = activations(model, size, weights, encoder_trains=stage == "stage1_tokenizer")
+            image = activations(model, size, weights, stage == "stage1_tokenizer", settings["perceptual_by"] == "lpips")
             fixed = everything + 3 * trained  # weights; gradient and two averages of what trains
             yield row(name, stage, settings, fixed, image, card)
         largest = max(v["M"] * (1 if v["shared"] else T) * v["K"] for v in backbone["variants"].values())

@@ -19,6 +19,7 @@ from benchmarks.timing import MIB, medians, report
 from stscq.cli_tools import run
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.losses import RouterLossWeights, codebook_loss, router_losses
+from stscq.quantization.mean_use import MeanUse
 from stscq.quantization.router import Router
 from stscq.quantization.search import group_errors
 from stscq.training.lazy_adam import large_zeros
@@ -41,6 +42,7 @@ class Step:
         self.codebooks, self.router = Codebooks(weight, "cosine", sparse=True), Router(M, T, d, 16)
         model = nn.ModuleList([self.codebooks, self.router])
         self.optimiser = Optimiser(model, lr=1e-3, weight_decay=0.0, precision="fp32")
+        self.mean_use = MeanUse(M, batch)
         self.M, self.use, self.shape = M, use, (batch, T, d)
 
     def __call__(self) -> tuple[float, float]:
@@ -49,7 +51,8 @@ class Step:
         began = time.perf_counter()
         errors = group_errors(z_e, self.codebooks.prepared(), "cosine")
         between = time.perf_counter()
-        losses = router_losses(self.router(z_e).softmax(1), errors, WEIGHTS)
+        g = self.router(z_e).softmax(1)
+        losses = router_losses(g, self.mean_use(g), errors, WEIGHTS)
         quantised = self.codebooks(z_e, group)
         self.optimiser.backward(losses["loss"] + codebook_loss(quantised.z, quantised.z_q))
         self.optimiser.step()

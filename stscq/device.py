@@ -6,6 +6,7 @@ the first: each holds a lock file of the GPU that it took, which the system drop
 
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -14,8 +15,14 @@ from typing import Literal
 import torch
 from filelock import FileLock, Timeout
 
+from stscq.errors import StscqError
+
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class DeviceError(StscqError):
+    """The GPU here cannot be used with the torch here."""
 
 
 @cache
@@ -23,7 +30,20 @@ def own_device() -> torch.device:
     """The CPU where torch sees no CUDA device, else a CUDA device that no other job holds; waits until one is free."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", take_first([gpu_lock(number) for number in range(torch.cuda.device_count())]))
+    number = take_first([gpu_lock(number) for number in range(torch.cuda.device_count())])
+    check_kernels(torch.cuda.get_device_capability(number), torch.cuda.get_arch_list())
+    return torch.device("cuda", number)
+
+
+def check_kernels(capability: tuple[int, int], kernels: Sequence[str]) -> None:
+    """Raises DeviceError where torch has kernels for newer GPUs alone; kernels: as torch names them, sm_75 or so."""
+    oldest = min((int(name.removeprefix("sm_").rstrip("af")) for name in kernels if name.startswith("sm_")), default=0)
+    major, minor = capability
+    if 10 * major + minor < oldest:
+        raise DeviceError(
+            f"this torch has no kernels for a GPU of compute capability {major}.{minor} (it starts at sm_{oldest}): "
+            "make environment TORCH=cuda12 has those from sm_70 on"
+        )
 
 
 def gpu_lock(number: int) -> FileLock:

@@ -157,7 +157,17 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
         if stage1["continuous_steps"] > stage1["steps"]:
             yield f"{key}.continuous_steps is more than its steps"
         yield from variant_problems(name, backbone)
+        yield from lpips_problems(params, name)
     yield from likeness_problems(params)
+
+
+def lpips_problems(params: Mapping[str, Any], name: str) -> Iterator[str]:
+    """A backbone that learns by LPIPS needs its weights."""
+    absent = [f"metrics.{file}" for file in ("alexnet", "lpips_alex") if file not in params["metrics"]]
+    for stage, variants in (("stage1_tokenizer", [None]), ("stage3", list(params["backbones"][name]["variants"]))):
+        by_lpips = any(stage_settings(params, name, stage, v)["perceptual_by"] == "lpips" for v in variants)
+        if by_lpips and absent:
+            yield f"backbones.{name}, {stage}.perceptual_by: lpips needs {' and '.join(absent)}"
 
 
 def likeness_problems(params: Mapping[str, Any]) -> Iterator[str]:

@@ -49,7 +49,7 @@ TITOK_S = {
     "stage1_tokenizer": {"steps": 2, "batch": 1, "accumulate": 2},
     "stage1_codebooks": {"steps": 2, "batch": 2},
     "stage2": {"steps": 2, "batch": 2},
-    "stage3": {"steps": 2, "batch": 1, "accumulate": 2},
+    "stage3": {"steps": 2, "batch": 1, "accumulate": 2, "perceptual_by": "recogniser"},
     "backbones": {
         **dict.fromkeys(["maskgit_vqgan", "titok_l", "ibq", "titok_s_imagenet"]),
         "titok_s": {

@@ -11,7 +11,7 @@ import torch
 
 from stscq.backbones import build
 from stscq.data.store import open_store
-from stscq.device import mixed, own_device
+from stscq.device import DeviceError, check_kernels, mixed, own_device
 from stscq.quantization.trained_codec import load_codec
 from stscq.training import stage1_tokenizer, stage3
 from tests.conftest import ROOT, SMALL_MASKGIT
@@ -97,3 +97,17 @@ def test_same_seed_same_weights_on_a_gpu_up_to_rounding(places, tmp_path):
     a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
     for name, tensor in a.items():
         torch.testing.assert_close(tensor, b[name], atol=1e-3, rtol=1e-2)
+
+
+def test_a_gpu_older_than_torchs_kernels_is_told_which_environment_to_take():
+    with pytest.raises(DeviceError, match=r"7\.0 \(it starts at sm_75\): make environment TORCH=cuda12"):
+        check_kernels((7, 0), ["sm_75", "sm_80", "sm_90a", "compute_120"])
+    check_kernels((7, 0), ["sm_70", "sm_75"])
+    check_kernels((9, 0), ["sm_75", "sm_90a"])
+
+
+def test_the_v100_profile_names_a_locked_environment():
+    text = (ROOT / "config" / "paper_v100.yaml").read_text()
+    assert "make environment TORCH=cuda12" in text
+    assert "requirements/cuda12.txt" in text
+    assert (ROOT / "requirements" / "cuda12.txt").is_file()

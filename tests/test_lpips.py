@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from stscq.errors import CheckpointError, DataError
-from stscq.evaluation.lpips import BATCH, AlexNet, Heads, Lpips
+from stscq.errors import CheckpointError, DataError, ParamsError
+from stscq.evaluation.lpips import BATCH, Lpips
 from stscq.evaluation.published_metrics import missing
+from stscq.training.losses import ImageLossWeights, image_losses
+from stscq.training.lpips import AlexNet, Heads, chosen_lpips, load_lpips
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "lpips_reference.json").read_text())
 REAL_HEADS = Path(__file__).parent.parent / "weights" / "lpips_alex.pth"
@@ -127,3 +129,60 @@ def test_what_is_missing_is_named(files, tmp_path):
     half = missing({**absent, "alexnet": present["alexnet"]})
     assert half["lpips"] == f"{tmp_path}/b.pth is missing; stscq weights get"
     assert set(missing({**absent, **present})) == {"fid"}
+
+
+def public_lpips(a, b, features, heads):
+    """The public module's mathematics, layer by layer; a, b: B x 3 x S x S in [-1, 1]."""
+    shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+    strides, paddings = {0: 4}, {0: 2, 3: 2}
+    total = torch.zeros(len(a), dtype=a.dtype)
+    x, y = ((each - shift[:, None, None].to(a)) / scale[:, None, None].to(a) for each in (a, b))
+    for layer, number in enumerate((0, 3, 6, 8, 10)):
+        kernel, bias = features[f"features.{number}.weight"], features[f"features.{number}.bias"]
+        maps = []
+        for each in (x, y):
+            pooled = torch.nn.functional.max_pool2d(each, 3, 2) if number in (3, 6) else each
+            stride, padding = strides.get(number, 1), paddings.get(number, 1)
+            maps.append(torch.nn.functional.conv2d(pooled, kernel, bias, stride, padding).clamp(min=0))
+        x, y = maps
+        unit = [each / ((each**2).sum(1, keepdim=True) ** 0.5 + 1e-10) for each in maps]
+        weighed = (unit[0] - unit[1]) ** 2 * heads[f"lin{layer}.model.1.weight"][0]
+        total = total + weighed.sum(1).mean((1, 2))
+    return total
+
+
+def test_gradients_are_those_of_the_public_module(files):
+    network = load_lpips(files / "alexnet.pth", files / "lpips_alex.pth", torch.device("cpu")).double()
+    a, b = torch.rand(2, 2, 3, 48, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mine, theirs = a.clone().requires_grad_(), a.clone().requires_grad_()
+    features = network.alexnet.state_dict()
+    found, wanted = network(mine, b), public_lpips(2 * theirs - 1, 2 * b - 1, features, network.heads.state_dict())
+    assert (found - wanted).abs().max() < 1e-9
+    found.sum().backward()
+    wanted.sum().backward()
+    assert theirs.grad.abs().max() > 1e-4
+    assert (mine.grad - theirs.grad).abs().max() < 1e-9
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_cells_without_any_feature_have_a_gradient_of_zero(files):
+    """The public module's square root has none there, and ends a training run."""
+    network = load_lpips(files / "alexnet.pth", files / "lpips_alex.pth", torch.device("cpu"))
+    for layer in network.alexnet.features:
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.bias.fill_(-1e6)
+    image = torch.rand(1, 3, 40, 40, requires_grad=True)
+    network(image, torch.rand(1, 3, 40, 40)).sum().backward()
+    assert torch.equal(image.grad, torch.zeros_like(image))
+
+
+def test_the_perceptual_loss_may_be_lpips(files):
+    """Without a recogniser too, for pictures that are no faces."""
+    network = chosen_lpips("lpips", files / "alexnet.pth", files / "lpips_alex.pth", torch.device("cpu"))
+    a, b = torch.rand(2, 2, 3, 48, 48, generator=torch.Generator().manual_seed(1))
+    terms = image_losses(a, b, None, ImageLossWeights(1.0, 0.5, 0.0), network)
+    torch.testing.assert_close(terms["perceptual"], network(a, b).mean())
+    torch.testing.assert_close(terms["loss"], terms["pixels"] + 0.5 * terms["perceptual"])
+    assert chosen_lpips("recogniser", None, None, torch.device("cpu")) is None
+    with pytest.raises(ParamsError, match="name alexnet and lpips_alex"):
+        chosen_lpips("lpips", files / "alexnet.pth", None, torch.device("cpu"))

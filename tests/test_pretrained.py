@@ -46,6 +46,20 @@ def test_every_form_loads(tmp_path, source, name):
     assert all(torch.equal(value, target.state_dict()[key]) for key, value in source.state_dict().items())
 
 
+def test_the_running_mean_is_taken_where_there_is_one(tmp_path, source):
+    """As the public IBQ keeps it: beside the weights, without dots, with its own two numbers."""
+    tensors = source.state_dict()
+    mean = {name: torch.full_like(value, 0.5) for name, value in tensors.items()}
+    del mean["quant_conv.bias"]  # of what is no parameter there is none
+    averages = {f"model_ema.{name.replace('.', '')}": value for name, value in mean.items()}
+    numbers = {"model_ema.decay": torch.tensor(0.999), "model_ema.num_updates": torch.tensor(-1)}
+    write(tmp_path / "model.ckpt", {**tensors, **averages, **numbers})
+    target = fresh()
+    load(target, tmp_path / "model.ckpt")
+    for name, value in target.state_dict().items():
+        assert torch.equal(value, mean.get(name, tensors[name])), name
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "model.bin", "model.ckpt"])
 @pytest.mark.parametrize("keep", [0, 10, 1000, -1])
 def test_truncated_files_are_refused(tmp_path, source, name, keep):

@@ -19,10 +19,9 @@ from stscq.data.latents import read_latents
 from stscq.data.store import open_store
 from stscq.data.tensors import to_float
 from stscq.errors import CheckpointError, DataError, ParamsError
-from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.losses import RouterLossWeights
-from stscq.quantization.revival import Revival
-from stscq.quantization.search import Assignment, group_errors
+from stscq.quantization.mean_use import MeanUse
+from stscq.quantization.search import group_errors
 from stscq.quantization.trained_codec import load_codec
 from stscq.recognition.frozen import load_frozen
 from stscq.training import (
@@ -162,22 +161,6 @@ def test_no_steps_hand_the_published_tokenizer_on(places, tmp_path):
     assert (tmp_path / "tuned" / "log.jsonl").read_text() == ""
 
 
-def test_idle_entries_move_onto_latents_of_their_group():
-    z = torch.arange(24.0).view(4, 3, 2)  # 4 images of 3 tokens
-    codebooks = Codebooks(torch.full((3, 3, 2, 2), -1.0), "euclidean")
-    revival = Revival(codebooks)
-    group = torch.tensor([2, 0, 2, 0])
-    revival.count(Assignment(group, torch.zeros(4, 3, dtype=torch.int64)))  # entry 1 of every token is idle
-    revival.revive(codebooks, z, group, generator(1, "revive", 0))
-    weight = codebooks.weight.detach()
-    assert (weight[1] == -1).all()  # no image uses group 1
-    assert (weight[[0, 2], :, 0] == -1).all()  # in use
-    for g in (0, 2):
-        for token in range(3):
-            assert any(torch.equal(weight[g, token, 1], z[image, token]) for image in range(4) if group[image] == g)
-    assert revival.uses.sum() == 0
-
-
 def test_kept_latents_are_those_of_augmented_training_faces(places, tuned, faces):
     codec, _ = load_codec(tuned, CPU)
     batches = training_batches(places["store"], places["split"], 8, 1, CPU)
@@ -300,7 +283,7 @@ def test_the_loss_of_stages_1_and_2_is_its_weighted_terms(second, faces):
     codec, _ = load_codec(second, CPU)
     z_e = codec.tokenizer.encode(to_float(open_store(faces).images[:8])).detach()
     weights = codebook_training.CodebookLossWeights(2.0, 0.0, RouterLossWeights(1.0, 0.1, 0.5))
-    terms, quantised = codebook_training.codebook_training_loss(codec, z_e, weights)
+    terms, quantised = codebook_training.codebook_training_loss(codec, z_e, MeanUse(4, 16), weights)
     errors = group_errors(z_e, codec.codebooks.weight.detach(), codec.tokenizer.metric)
     expected = 2 * terms["codebook"] + terms["balance"] + 0.1 * terms["confidence"]
     torch.testing.assert_close(terms["loss"], expected + 0.5 * terms["quality"] / errors.mean())
@@ -388,6 +371,44 @@ def test_state_of_another_recipe_is_not_used(places, tmp_path, capsys):
     stage1_tokenizer.main(**places, out=tmp_path / "two", **TOKENIZER)
     assert "left by a run with other parameters" in capsys.readouterr().err
     assert same_tensors(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
+def test_an_unfinished_stage_2_goes_on_with_what_it_remembers(
+    latent_places, first, second, tmp_path, monkeypatch, capsys
+):
+    """Records and latents of revival, and ḡ: stopped after every step, the weights are those of an unbroken run."""
+    from stscq.training import loop
+
+    numbers = {**STAGE2, "batch": 8, "save_seconds": 0}
+    for _ in range(STAGE2["steps"] - 1):
+        monkeypatch.setattr(loop, "save_tensors", stop_after(loop.save_tensors))
+        with pytest.raises(KeyboardInterrupt):
+            stage2.main(**latent_places, start=first, out=tmp_path / "two", **numbers)
+        monkeypatch.undo()
+    stage2.main(**latent_places, start=first, out=tmp_path / "two", **numbers)
+    assert capsys.readouterr().err.count("going on from step") == STAGE2["steps"] - 1
+    assert same_tensors(weights(second), weights(tmp_path / "two"))
+
+
+def stop_after(save):
+    def saved(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    return saved
+
+
+def test_a_state_of_other_code_is_not_used(latent_places, first, second, tmp_path, capsys):
+    """It has the same recipe, and other tensors."""
+    from stscq.checkpoint import save_tensors
+    from stscq.training import loop
+
+    state = tmp_path / "state.safetensors"
+    save_tensors({"model.old": torch.zeros(1)}, state, {"step": 5, "recipe_hash": "same"})
+    codec, _ = load_codec(first, CPU)
+    optimiser = loop.Optimiser(codec.codebooks, 0.1, 0.0, "fp32")
+    assert loop.resume(codec.codebooks, optimiser, state, "same") == 0
+    assert "another version of the code" in capsys.readouterr().err
 
 
 def test_damaged_checkpoints_are_refused(first, tmp_path):

@@ -20,6 +20,7 @@ from stscq.data.sensitivity import Sensitivity, read_sensitivity, write_sensitiv
 from stscq.errors import DataError, StscqError
 from stscq.quantization.allocation import allocate
 from stscq.quantization.codebooks import Codebooks
+from stscq.quantization.index_propagation import entry_entropy_loss
 from stscq.quantization.initialise import token_centres
 from stscq.quantization.revival import Revival
 from stscq.quantization.search import (
@@ -43,11 +44,19 @@ SIZES = [1, 8, 2, 8, 4, 16, 16, 2, 1]
 
 
 def by_hand(z_e, weight, entries, metric):
-    """NN as defined: the assignment, and the mean distances (B x M), in float64 and token by token."""
+    """NN as defined: the assignment, and the mean distances (B x M), in float64 and token by token.
+
+    For inner products groups are compared by the squared distances of the chosen entries.
+    """
     least, index = zip(
         *(exact_distance(z_e[:, None, j, None], weight[None, :, j, :K], metric).min(-1) for j, K in enumerate(entries)),
         strict=True,
     )  # T of B x M
+    if metric == "inner":
+        squares = [
+            exact_distance(z_e[:, None, j, None], weight[None, :, j, :K], "euclidean") for j, K in enumerate(entries)
+        ]
+        least = [s.gather(-1, i[..., None])[..., 0] for s, i in zip(squares, index, strict=True)]
     errors = torch.stack(least).mean(0)
     group = errors.argmin(1)
     return Assignment(group, torch.stack(index, -1)[torch.arange(len(group)), group]), errors
@@ -104,17 +113,22 @@ def test_training_reaches_entries_and_never_what_is_behind_them(metric):
     z_e, weight = trained(3, 20, 1, len(SIZES), 16, 6, metric)
     codebooks = Codebooks(weight, metric, entries=SIZES)
     quantised = codebooks(z_e.requires_grad_(True))
-    quantised.z_q.square().sum().backward()
+    quantised.z_q.square().sum().backward(retain_graph=True)
     behind = torch.arange(16) >= torch.tensor(SIZES)[:, None]
     assert (codebooks.weight.grad[:, behind] == 0).all()
     assert codebooks.weight.grad.abs().sum() > 0
-    if quantised.soft is not None:
-        assert (quantised.soft[:, behind] == 0).all()
-        assert torch.allclose(quantised.soft.sum(-1), torch.ones(()))
+    if quantised.propagation is not None:
+        assert (quantised.propagation.logits[:, behind] < -1e5).all()
+        entropy = entry_entropy_loss(quantised.propagation.logits)
+        assert entropy.isfinite()
+        (gradient,) = torch.autograd.grad(entropy, codebooks.weight)
+        assert gradient.isfinite().all()
+        assert (gradient[:, behind] == 0).all()
     before = codebooks.weight.detach().clone()
-    revival = Revival(codebooks)
-    revival.count(quantised.assignment)
-    revival.revive(codebooks, z_e.detach(), quantised.assignment.group, torch.Generator().manual_seed(0))
+    revival = Revival(codebooks, len(SIZES))
+    for _ in range(20):
+        revival.record(quantised.assignment, z_e.detach() + torch.rand(()))
+    assert revival.revive(codebooks, torch.Generator().manual_seed(0)) > 0
     assert torch.equal(codebooks.weight[:, behind], before[:, behind])
 
 

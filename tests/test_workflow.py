@@ -174,6 +174,10 @@ FROM_NOTHING = {"published_weights": None, "pixel_decoder": "maskgit_vqgan"}
             {"backbones": {"ibq": {"train_on": "x", "evaluate_on": ["x"]}}},
             "ibq: 'x' is none of the sets of kind images",
         ),
+        (
+            {"stage3": {"perceptual_by": "lpips"}},
+            "stage3.perceptual_by: lpips needs metrics.alexnet and",
+        ),
         ({"judge": "a.onnx", "recogniser": {"published_weights": "a.onnx"}}, "judge: a.onnx also trains"),
     ],
 )

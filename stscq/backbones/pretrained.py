@@ -1,6 +1,7 @@
 """Published tokenizer weights into our modules: .safetensors, .bin, .pth, Lightning's .ckpt; never a pickled object."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,11 +15,15 @@ from stscq.files import check_permission
 
 NOT_OURS = ("loss.", "ema.", "model_ema.", "optimizer.", "image_key")
 """Beginnings of names that training left in published checkpoints: discriminator, LPIPS, averages."""
+AVERAGES = "model_ema."
+"""Before the names, without their dots, of running means of the weights: what IBQ's authors evaluate with."""
 SHOWN = 3
+ACCOUNT = 300
+"""Characters of torch's account of a wrong file: the first few keys."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Name -> tensor of a weights file, on the CPU.
+    """Name -> tensor of a weights file, on the CPU: the running mean over training, where the file has one.
 
     Raises CheckpointError when it is missing, truncated, or holds more than tensors and plain values.
     """
@@ -34,7 +39,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     tensors = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(tensors, Mapping) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise CheckpointError(f"{path}: no table of tensors; expected a state dict")
-    return {name: value for name, value in tensors.items() if not name.startswith(NOT_OURS)}
+    own = {name: value for name, value in tensors.items() if not name.startswith(NOT_OURS)}
+    return {name: tensors.get(AVERAGES + name.replace(".", ""), value) for name, value in own.items()}
 
 
 def load_exactly(tokenizer: Tokenizer, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -56,3 +62,15 @@ def load_exactly(tokenizer: Tokenizer, tensors: Mapping[str, Tensor], path: Path
             f"{path}: not the weights of this {type(tokenizer).__name__}: {'; '.join(differences[:SHOWN])}{more}"
         )
     tokenizer.load_state_dict(tensors)
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Inside, keys or shapes of the file `path` that do not fit a network end in one line: a CheckpointError."""
+    try:
+        yield
+    except RuntimeError as problem:  # what load_state_dict raises, a paragraph for each key
+        account = " ".join(str(problem).split())
+        raise CheckpointError(
+            f"{path}: not the published weights ({account[:ACCOUNT]}); stscq weights get"
+        ) from problem

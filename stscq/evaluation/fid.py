@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stscq.backbones.pretrained import read_weights
+from stscq.backbones.pretrained import read_weights, refusing
 from stscq.device import own_device
 from stscq.errors import DataError
-from stscq.evaluation.published_metrics import check_pairs, inception_package, refusing
+from stscq.evaluation.published_metrics import check_pairs, inception_package
 
 FEATURES = 2048
 BATCH = 32

@@ -1,20 +1,17 @@
 """LPIPS and FID need published weights, and FID a package that is not in the base install: can they be had here?"""
 
 import importlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import torch
 
-from stscq.errors import CheckpointError, StscqError
+from stscq.errors import StscqError
 
 WEIGHTS = {"lpips": ("alexnet", "lpips_alex"), "fid": ("fid_inception",)}
 """Metric -> the names of the weights files that it reads."""
-SHOWN = 300
-"""Characters of torch's account of a wrong file: the first few keys."""
 
 
 class MetricUnavailableError(StscqError):
@@ -54,16 +51,6 @@ def inception_package() -> ModuleType:
             # With torch named, pip takes the torchvision that belongs to it instead of a newer torch.
             f"torch-fidelity cannot be imported ({reason}); pip install torch-fidelity torch=={torch.__version__}"
         ) from problem
-
-
-@contextmanager
-def refusing(path: Path) -> Iterator[None]:
-    """Inside, keys or shapes of the file `path` that do not fit a network end in one line: a CheckpointError."""
-    try:
-        yield
-    except RuntimeError as problem:  # what load_state_dict raises, a paragraph for each key
-        account = " ".join(str(problem).split())
-        raise CheckpointError(f"{path}: not the published weights ({account[:SHOWN]}); stscq weights get") from problem
 
 
 def check_pairs(originals: np.ndarray, reconstructions: np.ndarray) -> None:

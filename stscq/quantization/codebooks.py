@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stscq.backbones.base import Metric
+from stscq.quantization.index_propagation import Propagation
 from stscq.quantization.lookup import positions
 from stscq.quantization.search import (
     Assignment,
@@ -25,13 +26,17 @@ from stscq.quantization.search import (
 class Quantised(NamedTuple):
     """z_q, z: B x T x d (both l2-normalised for cosine), z the latents that z_q stands for; and what was chosen.
 
-    soft: B x T x K, IBQ's softmax over the entries of the chosen group; None for the other metrics.
+    propagation: what IBQ's losses need besides; None for the other metrics.
     """
 
     z_q: Tensor
     z: Tensor
     assignment: Assignment
-    soft: Tensor | None
+    propagation: Propagation | None
+
+
+NO_ENTRY = -1e6
+"""In the place of an inner product, behind the last entry of a token: no softmax gives it a share."""
 
 
 class Rows(torch.autograd.Function):
@@ -110,28 +115,29 @@ class Codebooks(nn.Module):
         """Quantise. z_q carries gradients to the entries, z to the encoder."""
         assignment = self.search(z_e.detach(), group)
         if self.metric == "inner":
-            z_q, soft = self._index_straight_through(z_e, assignment)
-            return Quantised(z_q, z_e, assignment, soft)
+            z_q, propagation = self._propagate_index(z_e, assignment)
+            return Quantised(z_q, z_e, assignment, propagation)
         return Quantised(self.lookup(assignment), normalise(z_e, self.metric), assignment, None)
 
-    def _index_straight_through(self, z_e: Tensor, assignment: Assignment) -> tuple[Tensor, Tensor]:
+    def _propagate_index(self, z_e: Tensor, assignment: Assignment) -> tuple[Tensor, Propagation]:
         """IBQ (Shi et al., 2025): one-hot forward, softmax over all K entries of the chosen group backward.
 
         Group by group: at published size one group's codebooks (T x K x d) are 2 GiB.
         """
         groups, which = assignment.group.unique(return_inverse=True)
-        z_q, soft = torch.empty_like(z_e), z_e.new_empty(*assignment.index.shape, self.K)
+        z_q, entries = torch.empty_like(z_e), torch.empty_like(z_e)
+        all_logits = z_e.new_empty(*assignment.index.shape, self.K)
         for number, codebooks in enumerate(self.rows(groups)):  # S x K x d
             images = which == number
-            products = z_e[images].transpose(0, 1) @ codebooks.mT  # T x B_group x K
+            logits = z_e[images].transpose(0, 1) @ codebooks.mT  # T x B_group x K
             if self.entries is not None:
-                products = products.masked_fill(~self.has()[:, None], -torch.inf)
-            scores = products.softmax(-1)
-            hard = F.one_hot(assignment.index[images].T, self.K).to(scores.dtype)
-            one_hot = hard + scores - scores.detach()
-            z_q[images] = (one_hot @ codebooks).transpose(0, 1)
-            soft[images] = scores.transpose(0, 1)
-        return z_q, soft
+                logits = logits.masked_fill(~self.has()[:, None], NO_ENTRY)
+            soft = logits.softmax(-1)
+            hard = F.one_hot(assignment.index[images].T, self.K).to(soft.dtype)
+            z_q[images] = ((hard + soft - soft.detach()) @ codebooks).transpose(0, 1)
+            entries[images] = (hard @ codebooks).transpose(0, 1)
+            all_logits[images] = logits.transpose(0, 1)
+        return z_q, Propagation(all_logits, entries)
 
 
 def straight_through(quantised: Quantised, metric: Metric) -> Tensor:

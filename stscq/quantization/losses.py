@@ -16,12 +16,12 @@ def commitment_loss(z: Tensor, z_q: Tensor) -> Tensor:
     return ((z - z_q.detach()) ** 2).mean()
 
 
-def balance_loss(g: Tensor) -> Tensor:
-    """L_ent (Eq. 8, as corrected by the authors): sum_i ḡ_i log ḡ_i with ḡ the batch mean of g (B x M, rows sum to 1).
+def balance_loss(mean: Tensor) -> Tensor:
+    """L_ent (Eq. 8, as corrected by the authors): sum_i ḡ_i log ḡ_i of the mean of g over a batch or more (M, sum 1).
 
-    Minimised: -log M when a batch uses all groups alike, 0 when it uses one.
+    Minimised: -log M when all groups are used alike, 0 when one is.
     """
-    return -torch.special.entr(g.mean(0)).sum()
+    return -torch.special.entr(mean).sum()
 
 
 def confidence_loss(g: Tensor) -> Tensor:
@@ -46,13 +46,13 @@ class RouterLossWeights(NamedTuple):
     quality: float
 
 
-def router_losses(g: Tensor, errors: Tensor, weights: RouterLossWeights) -> dict[str, Tensor]:
-    """The three terms as published and their weighted sum `loss`. g, errors: B x M.
+def router_losses(g: Tensor, mean: Tensor, errors: Tensor, weights: RouterLossWeights) -> dict[str, Tensor]:
+    """The three terms as published and their weighted sum `loss`. g, errors: B x M; mean: M, ḡ (see `mean_use`).
 
     In that sum L_qua counts as a share of the batch's mean error, so that one weight serves the scales of all metrics.
     """
     terms = {
-        "balance": balance_loss(g),
+        "balance": balance_loss(mean),
         "confidence": confidence_loss(g),
         "quality": quality_loss(g, errors),
     }
@@ -63,9 +63,3 @@ def router_losses(g: Tensor, errors: Tensor, weights: RouterLossWeights) -> dict
         + weights.quality * terms["quality"] / scale
     )
     return {"loss": total, **terms}
-
-
-def entry_entropy_loss(soft: Tensor) -> Tensor:
-    """IBQ's entropy penalty: decided tokens, and all entries used over the batch. soft: B x T x K, sums of 1 over K."""
-    rows = soft.flatten(0, 1)
-    return confidence_loss(rows) + balance_loss(rows)

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from stscq.backbones import Tokenizer
 from stscq.data.latents import read_latents
 from stscq.quantization.codebooks import Quantised
-from stscq.quantization.losses import RouterLossWeights, codebook_loss, entry_entropy_loss, router_losses
+from stscq.quantization.index_propagation import entry_entropy_loss, index_propagation_loss
+from stscq.quantization.losses import RouterLossWeights, codebook_loss, router_losses
+from stscq.quantization.mean_use import MeanUse
 from stscq.quantization.revival import Revival
 from stscq.quantization.search import group_errors, normalise
 from stscq.quantization.trained_codec import TrainedCodec, tensors_of
@@ -26,54 +28,74 @@ REVIVE_UNTIL = 0.6
 
 
 class CodebookLossWeights(NamedTuple):
-    """Of the terms of the loss; entropy is IBQ's alone."""
+    """Of the terms of the loss; entropy is IBQ's alone. confidence_end: what L_dec's weight rises to, if not None."""
 
     codebook: float
     entropy: float
     router: RouterLossWeights
+    confidence_end: float | None = None
+
+    def at(self, progress: float) -> "CodebookLossWeights":
+        """After a share of the steps, by its square: first all groups get into use, then every image is held to one."""
+        if self.confidence_end is None:
+            return self
+        start = self.router.confidence
+        router = self.router._replace(confidence=start + progress**2 * (self.confidence_end - start))
+        return self._replace(router=router)
 
 
 def codebook_training_loss(
-    codec: TrainedCodec, z_e: Tensor, weights: CodebookLossWeights
+    codec: TrainedCodec, z_e: Tensor, mean_use: MeanUse, weights: CodebookLossWeights
 ) -> tuple[dict[str, Tensor], Quantised]:
     """Named terms, their weighted sum `loss`, the number of `groups` in use; and what was chosen. z_e: B x T x d."""
-    group, terms = route(codec, z_e, weights.router)
+    group, terms = route(codec, z_e, mean_use, weights.router)
     quantised = codec.codebooks(z_e, group)
     terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
     terms["groups"] = torch.tensor(float(len(quantised.assignment.group.unique())))
-    terms["loss"] = terms["loss"] + weights.codebook * terms["codebook"]
-    if quantised.soft is not None:
-        terms["loss"] = terms["loss"] + weights.entropy * entry_entropy_loss(quantised.soft)
+    learnt = terms["codebook"]
+    if quantised.propagation is not None:
+        logits, entries = quantised.propagation
+        learnt = index_propagation_loss(quantised.z, quantised.z_q, entries)
+        terms["loss"] = terms["loss"] + weights.entropy * entry_entropy_loss(logits)
+    terms["loss"] = terms["loss"] + weights.codebook * learnt
     return terms, quantised
 
 
-def route(codec: TrainedCodec, z_e: Tensor, weights: RouterLossWeights) -> tuple[Tensor | None, dict[str, Tensor]]:
+def route(
+    codec: TrainedCodec, z_e: Tensor, mean_use: MeanUse, weights: RouterLossWeights
+) -> tuple[Tensor | None, dict[str, Tensor]]:
     """The router's group for each image (B) and its losses; None and a loss of 0 where there is no router."""
     if codec.router is None:
         return None, {"loss": z_e.new_zeros(())}
     g = codec.router(z_e).softmax(1)
     errors = group_errors(z_e, codec.codebooks.prepared(), codec.tokenizer.metric)
-    return g.argmax(1), router_losses(g, errors, weights)
+    return g.argmax(1), router_losses(g, mean_use(g), errors, weights)
 
 
 class CodebookTraining(nn.Module):
-    """What is trained, and the uses that revival counts; its state is that of an unfinished run."""
+    """What is trained, and what revival and ḡ remember; its state is that of an unfinished run.
 
-    def __init__(self, codec: TrainedCodec, weights: CodebookLossWeights, revive_every: int, steps: int, seed: int):
+    REVIVE_EVERY, STEPS, BATCH: steps between second chances for idle entries (0: never), steps in all, images a step.
+    """
+
+    def __init__(
+        self, codec: TrainedCodec, weights: CodebookLossWeights, revive_every: int, steps: int, batch: int, seed: int
+    ):
         super().__init__()
-        self.codec, self.weights, self.revive_every = codec, weights, revive_every
-        self.revive_until, self.seed = REVIVE_UNTIL * steps, seed
+        self.codec, self.weights, self.steps, self.seed = codec, weights, steps, seed
+        self.revive_every, self.revive_until = revive_every, REVIVE_UNTIL * steps if revive_every else 0
         self.codebooks = codec.codebooks
         self.router = codec.router
-        self.revival = Revival(codec.codebooks)
+        self.mean_use = MeanUse(codec.codebooks.M, batch)
+        self.revival = Revival(codec.codebooks, codec.tokenizer.T) if revive_every else None
 
     def loss_of_step(self, step: int, z_e: Tensor) -> dict[str, Tensor]:
         """The loss on the latents of a batch (B x T x d)."""
-        terms, quantised = codebook_training_loss(self.codec, z_e, self.weights)
-        self.revival.count(quantised.assignment)
-        if self.revive_every and 0 < step < self.revive_until and step % self.revive_every == 0:
-            random = generator(self.seed, "revive", step)
-            self.revival.revive(self.codebooks, self.codebooks.continuous(z_e), quantised.assignment.group, random)
+        terms, quantised = codebook_training_loss(self.codec, z_e, self.mean_use, self.weights.at(step / self.steps))
+        if self.revival is not None and step < self.revive_until:
+            self.revival.record(quantised.assignment, self.codebooks.continuous(z_e))
+            if step > 0 and step % self.revive_every == 0:
+                self.revival.revive(self.codebooks, generator(self.seed, "revive", step))
         return terms
 
     def finished(self) -> dict[str, Tensor]:
@@ -100,7 +122,8 @@ def train_codebooks(
     REVIVE_EVERY: steps between second chances for idle entries (0: never). LATENTS: the file of stscq.training.latents
     that batches are drawn from; without it each step encodes its own.
     """
-    training = CodebookTraining(codec, weights, revive_every, schedule.steps, batches.seed).to(batches.device)
+    training = CodebookTraining(codec, weights, revive_every, schedule.steps, schedule.batch, batches.seed)
+    training.to(batches.device)
     T, d = codec.tokenizer.T, codec.tokenizer.d
     kept = None if latents is None else torch.from_numpy(np.array(read_latents(latents, len(batches.rows), T, d)[1:]))
     draw = latents_of_step(codec.tokenizer, batches, kept)

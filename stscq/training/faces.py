@@ -46,7 +46,7 @@ def hold_out(rows: np.ndarray, validation: int, seed: int) -> tuple[np.ndarray, 
 
 PLACES = {
     "store", "split", "recogniser", "embeddings", "start", "like", "out", "pixel_decoder", "published", "leave_out",
-    "latents", "sensitivity", "save_seconds",
+    "latents", "sensitivity", "save_seconds", "alexnet", "lpips_alex",
 }  # fmt: skip
 
 

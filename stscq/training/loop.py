@@ -154,7 +154,11 @@ def resume(model: nn.Module, optimiser: Optimiser, partial: Path, recipe_hash: s
     if note["recipe_hash"] != recipe_hash:
         print(f"{partial}: left by a run with other parameters or inputs; starting anew", file=sys.stderr)
         return 0
-    model.load_state_dict(without_prefix("model", tensors))
+    state = without_prefix("model", tensors)
+    if {name: value.shape for name, value in state.items()} != {k: v.shape for k, v in model.state_dict().items()}:
+        print(f"{partial}: left by another version of the code; starting anew", file=sys.stderr)
+        return 0
+    model.load_state_dict(state)
     optimiser.restore(without_prefix("optimiser", tensors))
     print(f"going on from step {note['step']} of {partial}", file=sys.stderr)
     return int(note["step"])

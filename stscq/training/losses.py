@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stscq.recognition.frozen import Frozen
+from stscq.training.lpips import Lpips
 
 
 class ImageLossWeights(NamedTuple):
@@ -21,21 +22,34 @@ def perceptual_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def image_losses(
-    reconstruction: Tensor, images: Tensor, recogniser: Frozen | None, weights: ImageLossWeights
+    reconstruction: Tensor,
+    images: Tensor,
+    recogniser: Frozen | None,
+    weights: ImageLossWeights,
+    lpips: Lpips | None = None,
 ) -> dict[str, Tensor]:
     """Named terms and their weighted sum `loss`; images and reconstructions are B x 3 x S x S, meant for [0, 1].
 
-    identity is 1 - cos of the frozen recogniser's embeddings; perceptual is the mean over its stages' feature maps.
-    There need be no recogniser when both have the weight 0 (pictures that are no faces).
+    identity is 1 - cos of the frozen recogniser's embeddings; perceptual is LPIPS where that network is given, else the
+    mean over the recogniser's stages of the distance of their feature maps. What has the weight 0 is not computed.
     """
     pixels = F.l1_loss(reconstruction, images) + F.mse_loss(reconstruction, images)
-    if recogniser is None or not (weights.perceptual or weights.identity):
-        return {"loss": weights.reconstruction * pixels, "pixels": pixels}
+    terms = {"pixels": pixels}
+    if lpips is not None and weights.perceptual:
+        terms["perceptual"] = lpips(reconstruction, images).mean()
+    if recogniser is not None and (weights.identity or (weights.perceptual and lpips is None)):
+        features, identity = of_recogniser(reconstruction, images, recogniser)
+        terms = {"perceptual": features, **terms, "identity": identity}
+    loss = weights.reconstruction * pixels
+    for name, weight in (("perceptual", weights.perceptual), ("identity", weights.identity)):
+        loss = loss + weight * terms[name] if name in terms else loss
+    return {"loss": loss, **terms}
+
+
+def of_recogniser(reconstruction: Tensor, images: Tensor, recogniser: Frozen) -> tuple[Tensor, Tensor]:
+    """How far reconstructions are from images in its feature maps (mean over its stages), and in its embeddings."""
     maps, embedding = recogniser.maps_and_embedding(recogniser.prepare(reconstruction))
     target_maps, target = recogniser.maps_and_embedding(recogniser.prepare(images))
-    perceptual = sum(
-        (perceptual_distance(a, b) for a, b in zip(maps, target_maps, strict=True)), start=pixels.new_zeros(())
-    ) / len(maps)
-    identity = 1 - F.cosine_similarity(embedding, target).mean()
-    loss = weights.reconstruction * pixels + weights.perceptual * perceptual + weights.identity * identity
-    return {"loss": loss, "pixels": pixels, "perceptual": perceptual, "identity": identity}
+    distances = (perceptual_distance(a, b) for a, b in zip(maps, target_maps, strict=True))
+    features = sum(distances, start=embedding.new_zeros(())) / len(maps)
+    return features, 1 - F.cosine_similarity(embedding, target).mean()

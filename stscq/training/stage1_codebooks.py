@@ -49,6 +49,7 @@ def main(
     revive_every: int,
     precision: Precision = "fp32",
     latents: Path | None = None,
+    confidence_end: float | None = None,
     save_seconds: float = 30.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
@@ -56,7 +57,7 @@ def main(
     GROUPS codebooks of ENTRIES entries start from the tokenizer's own in START; SELECTION picks an image's group in
     training. Codebooks move by a lazy Adam, without weight decay; WEIGHT_DECAY is the router's. Every REVIVE_EVERY
     steps (0: never) idle entries get a second chance. LATENTS: see
-    stscq.training.codebook_training.train_codebooks.
+    stscq.training.codebook_training.train_codebooks. The weight CONFIDENCE rises over the steps to CONFIDENCE_END.
     """
     recipe = recipe_of(locals())
     device = own_device()
@@ -72,7 +73,7 @@ def main(
     router = Router(groups, tokenizer.T, tokenizer.d, rank) if groups > 1 and selection == "router" else None
     weight = large_zeros(weight.shape, device).copy_(weight)
     codec = on_device(TrainedCodec(tokenizer, Codebooks(weight, tokenizer.metric, sparse=True), router), device)
-    weights = CodebookLossWeights(codebook, entropy, RouterLossWeights(balance, confidence, quality))
+    weights = CodebookLossWeights(codebook, entropy, RouterLossWeights(balance, confidence, quality), confidence_end)
     train_codebooks(
         codec,
         batches,

@@ -20,6 +20,7 @@ from stscq.recognition.frozen import load_frozen, weights_file
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights
+from stscq.training.lpips import PerceptualBy, chosen_lpips, given
 from stscq.training.tokenizer_training import (
     TokenizerLossWeights,
     start_codebook,
@@ -52,6 +53,9 @@ def main(
     precision: Precision = "fp32",
     pixel_decoder: Path | None = None,
     published: Path | None = None,
+    perceptual_by: PerceptualBy = "recogniser",
+    alexnet: Path | None = None,
+    lpips_alex: Path | None = None,
     save_seconds: float = 30.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
@@ -60,12 +64,13 @@ def main(
     starts from their k-means centres. A step takes ACCUMULATE batches. PIXEL_DECODER is a finished run of this for
     MaskGIT-VQGAN: a TiTok paints with its decoder, and matches its latents in the first CONTINUOUS_STEPS. PUBLISHED is
     a file of a public model's weights to start from instead of from nothing; the codebook then grows from its entries
-    to the K of MODEL.
+    to the K of MODEL. PERCEPTUAL_BY, ALEXNET, LPIPS_ALEX: as in stage 3.
     """
     recipe = recipe_of(locals())
     device = own_device()
     batches = training_batches(store, split, batch, seed, device)
     frozen = load_frozen(recogniser, device)
+    lpips = chosen_lpips(perceptual_by, alexnet, lpips_alex, device)
     weights = TokenizerLossWeights(
         codebook, commitment, entropy, ImageLossWeights(reconstruction, perceptual, identity)
     )
@@ -73,7 +78,7 @@ def main(
     sample = batches.images[sample_rows(batches.rows, seed, most=128)]
     tokenizer, entries = start_tokenizer(json.loads(model), published, sample, seed, device)
     tokenizer.compute_in(precision)
-    inputs = [store / "images.npy", split, weights_file(recogniser), *([published] if published else [])]
+    inputs = [store / "images.npy", split, weights_file(recogniser), *given(published, alexnet, lpips_alex)]
     teacher = None
     if pixel_decoder is not None:
         teacher, _ = load_codec(pixel_decoder, device)
@@ -86,10 +91,10 @@ def main(
         if step < continuous_steps:
             if teacher is not None:
                 return warm_up_loss(tokenizer, codec.codebooks.continuous(tokenizer.encode(faces)), teacher, faces)
-            return tokenizer_loss(codec, faces, frozen, weights, continuous_share=1.0)
+            return tokenizer_loss(codec, faces, frozen, weights, 1.0, lpips)
         if step == continuous_steps > 0 and part == 0:
             start_codebook(codec, sample, seed)
-        return tokenizer_loss(codec, faces, frozen, weights, continuous_share=0.0)
+        return tokenizer_loss(codec, faces, frozen, weights, 0.0, lpips)
 
     train_and_save(
         nn.ModuleDict({"tokenizer": tokenizer, "codebooks": codec.codebooks}),

@@ -47,6 +47,7 @@ def main(
     latents: Path | None = None,
     sensitivity: Path | None = None,
     power: float = 0.0,
+    confidence_end: float | None = None,
     save_seconds: float = 30.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
@@ -73,7 +74,7 @@ def main(
     weight = large_zeros(weight.shape, device).copy_(weight)
     codebooks = Codebooks(weight, tokenizer.metric, sparse=True, entries=entries)
     codec = on_device(TrainedCodec(tokenizer, codebooks, before.router), device)
-    weights = CodebookLossWeights(codebook, entropy, RouterLossWeights(balance, confidence, quality))
+    weights = CodebookLossWeights(codebook, entropy, RouterLossWeights(balance, confidence, quality), confidence_end)
     train_codebooks(
         codec,
         batches,

@@ -15,6 +15,7 @@ from stscq.recognition.frozen import Frozen, load_frozen, weights_file
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights, image_losses
+from stscq.training.lpips import Lpips, PerceptualBy, chosen_lpips, given
 
 
 def main(
@@ -34,18 +35,23 @@ def main(
     accumulate: int = 1,
     precision: Precision = "fp32",
     taught_by: str = "own",
+    perceptual_by: PerceptualBy = "recogniser",
+    alexnet: Path | None = None,
+    lpips_alex: Path | None = None,
     save_seconds: float = 30.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl. Groups are chosen as stage 2 chose them.
 
     A step takes ACCUMULATE batches. RECOGNISER gives the perceptual and the identity loss: a folder of
     stscq.training.recogniser, an .onnx file, or `dlib`. TAUGHT_BY is for the recipe: the judge's name where RECOGNISER
-    is the judge, which puts the codec outside all claims.
+    is the judge, which puts the codec outside all claims. PERCEPTUAL_BY lpips takes LPIPS for the perceptual loss, with
+    the weights ALEXNET and LPIPS_ALEX. Raises ParamsError where it has none.
     """
     recipe = recipe_of(locals())
     device = own_device()
     batches = training_batches(store, split, batch, seed, device)
     frozen = load_frozen(recogniser, device)
+    lpips = chosen_lpips(perceptual_by, alexnet, lpips_alex, device)
     weights = ImageLossWeights(reconstruction, perceptual, identity)
     codec, before_recipe = load_codec(start, device)
     tokenizer = codec.tokenizer.requires_grad_(False)
@@ -56,7 +62,7 @@ def main(
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
         faces = batches.draw(step, part).images
-        return stage3_loss(codec, faces, frozen, weights)
+        return stage3_loss(codec, faces, frozen, weights, lpips)
 
     train_and_save(
         nn.ModuleList(parts),
@@ -64,18 +70,26 @@ def main(
         Schedule(steps, batch, lr, weight_decay, accumulate, precision, save_seconds),
         tensors=lambda: tensors_of(codec),
         recipe={**recipe, **{name: before_recipe[name] for name in INHERITED}},
-        inputs=[store / "images.npy", split, weights_file(recogniser), start / "weights.safetensors"],
+        inputs=[
+            store / "images.npy",
+            split,
+            weights_file(recogniser),
+            start / "weights.safetensors",
+            *given(alexnet, lpips_alex),
+        ],
         out=out,
     )
 
 
-def stage3_loss(codec: TrainedCodec, faces: Tensor, frozen: Frozen, weights: ImageLossWeights) -> dict[str, Tensor]:
+def stage3_loss(
+    codec: TrainedCodec, faces: Tensor, frozen: Frozen, weights: ImageLossWeights, lpips: Lpips | None = None
+) -> dict[str, Tensor]:
     """Named terms and their weighted sum `loss`, whose gradients reach the decoder alone; faces: B x 3 x S x S."""
     with torch.no_grad():
         z_e = codec.tokenizer.encode(faces)
         group = None if codec.router is None else codec.router(z_e).argmax(1)
         z_q = codec.codebooks.lookup(codec.codebooks.search(z_e, group))
-    return image_losses(codec.tokenizer.decode(z_q), faces, frozen, weights)
+    return image_losses(codec.tokenizer.decode(z_q), faces, frozen, weights, lpips)
 
 
 INHERITED = ("model", "shared", "groups", "entries", "selection")

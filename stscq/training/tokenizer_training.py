@@ -11,13 +11,15 @@ from stscq.backbones import MaskGITVQGAN, TiTok, Tokenizer, build
 from stscq.backbones.base import fast_layout
 from stscq.backbones.pretrained import load_exactly, read_weights
 from stscq.errors import CheckpointError, ParamsError
-from stscq.quantization.codebooks import straight_through
+from stscq.quantization.codebooks import Quantised, straight_through
+from stscq.quantization.index_propagation import entry_entropy_loss, index_propagation_loss
 from stscq.quantization.initialise import global_from_latents, grow
-from stscq.quantization.losses import codebook_loss, commitment_loss, entry_entropy_loss
+from stscq.quantization.losses import codebook_loss, commitment_loss
 from stscq.quantization.trained_codec import TrainedCodec
 from stscq.recognition.frozen import Frozen
 from stscq.training.encode import encode_rows
 from stscq.training.losses import ImageLossWeights, image_losses
+from stscq.training.lpips import Lpips
 
 
 class TokenizerLossWeights(NamedTuple):
@@ -30,7 +32,12 @@ class TokenizerLossWeights(NamedTuple):
 
 
 def tokenizer_loss(
-    codec: TrainedCodec, faces: Tensor, frozen: Frozen | None, weights: TokenizerLossWeights, continuous_share: float
+    codec: TrainedCodec,
+    faces: Tensor,
+    frozen: Frozen | None,
+    weights: TokenizerLossWeights,
+    continuous_share: float,
+    lpips: Lpips | None = None,
 ) -> dict[str, Tensor]:
     """Named terms and their weighted sum `loss`, with one global codebook. faces: B x 3 x S x S in [0, 1].
 
@@ -42,23 +49,27 @@ def tokenizer_loss(
     first = round(continuous_share * len(faces))
     z = codebooks.continuous(z_e[:first])
     if first == len(faces):
-        terms = image_losses(tokenizer.decode(z), faces, frozen, weights.image)
+        terms = image_losses(tokenizer.decode(z), faces, frozen, weights.image, lpips)
         if tokenizer.metric == "inner":
             # Latents near the sphere where the entries will start: a longer latent would only favour long entries.
             terms["loss"] = terms["loss"] + weights.commitment * commitment_loss(z_e, z)
         return terms
     quantised = codebooks(z_e[first:])
     z_q = straight_through(quantised, tokenizer.metric)
-    terms = image_losses(tokenizer.decode(torch.cat([z, z_q])), faces, frozen, weights.image)
+    terms = image_losses(tokenizer.decode(torch.cat([z, z_q])), faces, frozen, weights.image, lpips)
     terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
-    terms["loss"] = (
-        terms["loss"]
-        + weights.codebook * terms["codebook"]
-        + weights.commitment * commitment_loss(quantised.z, quantised.z_q)
-    )
-    if quantised.soft is not None:
-        terms["loss"] = terms["loss"] + weights.entropy * entry_entropy_loss(quantised.soft)
+    terms["loss"] = terms["loss"] + quantisation_loss(quantised, weights)
     return terms
+
+
+def quantisation_loss(quantised: Quantised, weights: TokenizerLossWeights) -> Tensor:
+    """Pulls entries and latents together: as VQ-VAE does, or as IBQ's authors do, whose beta is `commitment`."""
+    z, z_q = quantised.z, quantised.z_q
+    if quantised.propagation is None:
+        return weights.codebook * codebook_loss(z, z_q) + weights.commitment * commitment_loss(z, z_q)
+    logits, entries = quantised.propagation
+    learnt = index_propagation_loss(z, z_q, entries, beta=weights.commitment)
+    return weights.codebook * learnt + weights.entropy * entry_entropy_loss(logits)
 
 
 def start_tokenizer(

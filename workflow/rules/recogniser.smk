@@ -37,3 +37,16 @@ def recogniser_files(wc):
 def recogniser(wc, input):
     """What stages take: the folder of a trained recogniser, or a published .onnx file."""
     return PUBLISHED_RECOGNISER or str(Path(input.recogniser[0]).parent)
+
+
+def lpips_files(settings):
+    """The weights of LPIPS, checked, of a stage that learns by it; nothing for the others."""
+    if settings["perceptual_by"] != "lpips":
+        return []
+    return [path for name in ("alexnet", "lpips_alex") for path in verified(config["metrics"][name])]
+
+
+def lpips_option(wc, input):
+    if not input.lpips:
+        return ""
+    return shlex.join(["--alexnet", config["metrics"]["alexnet"], "--lpips-alex", config["metrics"]["lpips_alex"]])

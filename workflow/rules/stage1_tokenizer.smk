@@ -18,6 +18,7 @@ rule stage1_tokenizer:
         store=training_store,
         split=training_index,
         recogniser=RECOGNISER,
+        lpips=lambda wc: lpips_files(tokenizer_settings(wc)),
         pixel_decoder=pixel_decoder,
         published=lambda wc: verified(BACKBONES[wc.backbone].get("published_weights")),
     output:
@@ -26,6 +27,7 @@ rule stage1_tokenizer:
         code=code("training.stage1_tokenizer"),
         store=folder_of("store"),
         recogniser=recogniser,
+        lpips=lpips_option,
         out=subpath(output[0], parent=True),
         pixel_decoder=lambda wc, input: (
             f"--pixel-decoder {Path(input.pixel_decoder[0]).parent}" if input.pixel_decoder else ""
@@ -45,5 +47,5 @@ rule stage1_tokenizer:
         f"logs/{PROFILE}/stage1_tokenizer/{{backbone}}/{{tokenizer}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.training.stage1_tokenizer --store {params.store} --split {input.split}"
-        " --recogniser {params.recogniser:q} {params.pixel_decoder} {params.published} {params.flags}"
+        " --recogniser {params.recogniser:q} {params.lpips} {params.pixel_decoder} {params.published} {params.flags}"
         " --out {params.out} &> {log}"

@@ -21,6 +21,7 @@ rule stage3:
         store=training_store,
         split=training_index,
         recogniser=lambda wc: verified(config["judge"]) if taught_by_judge(wc) else recogniser_files(wc),
+        lpips=lambda wc: lpips_files(stage3_settings(wc)),
         start=lambda wc: checkpoint(f"{MODELS}/{wc.backbone}/stage2/{codebooks_of(wc)}/seed{wc.seed}"),
     output:
         stage_output(f"{MODELS}/{{backbone}}/stage3/{{variant}}/seed{{seed}}", "stage3"),
@@ -28,6 +29,7 @@ rule stage3:
         code=code("training.stage3"),
         store=folder_of("store"),
         recogniser=lambda wc, input: config["judge"] if taught_by_judge(wc) else recogniser(wc, input),
+        lpips=lpips_option,
         start=folder_of("start"),
         out=subpath(output[0], parent=True),
         flags=lambda wc: flags(
@@ -44,4 +46,4 @@ rule stage3:
         f"logs/{PROFILE}/stage3/{{backbone}}/{{variant}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.training.stage3 --store {params.store} --split {input.split}"
-        " --recogniser {params.recogniser:q} --start {params.start} {params.flags} --out {params.out} &> {log}"
+        " --recogniser {params.recogniser:q} {params.lpips} --start {params.start} {params.flags} --out {params.out} &> {log}"

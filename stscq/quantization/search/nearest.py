@@ -41,6 +41,8 @@ FUSED_FROM = 64
 """From so many channels on, entries are found along with the top scores of all groups."""
 SUMMED_AT_ONCE = 16
 """Tokens whose scores are summed, in whatever order; then the sums are."""
+PRODUCTS = 1 << 24
+"""Inner products with one group's entries that are held at once where squares follow from them (floats, 64 MiB)."""
 LATENTS = 1 << 21
 """Channels of latents (floats, 8 MiB) that are searched together; further images come after."""
 
@@ -58,7 +60,10 @@ class Measured(NamedTuple):
 
 
 def search_nn(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> Assignment:
-    """NN: the group with the least total distance (the first of equals), and its nearest entries. z_e: B x T x d."""
+    """NN: the group with the least total error (the first of equals), and its nearest entries. z_e: B x T x d.
+
+    The error is the distance but for inner products, see `group_errors`.
+    """
     return measured_nn(z_e, codebooks, metric).assignment
 
 
@@ -87,6 +92,8 @@ def measured_nn(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> Measure
     prepared = prepare(z_e, codebooks, metric)
     if prepared.M == 1:
         return measured_cr(z_e, prepared, torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device), metric)
+    if metric == "inner":
+        return measured_by_squares(z_e, prepared)
     search = entries_with_totals if prepared.d >= FUSED_FROM else entries_after_totals
     parts = []
     for z in z_e.split(images_at_once(z_e, prepared)):
@@ -114,11 +121,17 @@ def measured_cr(z_e: Tensor, codebooks: AnyCodebooks, group: Tensor, metric: Met
 
 @in_float32()
 def group_errors(z_e: Tensor, codebooks: AnyCodebooks, metric: Metric) -> Tensor:
-    """Mean distance a token to the nearest entry, for every group: B x M, float32."""
+    """Mean distance a token to the nearest entry, for every group: B x M, float32.
+
+    For inner products the mean squared distance to the entry of the largest one: among groups the largest product would
+    only tell which has the longest entries.
+    """
     if isinstance(codebooks, UnequalCodebooks):
-        with_all_groups, _ = unequal_totals(z_e, codebooks)
-        return errors_of(with_all_groups.T, z_e, metric)
+        return unequal_errors(z_e, codebooks)
     prepared = prepare(z_e, codebooks, metric)
+    if metric == "inner":
+        step = max(1, PRODUCTS // (z_e.shape[1] * prepared.K))
+        return torch.cat([squares_in_float32(z, prepared) for z in z_e.split(step)]) / z_e.shape[1]
     parts = z_e.split(images_at_once(z_e, prepared))
     return torch.cat([errors_of(totals_of(sweep(z, prepared, False))[0].T, z, metric) for z in parts])
 
@@ -136,9 +149,28 @@ def unequal_nn(z_e: Tensor, codebooks: UnequalCodebooks) -> Measured:
     """`measured_nn` where tokens have K_j entries."""
     if codebooks.M == 1:
         return unequal_cr(z_e, codebooks, torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device))
+    if codebooks.metric == "inner":
+        squares = unequal_squares(z_e, codebooks)
+        return unequal_cr(z_e, codebooks, squares.argmin(0))._replace(errors=(squares.T / z_e.shape[1]).float())
     totals, bound = unequal_totals(z_e, codebooks)
     measured = unequal_cr(z_e, codebooks, best_group(totals, bound, z_e, codebooks))
     return measured._replace(errors=errors_of(totals.T, z_e, codebooks.metric))
+
+
+def unequal_errors(z_e: Tensor, codebooks: UnequalCodebooks) -> Tensor:
+    """`group_errors` where tokens have K_j entries."""
+    if codebooks.metric == "inner":
+        return (unequal_squares(z_e, codebooks).T / z_e.shape[1]).float()
+    totals, _ = unequal_totals(z_e, codebooks)
+    return errors_of(totals.T, z_e, codebooks.metric)
+
+
+def unequal_squares(z_e: Tensor, codebooks: UnequalCodebooks) -> Tensor:
+    """Squared distances to the entries of the largest inner products, summed over tokens: M x B, float64."""
+    total = torch.zeros((codebooks.M, len(z_e)), dtype=torch.float64, device=z_e.device)
+    for tokens, part in codebooks.parts:
+        total += torch.stack([squares for *_, squares in entries_and_squares(z_e[:, tokens], part)])
+    return total
 
 
 def unequal_totals(z_e: Tensor, codebooks: UnequalCodebooks) -> tuple[Tensor, Tensor]:
@@ -154,6 +186,47 @@ def unequal_totals(z_e: Tensor, codebooks: UnequalCodebooks) -> tuple[Tensor, Te
             totals[:, images : images + step] += some
             bound[:, images : images + step] += its_bound
     return totals, bound
+
+
+def measured_by_squares(z_e: Tensor, codebooks: PreparedCodebooks) -> Measured:
+    """`measured_nn` for inner products: the group of the least squared error, group by group."""
+    least = torch.full((len(z_e),), torch.inf, dtype=torch.float64, device=z_e.device)
+    group = torch.zeros(len(z_e), dtype=torch.int64, device=z_e.device)
+    index = torch.zeros(z_e.shape[:2], dtype=torch.int64, device=z_e.device)
+    lead = torch.zeros(z_e.shape[:2], device=z_e.device)
+    errors = []
+    for g, (entries, leads, error) in enumerate(entries_and_squares(z_e, codebooks)):
+        better = error < least
+        least, group = torch.where(better, error, least), group.masked_fill(better, g)
+        index, lead = torch.where(better[:, None], entries, index), torch.where(better[:, None], leads, lead)
+        errors.append((error / z_e.shape[1]).float())
+    return Measured(Assignment(group, index), lead, torch.stack(errors, 1))
+
+
+def squares_in_float32(z_e: Tensor, codebooks: PreparedCodebooks) -> Tensor:
+    """The sums of `entries_and_squares` for training, which may confuse entries that are as good: B x M."""
+    B, T, d = z_e.shape
+    z = by_codebook(z_e.float(), codebooks.S)  # S x N x d
+    squares = []
+    for g in range(codebooks.M):
+        entries = codebooks.entries(range(g, g + 1), slice(None))  # S x K x d
+        index = (z @ entries.mT).argmax(-1)
+        chosen = entries.gather(1, index[..., None].expand(-1, -1, d))
+        squares.append(by_image((z - chosen).square().sum(-1), B, T).sum(1))
+    return torch.stack(squares, 1)
+
+
+def entries_and_squares(z_e: Tensor, codebooks: PreparedCodebooks) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Of each group: index and lead (B x T), and the squared distances of its entries, summed (B, float64)."""
+    step = images_at_once(z_e, codebooks)
+    for g in range(codebooks.M):
+        parts = []
+        for z in z_e.split(step):
+            group = torch.full((len(z),), g, dtype=torch.int64, device=z.device)
+            index, lead = nearest_in_groups(z, codebooks, group)
+            parts.append((index, lead, distances_to(z, codebooks, group, index, "euclidean").sum(1)))
+        index, lead, squares = (torch.cat(column) for column in zip(*parts, strict=True))
+        yield index, lead, squares
 
 
 def entries_after_totals(z_e: Tensor, codebooks: PreparedCodebooks) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -323,20 +396,20 @@ def resolve(
     return index, lead
 
 
-def distances_to(z_e: Tensor, codebooks: PreparedCodebooks, group: Tensor, index: Tensor) -> Tensor:
-    """B x T, float64: from B x T latents to the given entries (B x T) of their groups (B)."""
+def distances_to(
+    z_e: Tensor, codebooks: PreparedCodebooks, group: Tensor, index: Tensor, metric: Metric | None = None
+) -> Tensor:
+    """B x T, float64: from B x T latents to the given entries (B x T) of their groups (B). metric: if another."""
     codebook = torch.arange(index.shape[1], device=index.device) % codebooks.S
     step = max(1, IN_FLOAT64 // (index.shape[1] * codebooks.d))
     parts = zip(z_e.split(step), group.split(step), index.split(step), strict=True)
-    metric = codebooks.metric
+    metric = metric or codebooks.metric
     return torch.cat([exact_distance(z, codebooks.gather(g[:, None], codebook, i), metric) for z, g, i in parts])
 
 
 def errors_of(totals: Tensor, z_e: Tensor, metric: Metric) -> Tensor:
-    """Mean distances a token from the totals of scores, B x M each. z_e: B x T x d."""
+    """Mean distances a token from the totals of scores, B x M each; not for inner products. z_e: B x T x d."""
     mean = totals.double() / z_e.shape[1]
-    if metric == "inner":
-        return -mean.float()
     if metric == "cosine":
         return (2 - 2 * mean).clamp(min=0).float()
     length = torch.linalg.vector_norm(z_e.flatten(1), dim=1, dtype=torch.float64)

@@ -63,10 +63,14 @@ def exact_distance(z: Tensor, entries: Tensor, metric: Metric) -> Tensor:
 def reference(z_e: Tensor, codebooks: Sequence[Tensor] | Tensor, metric: Metric) -> tuple[Assignment, Tensor]:
     """NN as defined, with no regard to time or memory: the assignment and every distance (B x M x T x K, float64).
 
-    The first of equal entries and the first of equal groups win. z_e: B x T x d; codebooks: M groups of S x K x d.
+    The first of equal entries and the first of equal groups win. z_e: B x T x d; codebooks: M groups of S x K x d. For
+    inner products entries are those of the largest one, and the group is that of the least squared error.
     """
     z = z_e[:, :, None]  # B T 1 d
     every = torch.stack([exact_distance(z, codebook, metric) for codebook in codebooks], dim=1)
     least, index = every.min(-1)
+    if metric == "inner":
+        squares = torch.stack([exact_distance(z, codebook, "euclidean") for codebook in codebooks], dim=1)
+        least = squares.gather(-1, index[..., None])[..., 0]
     group = least.sum(-1).argmin(1)
     return Assignment(group, index[torch.arange(len(group)), group]), every
