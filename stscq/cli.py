@@ -293,12 +293,15 @@ def models_push(
     bundle: Annotated[Path, typer.Argument(help="The folder of a model bundle, with its card.json")],
     repository: Repository,
     private: Annotated[bool, typer.Option("--private", help="Only its owner may see the repository")] = False,
+    accept_responsible_use: Annotated[
+        bool, typer.Option("--accept-responsible-use", help="I have read RESPONSIBLE_USE.md, and keep to it")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Publish a model bundle and its card on the Hugging Face hub, where your token may write."""
     from stscq.codec.models import push
 
-    raise typer.Exit(push(bundle, repository, private, as_json))
+    raise typer.Exit(push(bundle, repository, private, accept_responsible_use, as_json))
 
 
 @models_app.command("pull")

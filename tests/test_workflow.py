@@ -39,6 +39,7 @@ def dry_run(tmp_path, change, *options):
         ({"data": {"test_people": 4}}, "data.test_people"),
         ({"backbones": {"titok_s": {"variants": {"switchable_4x64": {"M": 3}}}}}, "switchable_4x64.M: M = 3"),
         ({"profile": "papre"}, "'papre' is none of demo"),
+        ({"accept_responsible_use": None}, "accept_responsible_use: not true"),
     ],
 )
 def test_impossible_parameters_stop_before_any_job(tmp_path, change, words):
@@ -143,6 +144,8 @@ FROM_NOTHING = {"published_weights": None, "pixel_decoder": "maskgit_vqgan"}
             {"backbones": {"ibq": {"train_on": "x", "evaluate_on": ["x"]}}},
             "ibq: 'x' is none of the sets of kind images",
         ),
+        ({"accept_responsible_use": None}, r"accept_responsible_use: not true, .*; read RESPONSIBLE_USE\.md"),
+        ({"accept_responsible_use": False}, "accept_responsible_use: not true"),
         ({"judge": "a.onnx", "recogniser": {"published_weights": "a.onnx"}}, "judge: a.onnx also trains"),
     ],
 )

@@ -59,7 +59,7 @@ def facts_of(file: str, found: Detection, models: dict[str, str]) -> dict[str, A
         "model": found.message.digits,
         "names": names_of(found, models),
         "log10 of the chance without a mark, at most": round(found.log_chance / math.log(10), 1),
-        "part of the picture": None if found.place == WHOLE else [round(n / FRAME, 3) for n in found.place],
+        "part": None if found.place == WHOLE else [round(n / FRAME, 3) for n in found.place],
         "problem": None,
     }
 
@@ -72,7 +72,7 @@ def in_words(found: Detection, models: dict[str, str]) -> str:
     text = f"marked: made by stscq decompress, model {found.message.digits}... ({names})"
     if found.message.version != VERSION:
         text += f", mark of version {found.message.version}, which this program does not know"
-    if found.place != WHOLE:
+    if found.place.rows < FRAME:
         text += f"; cut off, about {found.place.rows / FRAME:.0%} of its height is left"
     return f"{text}; by chance at most once in 10^{math.floor(-found.log_chance / math.log(10))} pictures"
 

@@ -107,6 +107,12 @@ def sized(picture, side):
     return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))
 
 
+def moved(picture):
+    """By half a pixel, as libvips does when it enlarges."""
+    by = np.array([[1, 0, 0.5], [0, 1, 0.5]])
+    return cv2.warpAffine(picture, by, picture.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -117,11 +123,24 @@ def sized(picture, side):
         lambda p: saved(p, "WEBP", quality=80),
         lambda p: sized(p, 32),
         lambda p: sized(p, 128),
+        lambda p: moved(sized(p, 128)),
         lambda p: p[3:61, 5:63],
         lambda p: sized(p[3:61, 5:63], 64),
         lambda p: p[:, 6:],
     ],
-    ids=["png", "jpeg90", "jpeg75", "jpeg50", "webp80", "half", "double", "cropped", "cropped_enlarged", "one_side"],
+    ids=[
+        "png",
+        "jpeg90",
+        "jpeg75",
+        "jpeg50",
+        "webp80",
+        "half",
+        "double",
+        "double_moved",
+        "cropped",
+        "cropped_enlarged",
+        "one_side",
+    ],
 )
 def test_the_mark_outlives_what_programs_do(frames, change):
     for frame in frames:

@@ -25,6 +25,8 @@ FALSE = 1e-5
 """The most that the chance of a false detection may be, of one picture."""
 LEAST = 51
 """Of FRAME: how much of a side is there at least where a part is looked for, 80 %."""
+SHIFTS = (-0.5, -0.25, 0.0, 0.25, 0.5)
+"""Pixels of FRAME: some programs (libvips) move a picture by half a pixel when they enlarge it."""
 TILT = np.geomspace(0.05, 200, 400)
 """Values of t: any of them gives a bound, the best of them nearly the best."""
 LOG_I0 = np.log(np.i0(TILT))
@@ -35,12 +37,12 @@ CARRIES = np.equal.outer(PLACES.ravel(), np.arange(BITS)).astype(np.float64)
 
 
 class Place(NamedTuple):
-    """Which part of a frame a picture is taken for: rows x columns pixels at (top, left)."""
+    """Which part of a frame a picture is taken for: rows x columns pixels at (top, left), which need not be whole."""
 
     rows: int
     columns: int
-    top: int
-    left: int
+    top: float
+    left: float
 
 
 class Detection(NamedTuple):
@@ -61,27 +63,39 @@ WHOLE = Place(FRAME, FRAME, 0, 0)
 
 
 def detect(picture: np.ndarray) -> Detection:
-    """The best reading of H x W x 3 uint8: of the whole picture and, if that is no mark, as a part of a marked one.
+    """The best reading of H x W x 3 uint8: of the whole picture and, if that is no mark, of the whole moved a bit, and
+    as a part of a marked one.
 
-    Half of the chance of a false detection is for either.
+    Half of the chance of a false detection is for the whole picture, half for all else.
     """
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)  # luma in whole levels: little memory
-    whole = best(grey, [(FRAME, FRAME)])
-    shapes = [] if whole.found else shapes_of_parts(*grey.shape)
-    return min(whole, best(grey, shapes), key=lambda one: one.log_chance) if shapes else whole
+    whole = best([whole_reading(grey, 0, 0)])
+    if whole.found:
+        return whole
+    others = [whole_reading(grey, down, right) for down in SHIFTS for right in SHIFTS if down or right]
+    others += [readings(grey, *shape) for shape in shapes_of_parts(*grey.shape)]
+    return min(whole, best(others), key=lambda one: one.log_chance)
 
 
 def shapes_of_parts(height: int, width: int) -> list[tuple[int, int]]:
     """Rows and columns of every part of a frame that a picture of this shape may be, resized or not."""
     shapes = [(rows, round(rows * width / height)) for rows in range(LEAST, FRAME + 1)]
-    return [shape for shape in shapes if LEAST <= shape[1] <= FRAME]
+    return [shape for shape in shapes if LEAST <= shape[1] <= FRAME and shape != (FRAME, FRAME)]
 
 
-def best(grey: np.ndarray, shapes: Sequence[tuple[int, int]]) -> Detection:
-    """The likeliest reading of a picture (luma, H x W) as a part of any of these shapes, at any place."""
-    places = [place for shape in shapes for place in places_of(*shape)]
-    soft, counts = (np.concatenate(found) for found in zip(*(readings(grey, *shape) for shape in shapes), strict=True))
-    tried = np.log(2.0) + np.log(len(places)) + MESSAGE * np.log(2.0)  # the whole or parts; the places; the messages
+class Readings(NamedTuple):
+    """A picture at N places: the soft code bits, sums of the cosines of phases (N x 48); the number of phases (N)."""
+
+    places: list[Place]
+    soft: np.ndarray
+    counts: np.ndarray
+
+
+def best(found: Sequence[Readings]) -> Detection:
+    """The likeliest of the readings of one picture."""
+    places = [place for one in found for place in one.places]
+    soft, counts = np.concatenate([one.soft for one in found]), np.concatenate([one.counts for one in found])
+    tried = np.log(2.0) + np.log(len(places)) + MESSAGE * np.log(2.0)  # whole or not; the places; the messages
     most = log_bound(np.abs(soft).sum(1), counts) + tried  # no message agrees better than the sign of every bit
     worth = np.flatnonzero(most <= max(np.log(FALSE), most.min()))
     numbers, agreements = decode(soft[worth])
@@ -90,21 +104,26 @@ def best(grey: np.ndarray, shapes: Sequence[tuple[int, int]]) -> Detection:
     return Detection(as_message(int(numbers[at])), min(0.0, float(chances[at] + tried)), places[worth[at]])
 
 
-def places_of(rows: int, columns: int) -> list[Place]:
-    """In the order of `readings`."""
-    return [Place(rows, columns, top, left) for top in range(FRAME - rows + 1) for left in range(FRAME - columns + 1)]
+def whole_reading(grey: np.ndarray, down: float, right: float) -> Readings:
+    """A picture (luma) as the whole frame, moved back from so many pixels of the frame."""
+    height, width = grey.shape
+    if down or right:
+        back = np.array([[1, 0, -right * width / FRAME], [0, 1, -down * height / FRAME]])
+        grey = cv2.warpAffine(grey, back, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return readings(grey, FRAME, FRAME)._replace(places=[Place(FRAME, FRAME, down, right)])
 
 
-def readings(grey: np.ndarray, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """A picture (luma) as a part of this shape, at each of its N places: the soft code bits, sums of the cosines of
-    phases (N x 48), and the number of phases (N)."""
+def readings(grey: np.ndarray, rows: int, columns: int) -> Readings:
+    """A picture (luma) as a part of this shape, at every place of whole pixels in the frame."""
     phases = np.exp(2j * np.pi / STEP * projections(resize(grey, columns, rows)))
     phases = np.pad(phases, ((0, 1), (0, 1), (0, 0)))  # the last row and column, -1 in `whole_tiles`, count nothing
     down, right = whole_tiles(rows), whole_tiles(columns)
     tiles = phases[down[:, None, :, None], right[None, :, None, :]]
     soft = (tiles * TURN).real.reshape(-1, CARRIES.shape[0]) @ CARRIES
-    counts = PATTERNS * np.outer((down >= 0).sum(1), (right >= 0).sum(1))
-    return soft, counts.ravel()
+    counts = PATTERNS * np.outer((down >= 0).sum(1), (right >= 0).sum(1)).ravel()
+    return Readings(
+        [Place(rows, columns, top, left) for top in range(len(down)) for left in range(len(right))], soft, counts
+    )
 
 
 def whole_tiles(size: int) -> np.ndarray:
