@@ -23,6 +23,8 @@ weights_app = typer.Typer(help="Published weights: which are needed, download, c
 app.add_typer(weights_app, name="weights")
 models_app = typer.Typer(help="Model bundles: those at hand, and those on the Hugging Face hub.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+watermark_app = typer.Typer(help="The invisible mark of decompressed pictures.", no_args_is_help=True)
+app.add_typer(watermark_app, name="watermark")
 
 Folder = Annotated[Path, typer.Option(help="The project's root: where params.yaml, config/ and weights/ are")]
 Names = Annotated[list[str] | None, typer.Argument(help="Such as titok_s128; all without names")]
@@ -135,7 +137,7 @@ def decompress(
     out: Annotated[
         str,
         typer.Option(
-            "--out", "-o", help="A PNG for one image; for many, or as FOLDER/, a folder; - is standard output"
+            "--out", "-o", help="A PNG or .jpg for one image; for many, or as FOLDER/, a folder; - is standard output"
         ),
     ],
     model: Model = None,
@@ -145,11 +147,14 @@ def decompress(
     workers: Workers = None,
     as_json: AsJson = False,
     force: Force = False,
+    watermark: Annotated[
+        bool, typer.Option("--watermark/--no-watermark", help="Put the invisible mark of the model into the pictures")
+    ] = True,
 ) -> None:
     """Turn compressed faces back into pictures. Run it again after a kill."""
     from stscq.codec.commands import decompress as run
 
-    raise typer.Exit(run(files, out, model, only or [], workers, as_json, force))
+    raise typer.Exit(run(files, out, model, only or [], workers, as_json, force, watermark))
 
 
 @app.command()
@@ -291,12 +296,15 @@ def models_push(
     bundle: Annotated[Path, typer.Argument(help="The folder of a model bundle, with its card.json")],
     repository: Repository,
     private: Annotated[bool, typer.Option("--private", help="Only its owner may see the repository")] = False,
+    accept_responsible_use: Annotated[
+        bool, typer.Option("--accept-responsible-use", help="I have read RESPONSIBLE_USE.md, and keep to it")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Publish a model bundle and its card on the Hugging Face hub, where your token may write."""
     from stscq.codec.models import push
 
-    raise typer.Exit(push(bundle, repository, private, as_json))
+    raise typer.Exit(push(bundle, repository, private, accept_responsible_use, as_json))
 
 
 @models_app.command("pull")
@@ -309,6 +317,19 @@ def models_pull(
     from stscq.codec.models import pull
 
     raise typer.Exit(pull(repository, revision, as_json))
+
+
+@watermark_app.command("detect")
+def watermark_detect(
+    files: Annotated[
+        list[str], typer.Argument(help="Pictures in any format that stscq compress reads; - is standard input")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Print of each picture whether stscq decompress made it, and with which model. Code 3 unless all are marked."""
+    from stscq.codec.marks import detect
+
+    raise typer.Exit(detect(files, as_json))
 
 
 def main() -> None:

@@ -124,7 +124,14 @@ def leaf_problems(params: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key}: Snakemake reads braces as wildcards; rename {value}, or link to it"
 
 
+def consent_problems(params: Mapping[str, Any]) -> Iterator[str]:
+    """A run exports model bundles; whoever starts it has agreed to what they are for."""
+    if params.get("accept_responsible_use") is not True:
+        yield "accept_responsible_use: not true, and this exports model bundles; read RESPONSIBLE_USE.md, then say so"
+
+
 def problems(params: Mapping[str, Any]) -> Iterator[str]:
+    yield from consent_problems(params)
     yield from leaf_problems(params)
     yield from set_problems(params)
     yield from teacher_problems(params)

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import codec, quantization, training
+from benchmarks import codec, quantization, training, watermark
 from benchmarks.backbones import as_markdown, interleaved, pair, relative_difference
 from benchmarks.plain.search import cdist_distances, einsum_distances, plain_nn
 from stscq.errors import StscqError
@@ -68,6 +68,20 @@ def test_benchmarks_of_the_quantiser_run(benchmark, tmp_path, capsys):
     assert len(content["rows"]) == table.count("\n|") - 2
     if benchmark is quantization:
         assert (tmp_path / "quantization_cpu.png").exists()
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_mark_runs(tmp_path, capsys):
+    watermark.main(repeats=1, out=tmp_path, tiny=True)
+    tables = json.loads((tmp_path / "watermark.json").read_text())["tables"]
+    assert (tmp_path / "watermark.md").read_text() in capsys.readouterr().out
+    found = {row["condition"]: row["Database of Faces, 4"] for row in tables["Found"]}
+    assert list(found) == list(watermark.ATTACKS)
+    for condition in ("PNG", "JPEG 75", "WebP 80", "double the size, bicubic", "a tenth cropped"):
+        assert found[condition].startswith("100.00 ")
+    assert found["mirrored"].startswith("0.00 ")
+    assert [row["found"] for row in tables["False detections"]] == [0, 0]
+    assert tables["Pictures and people"][0]["PSNR, least"] > 40
 
 
 def test_the_plain_search_finds_the_same():

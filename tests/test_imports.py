@@ -36,6 +36,7 @@ NEEDED = {
     "weights.commands": {"huggingface_hub"},
     "codec.commands": CODEC,
     "codec.models": CODEC,
+    "codec.marks": CODEC,
     "codec.export": JOB,
     "data.prepare": {"pandas", "cv2", "dlib"},
     "data.split": {"pandas"},

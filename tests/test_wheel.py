@@ -60,6 +60,8 @@ def test_a_photo_goes_in_and_comes_out(installed, tmp_path):
     assert "photo.stscq: 1 image" in said.stdout
     assert (tmp_path / "photo.stscq").stat().st_size < 64
     subprocess.run([installed / "stscq", "decompress", "photo.stscq", "-o", "face.png"], **run)
+    said = subprocess.run([installed / "stscq", "watermark", "detect", "face.png"], **run)
+    assert "face.png: marked: made by stscq decompress" in said.stdout
     face = np.asarray(Image.open(tmp_path / "face.png")).astype(int)
     assert face.shape == (64, 64, 3)
     assert face.std() > 20

@@ -42,6 +42,7 @@ def dry_run(tmp_path, change, *options):
         ({"profile": "papre"}, "'papre' is none of demo"),
         ({"resources": {"stage2": {"gpus": 1}}}, "gpus"),
         ({"resources": {"stage_2": {"gpu": 1}}}, "resources.stage_2: no rule of the workflow"),
+        ({"accept_responsible_use": None}, "accept_responsible_use: not true"),
     ],
 )
 def test_impossible_parameters_stop_before_any_job(tmp_path, change, words):
@@ -178,6 +179,8 @@ FROM_NOTHING = {"published_weights": None, "pixel_decoder": "maskgit_vqgan"}
             {"stage3": {"perceptual_by": "lpips"}},
             "stage3.perceptual_by: lpips needs metrics.alexnet and",
         ),
+        ({"accept_responsible_use": None}, r"accept_responsible_use: not true, .*; read RESPONSIBLE_USE\.md"),
+        ({"accept_responsible_use": False}, "accept_responsible_use: not true"),
         ({"judge": "a.onnx", "recogniser": {"published_weights": "a.onnx"}}, "judge: a.onnx also trains"),
     ],
 )

@@ -95,10 +95,11 @@ def decompress(
     workers: int | None,
     as_json: bool,
     force: bool = False,
+    watermark: bool = True,
 ) -> int:
-    """A file of one image makes a PNG; archives and several files, or an OUT that is or ends like a folder, fill it.
+    """A file of one image makes a picture; archives, several files, or an OUT that is or ends like a folder, fill it.
 
-    force: files in the way may be replaced, unless they are inputs.
+    force: files in the way may be replaced, unless they are inputs. watermark: the pictures get the invisible mark.
     """
     torch.set_num_threads(threads(otherwise=os.cpu_count() or 1))
     if not out:
@@ -111,11 +112,11 @@ def decompress(
     if folder or (compressed[0].archive is not None and out != STDIN):
         if out == STDIN:
             raise StscqError("--out -: only one image fits into standard output; name a folder")
-        done = to_folder(compressed, Path(out), bundle, only, workers or processes(1000), force)
+        done = to_folder(compressed, Path(out), bundle, only, workers or processes(1000), force, watermark)
     elif out == STDIN:
-        done = to_stdout(compressed[0], bundle)
+        done = to_stdout(compressed[0], bundle, watermark)
     else:
-        done = to_file(compressed[0], Path(out), bundle, force)
+        done = to_file(compressed[0], Path(out), bundle, force, watermark)
     there = f"; {number_of(done.there)} there already" if done.there else ""
     text = f"{shown_name(out)}: {number_of(done.images)} from {done.bytes:,} bytes{there}"
     tell(done._asdict(), text, as_json, err=out == STDIN)

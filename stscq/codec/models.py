@@ -9,7 +9,7 @@ from stscq.codec.bundle.find import bundles_at_hand
 from stscq.codec.bundle.pulled import pull as pull_bundle
 from stscq.codec.bundle.read import Bundle
 from stscq.codec.commands import tell
-from stscq.errors import BundleError
+from stscq.errors import BundleError, StscqError
 
 
 def show(as_json: bool) -> int:
@@ -50,8 +50,16 @@ def expected_bytes(folder: Path) -> float | None:
         return None
 
 
-def push(folder: Path, repository: str, private: bool, as_json: bool) -> int:
-    """Prints where the bundle is now."""
+def push(folder: Path, repository: str, private: bool, accepted: bool, as_json: bool) -> int:
+    """Prints where the bundle is now.
+
+    Raises StscqError, before anything is read or sent, unless who publishes has accepted RESPONSIBLE_USE.md.
+    """
+    if not accepted:
+        raise StscqError(
+            f"{repository}: whoever publishes a model answers for it: read RESPONSIBLE_USE.md and THIRD_PARTY.md, then "
+            "add --accept-responsible-use"
+        )
     from stscq.codec.bundle.push import push as push_bundle  # its library is slow to import, and only needed here
 
     commit = push_bundle(folder, repository, private)

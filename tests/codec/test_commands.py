@@ -63,7 +63,8 @@ def test_one_photo_there_and_back(photos, pictures, model, tmp_path, capsys):
     assert compress([photo], tmp_path / "a.stscq", model) == 0
     told = json.loads(capsys.readouterr().out)
     assert (tmp_path / "a.stscq").stat().st_size == told["bytes"] == told["payload_bytes"] + 5
-    assert commands.decompress([str(tmp_path / "a.stscq")], str(tmp_path / "a.png"), model, [], None, True) == 0
+    files, out = [str(tmp_path / "a.stscq")], str(tmp_path / "a.png")
+    assert commands.decompress(files, out, model, [], None, True, watermark=False) == 0
     codec = Codec.load(model)
     expected = codec.reconstruct(codec.quantise(pictures[3:4]))[0]
     assert (np.asarray(Image.open(tmp_path / "a.png")) == expected).all()
@@ -74,7 +75,7 @@ def test_a_folder_there_and_back(photos, pictures, model, tmp_path):
     opened = CompressedFile(str(tmp_path / "a.stscq"))
     assert len(opened.names) == 60
     assert opened.names[:3] == ["person 0/0.png", "person 0/1.png", "person 0/2.png"]
-    commands.decompress([str(tmp_path / "a.stscq")], str(tmp_path / "out"), model, [], 2, True)
+    commands.decompress([str(tmp_path / "a.stscq")], str(tmp_path / "out"), model, [], 2, True, watermark=False)
     codec = Codec.load(model)
     expected = codec.reconstruct(codec.quantise(pictures[:60]))
     for i in range(60):

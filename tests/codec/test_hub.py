@@ -28,6 +28,7 @@ from tests.codec.test_streams import called
 from tests.conftest import ROOT
 from tests.hub import unplug
 
+ACCEPTED = "--accept-responsible-use"
 refused = partial(conftest.refused, unchanged=pulled_folders)
 """What the cache offers is what it did before."""
 
@@ -202,7 +203,11 @@ def test_the_commands_of_models(bundle, bundles, hub, capsys, monkeypatch, tmp_p
     assert called(monkeypatch, "models", "list") == 0
     first = f"{bundles['global']}: global, 32 x 32 pixels, {Bundle(bundles['global']).fingerprint.hex()[:8]}"
     assert capsys.readouterr().out.splitlines() == [first]
-    assert called(monkeypatch, "models", "push", bundle, HUB_NAME, "--json") == 0
+    said = called(monkeypatch, "models", "push", bundle, HUB_NAME, "--json")
+    assert said.startswith(f"error: {HUB_NAME}: whoever publishes a model answers for it: read RESPONSIBLE_USE.md")
+    assert "\n" not in said
+    assert (hub.requests, hub.repositories) == ([], {})
+    assert called(monkeypatch, "models", "push", bundle, HUB_NAME, ACCEPTED, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["commit"] == hub.repositories[HUB_NAME].refs["main"]
     assert told["fingerprint"] == Bundle(bundle).fingerprint.hex()
@@ -246,8 +251,8 @@ def test_as_a_user_calls_them(bundle, hub, tmp_path):
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     log_in = f"error: {HUB_NAME}: you are not logged in to the hub; log in (`hf auth login`, or HF_TOKEN)\n"
-    assert stscq("models", "push", bundle, HUB_NAME, HF_TOKEN="") == (1, "", log_in)
-    code, out, err = stscq("models", "push", bundle, HUB_NAME)
+    assert stscq("models", "push", bundle, HUB_NAME, ACCEPTED, HF_TOKEN="") == (1, "", log_in)
+    code, out, err = stscq("models", "push", bundle, HUB_NAME, ACCEPTED)
     assert (code, err) == (0, "")
     commit = hub.repositories[HUB_NAME].refs["main"]
     assert out.endswith(f", now {hub.url}/{HUB_NAME}/commit/{commit}\n")

@@ -14,7 +14,9 @@ from stscq.codec.files import archive
 from stscq.codec.files.compressed_file import CompressedFile
 from stscq.codec.files.names import folders_of, picture_paths
 from stscq.codec.files.sources import stem_of
+from stscq.codec.files.statement import origin_note
 from stscq.codec.files.write import origin_of
+from stscq.codec.watermark.embed import VERSION
 from stscq.outputs import folded
 from tests.codec.conftest import everything, pack, refused, unpack, ways_to
 
@@ -116,7 +118,8 @@ def test_a_folder_called_like_a_picture_can_be_unpacked(pictures, model, tmp_pat
     }  # fmt: skip
     opened, codec = CompressedFile("x"), Codec.load(model)
     for name, path in picture_paths(opened.names).items():
-        assert origin_of(Path("out", path)) == opened.origin(codec.bundle, opened.names.index(name))
+        made_of = opened.origin(codec.bundle, opened.names.index(name))
+        assert origin_of(Path("out", path)) == origin_note(made_of, VERSION)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""Compressed files back to pictures (PNG)."""
+"""Compressed files back to pictures (PNG, or JPEG where a file is named so), with the mark unless nobody wants it."""
 
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,9 @@ from stscq.codec.bundle.read import Bundle
 from stscq.codec.files.compressed_file import CompressedFile
 from stscq.codec.files.names import image_names, picture_paths
 from stscq.codec.files.sources import STDIN
-from stscq.codec.files.write import as_png, origin_of, write_bytes
+from stscq.codec.files.statement import origin_note
+from stscq.codec.files.write import as_picture, origin_of, write_bytes
+from stscq.codec.watermark.embed import VERSION, mark
 from stscq.errors import BitstreamError
 from stscq.outputs import OutputError, check_places, refuse_to_replace
 
@@ -33,38 +36,41 @@ class DecompressSummary(NamedTuple):
 
 
 class FileJob(NamedTuple):
-    """A file to decompress. places: from the number of each image that is wanted to the path of its picture."""
+    """A file to decompress. places: from the number of each image that is wanted to the path of its picture; watermark:
+    do the pictures get the mark?"""
 
     file: CompressedFile
     bundle: Bundle
     places: dict[int, Path]
+    watermark: bool
 
     @property
     def inputs(self) -> list[Path]:
         return [Path(self.file.path), *files_of(self.bundle)]
 
     def origin(self, number: int) -> str:
-        """The origin of the picture of one image. Raises BitstreamError, naming file and image, when it is damaged."""
+        """The note of the picture of one image. Raises BitstreamError, naming file and image, when it is damaged."""
         try:
-            return self.file.origin(self.bundle, number)
+            return origin_note(self.file.origin(self.bundle, number), VERSION if self.watermark else None)
         except BitstreamError as problem:
             raise BitstreamError(f"{self.file.path}: {self.file.names[number]}: {problem}") from problem
 
 
-def to_stdout(file: CompressedFile, model: Path | None) -> DecompressSummary:
+def to_stdout(file: CompressedFile, model: Path | None, watermark: bool) -> DecompressSummary:
     """The picture of a file of one image to standard output. Raises BitstreamError, naming the file."""
     began = time.monotonic()
     check_single(file)
-    codec = file.codec(model)
+    job = FileJob(file, file.bundle(model), {}, watermark)
+    codec = Codec(job.bundle, torch.device("cpu"))
     picture = codec.reconstruct(file.symbols(codec, [0]))[0]
-    write_bytes(as_png(picture, file.origin(codec.bundle, 0)), STDIN, force=False)
+    write_bytes(shown(picture, job, job.origin(0), STDIN), STDIN, force=False)
     return DecompressSummary(STDIN, 1, 0, file.bytes, time.monotonic() - began)
 
 
-def to_file(file: CompressedFile, out: Path, model: Path | None, force: bool) -> DecompressSummary:
+def to_file(file: CompressedFile, out: Path, model: Path | None, force: bool, watermark: bool) -> DecompressSummary:
     """The picture of a file of one image to the file OUT. Raises as `to_folder` does."""
     check_single(file)
-    return decompress([FileJob(file, file.bundle(model), {0: out})], out, 1, force)
+    return decompress([FileJob(file, file.bundle(model), {0: out}, watermark)], out, 1, force)
 
 
 def check_single(file: CompressedFile) -> None:
@@ -76,7 +82,13 @@ def check_single(file: CompressedFile) -> None:
 
 
 def to_folder(
-    files: Sequence[CompressedFile], out: Path, model: Path | None, only: Sequence[str], workers: int, force: bool
+    files: Sequence[CompressedFile],
+    out: Path,
+    model: Path | None,
+    only: Sequence[str],
+    workers: int,
+    force: bool,
+    watermark: bool,
 ) -> DecompressSummary:
     """Every image of these files (or those called `only`) to OUT/NAME.png; each appears when it is whole.
 
@@ -92,7 +104,7 @@ def to_folder(
     for one in files:
         places = {number: out / path for number, path in enumerate(islice(pictures, len(one.names)))}
         wanted = {number: place for number, place in places.items() if not only or one.names[number] in only}
-        jobs.append(FileJob(one, one.bundle(model), wanted))
+        jobs.append(FileJob(one, one.bundle(model), wanted, watermark))
     if not out.is_dir() and check_places([out], [file for one in jobs for file in one.inputs]):
         raise OutputError(f"{out}: a file; name a folder")
     return decompress(jobs, out, workers, force)
@@ -117,7 +129,7 @@ def decompress(jobs: Sequence[FileJob], out: Path, workers: int, force: bool) ->
                 batch = numbers[i : i + BATCH]
                 pictures = codec.reconstruct(one.file.symbols(codec, batch))
                 origins, places = [one.origin(n) for n in batch], [one.places[n] for n in batch]
-                list(pool.map(write_picture, pictures, origins, places, [force] * len(batch)))
+                list(pool.map(partial(write_picture, one, force), pictures, origins, places))
                 bar.update(len(batch))
     return DecompressSummary(
         str(out), images, len(there), sum(one.file.bytes for one in jobs), time.monotonic() - began
@@ -139,5 +151,10 @@ def is_made_of(place: Path, job: FileJob, number: int) -> bool:
     return origin is not None and origin == job.origin(number)
 
 
-def write_picture(picture: np.ndarray, origin: str, place: Path, force: bool) -> None:
-    write_bytes(as_png(picture, origin), str(place), force)
+def write_picture(job: FileJob, force: bool, picture: np.ndarray, origin: str, place: Path) -> None:
+    write_bytes(shown(picture, job, origin, place.name), str(place), force)
+
+
+def shown(picture: np.ndarray, job: FileJob, origin: str, name: str) -> bytes:
+    """The file of a picture, S x S x 3, as it leaves: with the mark of its model, if it is to have it, and its note."""
+    return as_picture(mark(picture, job.bundle.fingerprint) if job.watermark else picture, origin, name)
