@@ -78,6 +78,11 @@ def submissions(jobs):
     )
 
 
+def as_in_the_foreground():
+    """Ctrl-C is heard, also where these tests run in the background of a shell, which has it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def started(project, slurm, log):
     """The command on its way; it does not outlive a test that failed."""
@@ -85,7 +90,7 @@ def started(project, slurm, log):
     with log.open("w") as file:
         process = subprocess.Popen(
             COMMAND, cwd=project.folder, env={**ENVIRONMENT, **slurm.environment, "PATH": path},
-            start_new_session=True, stdout=file, stderr=subprocess.STDOUT,
+            start_new_session=True, preexec_fn=as_in_the_foreground, stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
             yield process
