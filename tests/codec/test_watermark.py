@@ -21,7 +21,7 @@ from stscq.codec.watermark import detect as detector
 from stscq.codec.watermark.detect import FALSE, detect, log_bound
 from stscq.codec.watermark.embed import VERSION, embed, mark
 from stscq.codec.watermark.golay import WORDS, Message, as_message, decode, encode, message_of
-from stscq.codec.watermark.tiles import FRAME, OFFSETS, VECTORS, code_bits
+from stscq.codec.watermark.tiles import FRAME, OFFSETS, STEP, VECTORS, code_bits
 from stscq.evaluation.quality import psnr
 from tests.codec.conftest import refused, unpack
 
@@ -107,10 +107,10 @@ def sized(picture, side):
     return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))
 
 
-def moved(picture):
-    """By half a pixel, as libvips does when it enlarges."""
-    by = np.array([[1, 0, 0.5], [0, 1, 0.5]])
-    return cv2.warpAffine(picture, by, picture.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+def doubled_from_the_corner(picture):
+    """As libvips enlarges: half a pixel off from where others put it."""
+    twice = np.array([[2.0, 0, 0], [0, 2, 0]])
+    return cv2.warpAffine(picture, twice, (128, 128), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def moved(picture):
         lambda p: saved(p, "WEBP", quality=80),
         lambda p: sized(p, 32),
         lambda p: sized(p, 128),
-        lambda p: moved(sized(p, 128)),
+        doubled_from_the_corner,
         lambda p: p[3:61, 5:63],
         lambda p: sized(p[3:61, 5:63], 64),
         lambda p: p[:, 6:],
@@ -157,7 +157,7 @@ def test_nothing_is_found_where_nothing_is(frames, pictures, monkeypatch):
     for picture in (*frames, *pictures[::10], *others):
         assert not detect(picture).found
     marked = mark(frames[0], FINGERPRINT)
-    monkeypatch.setattr(detector, "TURN", np.exp(2j * np.pi * random.random(OFFSETS.shape)))
+    monkeypatch.setattr(detector, "OFFSETS", STEP * random.random(OFFSETS.shape))
     assert not detect(marked).found  # by another key
 
 

@@ -27,12 +27,10 @@ LEAST = 51
 """Of FRAME: how much of a side is there at least where a part is looked for, 80 %."""
 SHIFTS = (-0.5, -0.25, 0.0, 0.25, 0.5)
 """Pixels of FRAME: some programs (libvips) move a picture by half a pixel when they enlarge it."""
-TILT = np.geomspace(0.05, 200, 400)
+TILT = np.geomspace(0.1, 200, 100)
 """Values of t: any of them gives a bound, the best of them nearly the best."""
 LOG_I0 = np.log(np.i0(TILT))
-TURN = np.exp(-2j * np.pi / STEP * OFFSETS)
-"""Turns the phases of all lattices to 0 for a code bit of 0."""
-CARRIES = np.equal.outer(PLACES.ravel(), np.arange(BITS)).astype(np.float64)
+CARRIES = np.equal.outer(PLACES.ravel(), np.arange(BITS)).astype(np.float32)
 """1 where a projection carries a code bit: all projections x 48."""
 
 
@@ -115,15 +113,14 @@ def whole_reading(grey: np.ndarray, down: float, right: float) -> Readings:
 
 def readings(grey: np.ndarray, rows: int, columns: int) -> Readings:
     """A picture (luma) as a part of this shape, at every place of whole pixels in the frame."""
-    phases = np.exp(2j * np.pi / STEP * projections(resize(grey, columns, rows)))
-    phases = np.pad(phases, ((0, 1), (0, 1), (0, 0)))  # the last row and column, -1 in `whole_tiles`, count nothing
+    everywhere = projections(resize(grey, columns, rows))
     down, right = whole_tiles(rows), whole_tiles(columns)
-    tiles = phases[down[:, None, :, None], right[None, :, None, :]]
-    soft = (tiles * TURN).real.reshape(-1, CARRIES.shape[0]) @ CARRIES
-    counts = PATTERNS * np.outer((down >= 0).sum(1), (right >= 0).sum(1)).ravel()
-    return Readings(
-        [Place(rows, columns, top, left) for top in range(len(down)) for left in range(len(right))], soft, counts
-    )
+    tiles = everywhere[down[:, None, :, None], right[None, :, None, :]]
+    whole = (down >= 0)[:, None, :, None, None] & (right >= 0)[None, :, None, :, None]
+    cosines = np.cos(np.float32(2 * np.pi / STEP) * (tiles - OFFSETS.astype(np.float32))) * whole
+    places = [Place(rows, columns, top, left) for top in range(len(down)) for left in range(len(right))]
+    counts = PATTERNS * whole.sum((2, 3, 4)).ravel()
+    return Readings(places, cosines.reshape(len(places), -1) @ CARRIES, counts)
 
 
 def whole_tiles(size: int) -> np.ndarray:

@@ -69,7 +69,7 @@ def in_tiles(grey: np.ndarray) -> np.ndarray:
 
 
 def projections(grey: np.ndarray) -> np.ndarray:
-    """The same at every place that a tile may have in a picture (luma, H x W): (H - 7) x (W - 7) x PATTERNS."""
+    """The same, float32, wherever a tile may lie in a picture (luma, H x W): (H - 7) x (W - 7) x PATTERNS."""
     height, width = grey.shape
-    found = [cv2.filter2D(grey, cv2.CV_64F, vector, anchor=(0, 0)) for vector in VECTORS]
+    found = [cv2.filter2D(grey, cv2.CV_32F, vector, anchor=(0, 0)) for vector in VECTORS]
     return np.stack(found, axis=-1)[: height - TILE + 1, : width - TILE + 1]
