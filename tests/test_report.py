@@ -39,7 +39,7 @@ def rows_by(summary, name, *columns):
 
 def test_every_published_block_has_a_table():
     assert set(blocks()) <= set(MAKERS)
-    committed = {path.stem for path in (ROOT / "results/demo/tables").glob("*.csv")}
+    committed = {path.stem for path in (ROOT / "results/lfw/tables").glob("*.csv")}
     assert set(MAKERS) <= committed
 
 
