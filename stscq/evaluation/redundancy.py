@@ -95,10 +95,9 @@ def effective_number(used: np.ndarray, similarity: np.ndarray | None = None) -> 
 def second_best_cost(errors: np.ndarray) -> float:
     """By how much an image's error would grow in its second best group, in its own error's units: the mean over images.
 
-    errors: N x M, mean distances a token (of positive distances; for inner products shifted by the largest of all).
+    errors: N x M, mean distances a token, as `group_errors` has them: never negative.
     """
-    positive = errors - min(0.0, float(errors.min()))
-    least = np.partition(positive, 1, axis=1)[:, :2]
+    least = np.partition(errors, 1, axis=1)[:, :2]
     return float((least[:, 1] / np.maximum(least[:, 0], 1e-12) - 1).mean())
 
 
