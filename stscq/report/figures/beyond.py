@@ -44,7 +44,8 @@ def on_the_face(panel: Axes, bits: np.ndarray) -> None:
     grid = bits.reshape(side, side)
     panel.imshow(grid, cmap=HEAT, vmin=0)
     for (y, x), value in np.ndenumerate(grid):
-        panel.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=7)
+        color = "white" if value > grid.max() / 2 else "black"  # HEAT is dark where there is much
+        panel.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=7, color=color)
     panel.set(xticks=[], yticks=[])
 
 
