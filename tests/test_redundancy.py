@@ -34,6 +34,14 @@ def test_groups_drawn_alike_are_about_as_far_from_each_other_as_neighbours_insid
     assert 0.8 < matched[np.triu_indices(4, 1)].mean() < 1.5
 
 
+def test_large_codebooks_are_matched_by_few_tokens(monkeypatch):
+    seen = []
+    monkeypatch.setattr(redundancy, "linear_sum_assignment", lambda cost: seen.append(cost.shape) or ([0], [0]))
+    for K in (64, 256, 1024):
+        redundancy.matched_distances(torch.zeros(2, 40, K, 1))
+    assert [seen.count((K, K)) for K in (64, 256, 1024)] == [32, 32, 4]
+
+
 def test_one_entry_and_shared_codebooks_can_be_matched():
     one = torch.tensor([[[[1.0, 0.0]]], [[[0.0, 1.0]]]])  # M = 2, S = K = 1
     assert redundancy.matched_distances(one)[0, 1] == pytest.approx(2**0.5)

@@ -23,8 +23,9 @@ from stscq.quantization.search import group_errors, normalise
 
 COPIES = 0.05
 """Groups whose matched entries are nearer than this share of the distance between neighbours inside a codebook."""
-TOKENS = 32
-"""Codebooks of a group that are matched, at most, evenly spread."""
+GROUPS, TOKENS, STEPS = 16, 32, 1 << 29
+"""Groups that are matched, at most (the most used ones), and codebooks of each, evenly spread: fewer of many entries,
+for matching K entries takes some K^3 steps."""
 SHUFFLES = 200
 
 
@@ -37,8 +38,9 @@ def main(store: Path, original: Path, bundle: Path, out: Path, judge: str) -> No
     with full_precision():
         errors = group_errors(z_e, codebooks, metric).cpu().numpy()
     group = codec.quantise(faces.images, "nn", faces.rows, z_e).group.numpy()
-    matched = matched_distances(normalise(codebooks, metric).cpu())
-    used = np.bincount(group, minlength=len(matched)) / len(group)
+    used = np.bincount(group, minlength=len(codebooks)) / len(group)
+    most = np.sort(np.argsort(-used, kind="stable")[:GROUPS])
+    matched = matched_distances(normalise(codebooks[torch.from_numpy(most)], metric).cpu())
     information, by_chance = shared_information(group, faces.identity, SHUFFLES)
     metrics = {
         "images": len(group),
@@ -47,7 +49,8 @@ def main(store: Path, original: Path, bundle: Path, out: Path, judge: str) -> No
         "copies": len(copies(matched)),
         "groups_used": int((used > 0).sum()),
         "effective_groups": effective_number(used),
-        "distinct_groups": effective_number(used, np.exp(-matched)),
+        "matched_groups": len(most),
+        "distinct_groups": effective_number(used[most] / used[most].sum(), np.exp(-matched)),
         "second_best_cost": second_best_cost(errors),
         "information_bits": information,
         "information_by_chance": by_chance,
@@ -63,7 +66,7 @@ def matched_distances(codebooks: Tensor) -> np.ndarray:
     one, token by token, with the least total distance.
     """
     M, S, K, _ = codebooks.shape
-    tokens = np.linspace(0, S - 1, min(S, TOKENS)).astype(int)
+    tokens = np.linspace(0, S - 1, min(S, TOKENS, max(4, STEPS // K**3))).astype(int)
     apart = torch.cdist(codebooks[:, tokens], codebooks[:, tokens])  # M x S x K x K
     apart.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
     unit = float(apart.amin(-1).mean()) if K > 1 else float(codebooks.norm(dim=-1).mean())

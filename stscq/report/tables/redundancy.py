@@ -20,7 +20,8 @@ def redundancy(s: RunSummary) -> Table:
     keys = ["backbone", "variant", "groups", "entries"]
     frame = found.groupby(keys, sort=False)[MEASURES].mean().reset_index()
     notes = [
-        "Selection nn, test images, means over seeds. matched_distance: of entries of two groups, matched one to one "
+        "Selection nn, test images, means over seeds; of more than 16 groups the most used are matched. "
+        "matched_distance: of entries of two groups, matched one to one "
         "for each token, mean over all pairs of groups, in units of the distance of an entry to its nearest neighbour "
         "in its own codebook; least_: of the most similar pair; copies: pairs below 0.05.",
         "effective_groups: exponential of the entropy of how often groups are used; distinct_groups: the same where "
