@@ -116,7 +116,10 @@ def compress(
     ] = None,
     aligned: Annotated[bool, typer.Option(help="The photos are aligned square faces: do not look for faces")] = False,
     effort: Annotated[
-        int, typer.Option(min=0, max=9, help="How long to look for bytes that show the person better: 5 is some 0.2 s")
+        int,
+        typer.Option(
+            min=0, max=9, help="How long to look for bytes that show the person better: 5 is some 0.3 s an image"
+        ),
     ] = 0,
     workers: Workers = None,
     as_json: AsJson = False,
