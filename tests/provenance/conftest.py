@@ -105,11 +105,12 @@ class Project:
 
 
 def keep_few(rules):
-    """Two tables, two figures and no models of symbols: what is tested here does not depend on how many there are."""
+    """Two tables, two figures, no models of symbols, no redundancy: what is tested here does not depend on how many there are."""
     for name, before, line in (
         ("report", "SUMMARY = [", "TABLES, FIGURES = TABLES[:2], FIGURES[:2]"),
         ("int8", "rule evaluate_int8:", "INT8 = []"),
         ("symbols", "rule model_symbols:", "SYMBOLS = []"),
+        ("redundancy", "rule redundancy:", "SWITCHABLE = []"),
     ):
         text = (rules / f"{name}.smk").read_text()
         assert before in text
