@@ -105,7 +105,7 @@ class Project:
 
 
 def keep_few(rules):
-    """Two tables, two figures, no models of symbols, no redundancy: what is tested here does not hang on their number."""
+    """Two tables, two figures, no models of symbols, no redundancy: what is tested needs no more."""
     for name, before, line in (
         ("report", "SUMMARY = [", "TABLES, FIGURES = TABLES[:2], FIGURES[:2]"),
         ("int8", "rule evaluate_int8:", "INT8 = []"),
