@@ -12,6 +12,8 @@ from PIL import Image
 from stscq.data.orl import orl_folder, read_orl
 from tests.conftest import ROOT
 
+UNEQUAL = ["unequal", "unequal_64", "unequal_16", "unequal_effort", "unequal_64_effort"]
+"""A hundred latents a token are too few for them; tests/test_unequal.py goes from an allocation to files."""
 DROPPED = ["global_64", "global_16", "token_specific_16"]
 FEW = {
     "extends": "lfw",
@@ -26,7 +28,7 @@ FEW = {
     "stage3": {"steps": 2},
     "backbones": {
         **dict.fromkeys(["titok_s", "titok_l", "ibq"]),
-        "maskgit_vqgan": {"variants": dict.fromkeys([*DROPPED, "token_shared_16x64", "switchable_16x16"])},
+        "maskgit_vqgan": {"variants": dict.fromkeys([*DROPPED, *UNEQUAL, "token_shared_16x64", "switchable_16x16"])},
     },
 }
 TABLES = ("main", "identity_teacher", "peers_ratio", "strangers")
