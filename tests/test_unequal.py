@@ -13,7 +13,8 @@ from stscq.bits import payload_bits
 from stscq.codec import export
 from stscq.codec.api import Codec
 from stscq.codec.bitstream import payload
-from stscq.codec.bitstream.context import ImageTables, no_context
+from stscq.codec.bitstream.context import Context, ImageTables, no_context
+from stscq.codec.bitstream.entropy import SymbolDecoder, read_tokens
 from stscq.codec.bitstream.packing import pack, unpack
 from stscq.codec.bitstream.symbol_tables import TOTAL, fit, uniform
 from stscq.data.sensitivity import Sensitivity, read_sensitivity, write_sensitivity
@@ -177,6 +178,29 @@ def test_coded_payloads_come_back(seed, K):
     groups, indices = payload.read_all(written, alphabet)
     assert (groups == group).all()
     assert (indices == index).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), sizes)
+def test_the_context_tilts_towards_entries_alone(seed, K):
+    """Tables that follow the tokens before: none has a share behind its last entry, and payloads come back."""
+    random = np.random.default_rng(seed)
+    T, f, r = len(K), 3, 4
+    has = np.arange(max(K)) < np.array(K)[:, None]
+    base = uniform(1, T, max(K), K).tokens[0]
+    read, write = random.integers(-3000, 3000, (T, f, r)), random.integers(-300, 300, (T, r, f))
+    context = Context(read.astype(float), write.astype(float), 8)
+    features = random.integers(-127, 128, (T, max(K), f)).astype(np.int8)  # behind the last entry too
+    index = (random.random(T) * K).astype(np.int64)
+    tables = ImageTables(context, base, features).tables(index)
+    assert (tables.sum(1) == TOTAL).all()
+    assert (tables[~has] == 0).all()
+    assert (tables[has] >= 1).all()
+    alphabet = payload.Alphabet(T, K, 1, np.array([TOTAL]), lambda group: ImageTables(context, base, features))
+    written = [payload.coded(0, index, alphabet), payload.write(0, index, alphabet)]
+    assert (payload.read(written[1], alphabet)[1] == index).all()
+    decoder = SymbolDecoder(written[0])
+    assert (read_tokens([decoder], ImageTables(context, base, features), T)[0] == index).all()
 
 
 def test_tables_of_equal_sizes_do_not_depend_on_how_they_are_said():
