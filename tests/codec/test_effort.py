@@ -41,8 +41,8 @@ def test_no_image_gets_worse_and_most_get_better(bundles, pictures, name):
 
 
 def test_steps_that_lead_away_are_not_taken(bundles, pictures, monkeypatch):
-    """So far that the last entries are worse than the nearest: the best that were met are kept."""
-    monkeypatch.setattr(effort, "STEP", 20.0)
+    """Uphill, so that the last entries are worse than the nearest: the best that were met are kept."""
+    monkeypatch.setattr(effort, "STEP", -1.0)
     codec, images = Codec.load(bundles["token_specific"]), pictures[::40]
     nearest, searched = codec.quantise(images), codec.with_effort(2).quantise(images)
     assert (losses(codec, images, searched) <= losses(codec, images, nearest) + 1e-6).all()
