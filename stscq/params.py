@@ -294,19 +294,25 @@ def teacher_problems(params: Mapping[str, Any]) -> Iterator[str]:
 
 def allocation_problems(params: Mapping[str, Any]) -> Iterator[str]:
     """`allocation` is for token-specific codebooks of one group, trained by nn, beside a twin of equal sizes."""
+    for key, backbone, variant, v in variants_with(params, "allocation"):
+        if v["shared"] or v["M"] > 1 or v["training"] != "nn" or taught_by_judge(v):
+            yield f"{key}.allocation: of variants with shared: false, M: 1, training: nn, and no taught_by, alone"
+        elif v["published"] is not None:
+            yield f"{key}.published: must be null with allocation: the paper has codebooks of equal size alone"
+        elif twin(backbone["variants"], variant) is None:
+            yield f"{key}.allocation: name a variant of the same K without it, to compare with"
+        elif params["latents"]["copies"] == 0 or "train_on" in backbone:
+            yield f"{key}.allocation: needs the latents of faces (latents.copies of 1 or more, no train_on)"
+
+
+def variants_with(
+    params: Mapping[str, Any], property_: str
+) -> Iterator[tuple[str, Mapping[str, Any], str, Mapping[str, Any]]]:
+    """Key in params, backbone, name and content of each variant that has this property."""
     for name, backbone in params["backbones"].items():
         for variant, v in backbone["variants"].items():
-            key = f"backbones.{name}.variants.{variant}"
-            if "allocation" not in v:
-                continue
-            if v["shared"] or v["M"] > 1 or v["training"] != "nn" or taught_by_judge(v):
-                yield f"{key}.allocation: of variants with shared: false, M: 1, training: nn, and no taught_by, alone"
-            elif v["published"] is not None:
-                yield f"{key}.published: must be null with allocation: the paper has codebooks of equal size alone"
-            elif twin(backbone["variants"], variant) is None:
-                yield f"{key}.allocation: name a variant of the same K without it, to compare with"
-            elif params["latents"]["copies"] == 0 or "train_on" in backbone:
-                yield f"{key}.allocation: needs the latents of faces (latents.copies of 1 or more, no train_on)"
+            if property_ in v:
+                yield f"backbones.{name}.variants.{variant}", backbone, variant, v
 
 
 def bundled(variants: Mapping[str, Mapping[str, Any]], name: str) -> str:
@@ -316,17 +322,13 @@ def bundled(variants: Mapping[str, Mapping[str, Any]], name: str) -> str:
 
 def effort_problems(params: Mapping[str, Any]) -> Iterator[str]:
     """`effort` is for variants that are another one's otherwise, and of faces."""
-    for name, backbone in params["backbones"].items():
-        for variant, v in backbone["variants"].items():
-            key = f"backbones.{name}.variants.{variant}"
-            if "effort" not in v:
-                continue
-            if v["published"] is not None:
-                yield f"{key}.published: must be null with effort: the paper's encoder takes the nearest entries"
-            elif twin(backbone["variants"], variant) is None:
-                yield f"{key}.effort: name a variant that is the same without it"
-            elif "train_on" in backbone:
-                yield f"{key}.effort: backbones.{name} trains on pictures that are no faces"
+    for key, backbone, variant, v in variants_with(params, "effort"):
+        if v["published"] is not None:
+            yield f"{key}.published: must be null with effort: the paper's encoder takes the nearest entries"
+        elif twin(backbone["variants"], variant) is None:
+            yield f"{key}.effort: name a variant that is the same without it"
+        elif "train_on" in backbone:
+            yield f"{key}.effort: its backbone trains on pictures that are no faces"
 
 
 def evaluations(params: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -217,8 +217,8 @@ class Codec:
 
     def with_effort(self, effort: int) -> "Codec":
         """The same model; encoding looks longer, the more the higher `effort` is (0 to 9), for entries whose decoded
-        picture shows the person. Files stay compatible. An image's bytes still do not depend on the others; on another
-        machine they may be others, of the same picture as nearly as sums of floats are the same. Raises StscqError.
+        picture shows the person. Any program reads the files. An image's bytes still do not depend on the others, but
+        another machine, whose sums of floats differ in their last bits, may choose other entries. Raises StscqError.
         """
         check_effort(effort)
         other = Codec(self.bundle, self.device)

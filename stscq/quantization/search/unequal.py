@@ -1,4 +1,4 @@
-"""Codebooks of unequal size: token j has K_j entries of its own, a power of two for each, and few different ones.
+"""Codebooks of unequal size: token j has K_j entries of its own.
 
 Tokens of one size are searched together, as codebooks of equal size are; NN adds up the totals of all of them.
 Axes: B images, M groups, T tokens, K the largest K_j, d channels.
@@ -27,11 +27,10 @@ class UnequalCodebooks:
             raise ValueError(f"entries must hold a number from 1 to {K} for each of {T} tokens")
         self.groups, self.metric, self.M, self.d = groups, metric, M, d
         sizes = torch.tensor(entries)
-        self.parts = [
-            (tokens, PreparedCodebooks(groups[:, tokens, :size].contiguous(), metric))
-            for size in sorted(set(entries))
-            for tokens in [(sizes == size).nonzero().flatten().to(groups.device)]
-        ]
+        self.parts: list[tuple[Tensor, PreparedCodebooks]] = []
+        for size in sorted(set(entries)):
+            tokens = (sizes == size).nonzero().flatten().to(groups.device)
+            self.parts.append((tokens, PreparedCodebooks(groups[:, tokens, :size].contiguous(), metric)))
 
     @property
     def reach(self) -> Tensor:
