@@ -17,13 +17,13 @@ from stscq.quantization.search import (
     distances,
     group_errors,
     measured_nn,
-    nearest,
     prepared,
     scores,
     search_cr,
     search_group,
     search_nn,
     torch_backend,
+    totals,
 )
 from stscq.quantization.search.reference import Assignment, exact_distance, reference
 from tests.search_problems import BACKENDS, METRICS, assert_same, only, problem, trained
@@ -200,7 +200,7 @@ def test_rounding_that_always_goes_the_same_way_is_within_the_bound(d, backend_n
         for entries in (weight, weight.flip(0)):
             codebooks = PreparedCodebooks(entries[None, None], "inner")
             assert_same(search_nn(z, codebooks, "inner"), reference(z, entries[None, None], "inner")[0])
-            backend = nearest.backend_for(z, codebooks, False)
+            backend = totals.backend_for(z, codebooks, False)
             found = backend.top_scores(range(1))
             exact = entries.double().sum(1).max()
             bound = scores.error_bound(
@@ -245,7 +245,7 @@ def test_scores_are_within_their_bound(metric, d, with_entry, backend_name):
     z, weight = problem(6, 40, 2, 4, 4, 50, d)
     z, weight = scores.by_codebook(z * 100, 4), weight + 3
     codebooks = PreparedCodebooks(weight, metric)
-    backend = nearest.backend_for(z, codebooks, with_entry)
+    backend = totals.backend_for(z, codebooks, with_entry)
     found = scores.TopScores(*(None if t is None else t.flatten(0, 1) for t in backend.top_scores(range(2))))
     z = z.repeat(2, 1, 1)
     distance = exact_distance(z[:, :, None], weight.flatten(0, 1)[:, None], metric)
@@ -271,9 +271,9 @@ def test_totals_are_within_their_doubt(metric, shared, d, backend_name):
     square = z.double().square().sum(-1)[:, None]
     exact = {"cosine": 1 - every / 2, "euclidean": (square - every) / 2, "inner": -every}[metric].sum(-1).T
     for with_entry in (True, False):
-        found = list(nearest.sweep(z, PreparedCodebooks(weight, metric), with_entry))
-        totals, doubt = (torch.cat(column) for column in zip(*((s.totals, s.bound) for s in found), strict=True))
-        assert ((totals - exact).abs() <= doubt).all()
+        found = list(totals.sweep(z, PreparedCodebooks(weight, metric), with_entry))
+        summed, doubt = (torch.cat(column) for column in zip(*((s.totals, s.bound) for s in found), strict=True))
+        assert ((summed - exact).abs() <= doubt).all()
         assert doubt.median() / exact.std(0).median() < 1e-2
 
 

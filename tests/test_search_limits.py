@@ -20,6 +20,7 @@ from stscq.quantization.search import (
     search_group,
     search_nn,
     torch_backend,
+    totals,
 )
 from stscq.quantization.search.reference import reference
 from tests.search_problems import METRICS, assert_same, only, problem
@@ -128,7 +129,7 @@ def test_never_converts_more_than_the_budget(monkeypatch, metric, backend_name):
     plain = PreparedCodebooks.entries
     monkeypatch.setattr(PreparedCodebooks, "entries", lambda *a: seen.append(out := plain(*a)) or out)
     z, weight = problem(1, 9, 4, 6, 6, 16, 80)
-    backend = nearest.backend_for(scores.by_codebook(z, 6), PreparedCodebooks(weight.half(), metric), True)
+    backend = totals.backend_for(scores.by_codebook(z, 6), PreparedCodebooks(weight.half(), metric), True)
     for _ in backend.all_top_scores():
         pass
     assert max(entries.numel() for entries in seen) <= scores.BUDGET

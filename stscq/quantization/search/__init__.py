@@ -7,7 +7,10 @@ plain float64 definition (`reference`) for any batch, thread count and device. d
     reference      the definition: distances, and the search written out in float64
     prepared       codebooks as the search reads them, with their norms
     unequal        codebooks of unequal size, by size
-    nearest        the search itself, from top to bottom: NN, CR, what is ambiguous
+    nearest        the search itself, from top to bottom: NN, CR, and which groups are ambiguous
+    totals         groups by the summed top scores of their tokens
+    squares        groups by squared error, where distances are inner products
+    entries        the nearest entries inside given groups, and which are ambiguous
     scores         what a backend computes (tiles, top scores), and how far rounding can have moved it
     torch_backend, cuda_backend (Triton), cpu_backend (with cpu_kernel, which LLVM compiles, and threads)
 """

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -56,6 +56,11 @@ class PreparedCodebooks:
         self.measured = [False] * self.M
         self.uncorrected = [metric == "inner"] * self.M
         self.latest: tuple[int, Tensor] | None = None
+
+    @property
+    def parts(self) -> list[tuple[slice, Self]]:
+        """As of codebooks of unequal size: all tokens have one size."""
+        return [(slice(None), self)]
 
     def entries(self, groups: range, codebooks: slice) -> Tensor:
         """R x K x d in float32: some codebooks of one group, or all codebooks of several."""

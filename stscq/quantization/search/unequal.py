@@ -16,8 +16,8 @@ from stscq.quantization.search.prepared import PreparedCodebooks
 class UnequalCodebooks:
     """M x T x K x d, of which token j's first K_j = entries[j] are entries, by size.
 
-    Attributes: groups (as given), metric, M, d, parts (the tokens of each size and their codebooks, M x S x K_j x d),
-    reach (M x T, see `Norms`, known of the groups that were searched).
+    Attributes: groups (as given), metric, M, S (T), K, d, parts (the tokens of each size and their codebooks,
+    M x S x K_j x d), reach (M x T, see `Norms`, known of the groups that were searched).
     """
 
     def __init__(self, groups: Tensor, metric: Metric, entries: Sequence[int]):
@@ -25,7 +25,7 @@ class UnequalCodebooks:
         M, T, K, d = groups.shape
         if len(entries) != T or not all(1 <= size <= K for size in entries):
             raise ValueError(f"entries must hold a number from 1 to {K} for each of {T} tokens")
-        self.groups, self.metric, self.M, self.d = groups, metric, M, d
+        self.groups, self.metric, self.M, self.S, self.K, self.d = groups, metric, M, T, K, d
         sizes = torch.tensor(entries)
         self.parts: list[tuple[Tensor, PreparedCodebooks]] = []
         for size in sorted(set(entries)):
