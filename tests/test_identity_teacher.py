@@ -10,7 +10,7 @@ import torch
 from stscq.codec import export
 from stscq.data.store import open_store
 from stscq.data.tensors import to_float
-from stscq.errors import ParamsError
+from stscq.errors import ParamsError, StscqError
 from stscq.evaluation import evaluate, original, second_judge
 from stscq.params import check, merge, outside_claims, twin
 from stscq.quantization.trained_codec import load_codec
@@ -73,7 +73,8 @@ def test_the_second_judge_judges_the_same_pairs(places, split, second, recognise
             store, split / "pairs.parquet", store, places["split"], tmp_path / f"{name}_original", judge, True
         )
     evaluate.main(store, tmp_path / "bundle", tmp_path / "first", "dlib", "{}", tmp_path / "first_original")
-    second_judge.main(store, tmp_path / "bundle", tmp_path / "second_original", onnx, tmp_path / "second")
+    given = store, tmp_path / "bundle", tmp_path / "second_original"
+    second_judge.main(*given, tmp_path / "first", onnx, tmp_path / "second")
     frames = {name: pd.read_parquet(tmp_path / name / "images.parquet") for name in ("first", "second")}
     one = frames["first"][frames["first"].selection == "nn"].reset_index(drop=True)
     other = frames["second"]
@@ -85,6 +86,10 @@ def test_the_second_judge_judges_the_same_pairs(places, split, second, recognise
     measured = json.loads((tmp_path / "second_original" / "metrics.json").read_text())
     assert measured["pairs"] == len(pd.read_parquet(split / "pairs.parquet"))
     assert measured["people"] == 4
+    files = pd.read_parquet(tmp_path / "first" / "files.parquet")
+    files[1:].to_parquet(tmp_path / "first" / "files.parquet")
+    with pytest.raises(StscqError, match=r"first/files\.parquet: files of other images than .*second_original"):
+        second_judge.main(*given, tmp_path / "first", onnx, tmp_path / "third")
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from stscq.codec.bundle.description import Selection
 from stscq.device import own_device
 from stscq.evaluation.batch_differences import batch_differences
 from stscq.evaluation.fid import Fid
-from stscq.evaluation.judging import ImageSet, Judgement, judge_codec, open_image_set
+from stscq.evaluation.judging import FILES, ImageSet, Judgement, judge_codec, open_image_set
 from stscq.evaluation.lpips import Lpips
 from stscq.evaluation.published_metrics import missing
 from stscq.evaluation.utilisation import utilisation
@@ -36,8 +36,8 @@ COUNTED = 64
 def main(
     store: Path, bundle: Path, out: Path, judge: str, metrics: str, original: Path | None = None, effort: int = 0
 ) -> None:
-    """Writes OUT/metrics.json, images.parquet (a row an image), pairs.parquet, group_pairs.parquet and sheet.npy (some
-    reconstructions).
+    """Writes OUT/metrics.json, images.parquet (a row an image), files.parquet (the compressed files themselves),
+    pairs.parquet, group_pairs.parquet and sheet.npy (some reconstructions).
 
     BUNDLE: the codec as people get it; every number comes from the files that it writes, decoded again. A codec with a
     router is evaluated with both selections, any other with nn. ORIGINAL is the evaluation of the uncompressed images,
@@ -58,6 +58,10 @@ def main(
     for name in ("images", "pairs", "group_pairs"):
         frames = [getattr(one.judgement, name).assign(selection=one.selection) for one in evaluated]
         pd.concat(frames, ignore_index=True).to_parquet(out / f"{name}.parquet")
+    written = [
+        pd.DataFrame({"row": image_set.rows, "selection": one.selection, "file": one.files}) for one in evaluated
+    ]
+    pd.concat(written, ignore_index=True).to_parquet(out / FILES)
     nn = evaluated[0]
     shown = pd.Series(image_set.identity).drop_duplicates().index[:SHOWN]
     np.save(out / "sheet.npy", codec.decode([nn.files[i] for i in shown]), allow_pickle=False)

@@ -22,6 +22,8 @@ from stscq.recognition.load import load_recogniser
 
 BATCH = 256
 PER_IMAGE = ("ids", "ids_centred", "psnr", "ssim", "lpips")
+FILES = "files.parquet"
+"""What a codec wrote: `file` (bytes) for each store `row` and `selection`, so that others judge it unencoded."""
 Decode = Callable[[Sequence[bytes]], np.ndarray]
 """From a batch of files (or payloads) to N x S x S x 3 uint8, of any codec."""
 

@@ -55,6 +55,7 @@ rule second_judge:
     input:
         store=lambda wc: store_of(wc.set),
         original=files(f"{DATA}/second_judge/original/{{set}}/seed{{seed}}", ORIGINAL),
+        evaluated=files(f"{DATA}/evaluation/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}", ["files.parquet"]),
         bundle=bundle_of,
         recogniser=second_judge_files,
     output:
@@ -64,9 +65,9 @@ rule second_judge:
         store=folder_of("store"),
         original=folder_of("original"),
         bundle=folder_of("bundle"),
+        evaluated=folder_of("evaluated"),
         out=subpath(output[0], parent=True),
         judge=second_judge,
-        effort=effort_option,
     threads: threads_of("second_judge")
     resources:
         **resources_of("second_judge"),
@@ -74,7 +75,7 @@ rule second_judge:
         f"logs/{PROFILE}/second_judge/{{backbone}}/{{variant}}/{{set}}/seed{{seed}}.log",
     shell:
         "{PYTHON} -m stscq.evaluation.second_judge --store {params.store} --original {params.original}"
-        " --bundle {params.bundle} --judge {params.judge:q} {params.effort} --out {params.out} &> {log}"
+        " --bundle {params.bundle} --evaluated {params.evaluated} --judge {params.judge:q} --out {params.out} &> {log}"
 
 
 def second_judge_outputs():
