@@ -228,6 +228,19 @@ def test_both_paper_profiles_see_the_same_images_a_step():
             assert {**a, "batch": 0, "accumulate": 0} == {**b, "batch": 0, "accumulate": 0}
 
 
+def test_the_paper_profile_has_the_published_steps_and_the_short_one_fewer():
+    """METHOD: 100 K, 400 K, 100 K at a first rate of 1e-4; the two differ in nothing else."""
+    paper, short = (with_profile(PARAMS, ROOT / "config", {"profile": name}) for name in ("paper", "paper_short"))
+    check(short)
+    stages = ("stage1_codebooks", "stage2", "stage3")
+    assert [paper[stage]["steps"] for stage in stages] == [100_000, 400_000, 100_000]
+    assert [paper[stage]["lr"] for stage in stages] == [1e-4] * 3
+    assert all(short[stage]["steps"] < paper[stage]["steps"] for stage in stages)
+    for stage in stages:
+        short[stage] |= {key: paper[stage][key] for key in ("steps", "lr")}
+    assert short == paper | {"profile": "paper_short"}
+
+
 def test_a_backbone_may_have_its_own_numbers():
     own = merge(PARAMS, {"backbones": {"ibq": {"stage2": {"lr": 0.5}}}})
     assert stage_settings(own, "ibq", "stage2")["lr"] == 0.5
