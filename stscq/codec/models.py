@@ -1,11 +1,13 @@
-"""`stscq models list`, `push` and `pull`: the model bundles at hand, and those on the Hugging Face hub."""
+"""`stscq models list`, `push`, `pull` and `onnx`: the model bundles at hand, those on the hub, and their graphs."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+from stscq.codec.api import Codec
 from stscq.codec.bundle.card import EXPECTED
-from stscq.codec.bundle.find import bundles_at_hand
+from stscq.codec.bundle.description import Selection
+from stscq.codec.bundle.find import SHIPPED, bundles_at_hand
 from stscq.codec.bundle.pulled import pull as pull_bundle
 from stscq.codec.bundle.read import Bundle
 from stscq.codec.commands import tell
@@ -77,4 +79,16 @@ def pull(repository: str, revision: str | None, as_json: bool) -> int:
         f"{repository}: {bundle.name}, {bundle.fingerprint.hex()[:8]}, whole (SHA-256 of every file), {bundle.folder}"
     )
     tell(facts, text, as_json)
+    return 0
+
+
+def to_onnx(model: str | None, out: Path, selection: Selection | None, as_json: bool) -> int:
+    """Prints the graphs and their sizes."""
+    from stscq.codec.onnx_export import export_onnx  # so that the other commands need no more than the codec does
+
+    codec = Codec.from_pretrained(SHIPPED if model is None else model)
+    sizes = export_onnx(codec, out, selection)
+    facts = {"model": codec.bundle.name, "fingerprint": codec.bundle.fingerprint.hex(), "folder": str(out), **sizes}
+    listed = ", ".join(f"{name}.onnx {size} bytes" for name, size in sizes.items())
+    tell(facts, f"{out}: {listed}", as_json)
     return 0
