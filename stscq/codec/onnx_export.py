@@ -9,7 +9,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -154,11 +153,10 @@ def exported(graph: nn.Module, example: dict[str, Tensor], outputs: list[str]) -
     return without_traces(program.model_proto)
 
 
-def run_graph(folder: Path, name: str, **inputs: np.ndarray) -> list[np.ndarray]:
-    """A graph's outputs, by onnxruntime on the CPU with one thread."""
+def session(graph: Path) -> Any:
+    """A graph in onnxruntime, on the CPU with one thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(folder / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
-    return session.run(None, inputs)  # type: ignore[no-any-return]
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -7,7 +7,7 @@ import pytest
 
 from stscq.codec.api import Codec
 from stscq.codec.models import to_onnx
-from stscq.codec.onnx_export import OUTPUTS, export_onnx, run_graph
+from stscq.codec.onnx_export import OUTPUTS, export_onnx, session
 from stscq.errors import StscqError
 
 CASES = [
@@ -28,14 +28,15 @@ def test_graphs_do_what_the_codec_does(bundles, pictures, tmp_path, capsys, name
     for part in OUTPUTS:
         assert told[part] == (tmp_path / f"{part}.onnx").stat().st_size
         assert b"/stscq/" not in (tmp_path / f"{part}.onnx").read_bytes()  # no paths of this machine
-    (z_e,) = run_graph(tmp_path, "encoder", image=images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
-    group, index = run_graph(tmp_path, "quantiser", z_e=z_e)
+    encoder, quantiser, decoder = (session(tmp_path / f"{part}.onnx") for part in OUTPUTS)
+    (z_e,) = encoder.run(None, {"image": images.transpose(0, 3, 1, 2).astype(np.float32) / 255})
+    group, index = quantiser.run(None, {"z_e": z_e})
     wanted = codec.quantise(images, selection)
     same = group == wanted.group.numpy()
     assert same.mean() >= 0.95  # near ties of groups may fall otherwise in float32
     assert (index[same] == wanted.index.numpy()[same]).mean() >= 0.999
     assert len(set(index.ravel())) > 1
-    (image,) = run_graph(tmp_path, "decoder", group=wanted.group.numpy(), index=wanted.index.numpy())
+    (image,) = decoder.run(None, {"group": wanted.group.numpy(), "index": wanted.index.numpy()})
     decoded = (image.transpose(0, 2, 3, 1) * 255).round()
     assert np.abs(decoded - codec.reconstruct(wanted)).max() <= 1  # grey level
 
