@@ -13,9 +13,11 @@ from stscq.provenance.code import code_fingerprint
 from stscq.provenance.commit import tell_if_commit_is_unknown
 from stscq.provenance.notes import keep_notes
 from stscq.report.contents import entry
+from stscq.scheduling import wake_once
 from stscq.weights.manifest import manifest, needed
 
-min_version("9.27")  # stscq.provenance.notes goes by its inner workings
+min_version("9.27")  # stscq.provenance.notes and stscq.scheduling go by its inner workings
+wake_once()
 
 
 configfile: "params.yaml"
