@@ -71,13 +71,14 @@ def refine_one(image: Tensor, first: Assignment, quantiser: Quantiser, search: S
     length = STEP * moved.norm()
     best, index, least = first.index, first.index, torch.inf
     for step in range(search.steps + 1):
-        z_q = search.entries(Assignment(first.group, index)).detach().requires_grad_(True)
-        with torch.enable_grad():
+        last = step == search.steps
+        z_q = search.entries(Assignment(first.group, index)).detach().requires_grad_(not last)
+        with torch.set_grad_enabled(not last):
             loss = identity_and_pixels(search.decode(z_q), image, wanted, search.recogniser)
-            (gradient,) = torch.autograd.grad(loss, z_q)
         if loss.item() < least:
             best, least = index, loss.item()
-        if step < search.steps:
+        if not last:
+            (gradient,) = torch.autograd.grad(loss, z_q)
             moved = moved - length * gradient / gradient.norm().clamp(min=1e-12)
             index = search_cr(moved, codebooks, first.group, metric).index
     return best

@@ -99,11 +99,21 @@ class OnnxIResNet(nn.Module):
         for node in self.nodes:
             if node.operator not in OPERATORS:
                 raise DataError(f"{path}: operator {node.operator} (for {node.output}) is in no IResNet")
+        constants |= self.cast_now(constants)
         # Buffer names must not hold dots; ONNX names usually do.
         self.places = {name: f"constant{i}" for i, name in enumerate(constants)}
         for name, array in constants.items():
             self.register_buffer(self.places[name], torch.from_numpy(np.array(array)))
         self.stage_outputs = self.find_stages(path)
+
+    def cast_now(self, constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Weights that lie in the file as float16, as float32: cast here once, and not in every run."""
+        nodes = [node for node in self.nodes if node.operator == "Cast" and node.inputs[0] in constants]
+        self.nodes = [node for node in self.nodes if node not in nodes]
+        return {
+            node.output: cast(node.attributes, torch.from_numpy(np.array(constants.pop(node.inputs[0])))).numpy()
+            for node in nodes
+        }
 
     def find_stages(self, path: Path) -> list[str]:
         """The last residual sum of each grid size: the outputs of the stages, from fine to coarse."""
