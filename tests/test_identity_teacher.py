@@ -207,10 +207,11 @@ def test_where_it_would_mean_something_else_it_is_refused(change, words):
 def test_the_workflow_teaches_it_from_its_twins_codebooks(tmp_path):
     code, output = dry_run(tmp_path, with_taught(), "--printshellcmds", "--config", "seeds=[1]")
     assert code == 0, output
-    counts, plain = job_counts(output), sum(len(b["variants"]) for b in PARAMS["backbones"].values())
+    trained = [v for b in PARAMS["backbones"].values() for v in b["variants"].values() if "effort" not in v]
+    counts, plain = job_counts(output), len(trained)
     assert counts["stage2"] == plain
     assert counts["stage3"] == plain + 1
-    assert counts["second_judge"] == 2
+    assert counts["second_judge"] == 2 + 3  # and unequal codebooks, these with effort, and their twin
     assert counts["second_judge_original"] == 1
     commands = [
         line for line in output.splitlines() if "stage3/token_specific_dlib" in line and "training.stage3" in line
