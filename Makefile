@@ -39,7 +39,7 @@ test: environment
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 paper-tiny: environment
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/paper_tiny.py tests/lfw_tiny.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/paper_tiny.py tests/lfw_tiny.py
 
 provenance: environment
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m provenance tests/provenance
