@@ -36,7 +36,7 @@ METRICS = {"psnr": "PSNR, dB", "error": "quantisation error x 1000", "used": "en
 ABOUT = (
     "{backbone}, {variant}, seeds {seeds}: {steps} steps of stage 1, stage 2 and stage 3 from the shipped tokenizer, "
     "on ORL at 64 x 64; {people} people who are in no stage's training. The means over seeds of what one process and "
-    "two make of it; how far a seed's two runs lie apart, at most; and the standard deviation over seeds of one process."
+    "two make of it; how far a seed's two runs lie apart, at most; and the standard deviation over seeds of one."
 )
 
 
