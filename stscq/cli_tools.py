@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from stscq import ranks
 from stscq.errors import StscqError
 
 
@@ -47,10 +48,10 @@ def threads(otherwise: int) -> int:
 
 
 def recorded(main: Callable[..., None]) -> Callable[..., None]:
-    """`main`, and then the record of its run."""
+    """`main`, and then the record of its run: one for all processes that train together."""
     spec = sys.modules["__main__"].__spec__
     module = spec.name if spec is not None else ""
-    if not module.startswith("stscq."):
+    if not module.startswith("stscq.") or not ranks.is_main():
         return main
 
     @wraps(main)

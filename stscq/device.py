@@ -1,7 +1,8 @@
 """Where a job computes: a GPU of its own when there is one, else the CPU; and in which precision.
 
-The workflow starts one process a job. Jobs that run side by side on a machine with several GPUs must not pile up on
-the first: each holds a lock file of the GPU that it took, which the system drops however the process ends.
+The workflow starts one process a job, or several that train together (stscq.training.launch). Jobs that run side by
+side on a machine with several GPUs must not pile up on the first: each holds a lock file of the GPU that it took, which
+the system drops however the process ends.
 """
 
 import tempfile
@@ -15,6 +16,7 @@ from typing import Literal
 import torch
 from filelock import FileLock, Timeout
 
+from stscq import parallel
 from stscq.errors import StscqError
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -27,10 +29,13 @@ class DeviceError(StscqError):
 
 @cache
 def own_device() -> torch.device:
-    """The CPU where torch sees no CUDA device, else a CUDA device that no other job holds; waits until one is free."""
+    """The CPU where torch sees no CUDA device, else a CUDA device that no other job holds; waits until one is free.
+
+    Of several processes that train together, each has the one of its number: who started them holds these GPUs.
+    """
     if not torch.cuda.is_available():
-        return torch.device("cpu")
-    number = take_first([gpu_lock(number) for number in range(torch.cuda.device_count())])
+        return torch.device("cpu") if parallel.alone() else parallel.device()
+    number = take_first(gpu_locks()) if parallel.alone() else parallel.device().index
     check_kernels(torch.cuda.get_device_capability(number), torch.cuda.get_arch_list())
     return torch.device("cuda", number)
 
@@ -46,10 +51,13 @@ def check_kernels(capability: tuple[int, int], kernels: Sequence[str]) -> None:
         )
 
 
-def gpu_lock(number: int) -> FileLock:
-    """Named for the GPU itself: its number depends on CUDA_VISIBLE_DEVICES."""
-    name = torch.cuda.get_device_properties(number).uuid
-    return FileLock(Path(tempfile.gettempdir()) / f"stscq-gpu-{name}.lock", mode=0o666)
+def gpu_locks() -> list[FileLock]:
+    """Of all GPUs, named for the GPU itself: its number depends on CUDA_VISIBLE_DEVICES."""
+    return [lock(f"gpu-{torch.cuda.get_device_properties(n).uuid}") for n in range(torch.cuda.device_count())]
+
+
+def lock(name: str) -> FileLock:
+    return FileLock(Path(tempfile.gettempdir()) / f"stscq-{name}.lock", mode=0o666)
 
 
 def take_first(locks: list[FileLock], poll_seconds: float = 2.0) -> int:
@@ -63,6 +71,16 @@ def take_first(locks: list[FileLock], poll_seconds: float = 2.0) -> int:
             HELD.append(lock)
             return number
         time.sleep(poll_seconds)
+
+
+def take_several(locks: list[FileLock], several: int, turn: FileLock, poll_seconds: float = 2.0) -> list[int]:
+    """`take_first`, several times; one job at a time (TURN), for two that have half each would wait for ever."""
+    free = dict(enumerate(locks))
+    with turn:
+        for _ in range(several):
+            numbers = list(free)
+            del free[numbers[take_first([free[number] for number in numbers], poll_seconds)]]
+    return sorted(set(range(len(locks))) - set(free))
 
 
 HELD: list[FileLock] = []

@@ -24,6 +24,9 @@ PAIRED = ("pack", "rfw")
 STRANGERS = "utkface"
 """The kind whose faces carry labels of groups of people and no identities: for fairness_on alone."""
 
+TOGETHER = ("stage1_tokenizer", "stage1_codebooks", "stage2", "stage3")
+"""Rules whose job is as many processes as it asks for GPUs."""
+
 PROFILE = re.compile(r"[A-Za-z0-9_-]+")
 """Its name is one of folders, too, and a word for the shell."""
 
@@ -98,6 +101,11 @@ def stage_settings(params: Mapping[str, Any], backbone: str, stage: str, variant
     return settings if variant is None else merge(settings, own["variants"][variant].get(stage, {}))
 
 
+def asked(params: Mapping[str, Any], rule: str) -> dict[str, Any]:
+    """What a job of this rule takes: threads, mem_mb, runtime in minutes, and gpu."""
+    return {**params["resources"]["default"], **params["resources"].get(rule, {})}
+
+
 def check(params: Mapping[str, Any]) -> None:
     """Checks that involve several keys. Raises ParamsError with the first problem."""
     for problem in problems(params):
@@ -166,6 +174,18 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
         yield from variant_problems(name, backbone)
         yield from lpips_problems(params, name)
     yield from likeness_problems(params)
+    yield from share_problems(params)
+
+
+def share_problems(params: Mapping[str, Any]) -> Iterator[str]:
+    """Several GPUs share each batch of a stage evenly."""
+    for stage in TOGETHER:
+        processes = max(1, asked(params, stage)["gpu"])
+        for name, backbone in params["backbones"].items():
+            for variant in (None, *(backbone["variants"] if stage in ("stage2", "stage3") else ())):
+                batch = stage_settings(params, name, stage, variant)["batch"]
+                if batch % processes:
+                    yield f"resources.{stage}.gpu: {processes} cannot share {name}'s {stage}.batch of {batch} evenly"
 
 
 def lpips_problems(params: Mapping[str, Any], name: str) -> Iterator[str]:

@@ -42,6 +42,10 @@ def dry_run(tmp_path, change, *options):
         ({"profile": "papre"}, "'papre' is none of demo"),
         ({"resources": {"stage2": {"gpus": 1}}}, "gpus"),
         ({"resources": {"stage_2": {"gpu": 1}}}, "resources.stage_2: no rule of the workflow"),
+        (
+            {"resources": {"stage3": {"gpu": 3}}},
+            "resources.stage3.gpu: 3 cannot share maskgit_vqgan's stage3.batch of 4",
+        ),
         ({"accept_responsible_use": None}, "accept_responsible_use: not true"),
     ],
 )
@@ -70,14 +74,18 @@ def test_every_rule_asks_for_what_params_say_of_it():
 
 @pytest.mark.slow
 def test_resources_reach_the_jobs(tmp_path):
-    asks = {"default": {"mem_mb": 300}, "stage3": {"gpu": 1, "runtime": 7}}
-    code, output = dry_run(tmp_path, merge(PARAMS, {"resources": asks}), "--cores", "3", "--config", "seeds=[1]")
+    asks = {"default": {"mem_mb": 300}, "stage3": {"gpu": 2, "runtime": 7}}
+    params = merge(PARAMS, {"resources": asks})
+    code, output = dry_run(tmp_path, params, "--printshellcmds", "--cores", "3", "--config", "seeds=[1]")
     assert code == 0, output
     said = {}
     for block in output.split("\nrule ")[1:]:
         said.setdefault(block.split(":")[0], set()).add(re.search(r"resources: (.*)", block)[1])
-    assert all("runtime=7, gpu=1, mem_mb=4000," in line for line in said["stage3"])
+    assert all("runtime=7, gpu=2, mem_mb=4000," in line for line in said["stage3"])
     assert all("runtime=60, gpu=0, mem_mb=300," in line for line in said["stage2"])
+    assert "-m stscq.training.launch 2 stscq.training.stage3 " in output  # a process for each GPU
+    assert "-m stscq.training.stage3 " not in output
+    assert "-m stscq.training.stage2 " in output
     assert "threads: 3" in output.split("\nrule measure_cost:")[1].split("\nrule ")[0]
 
 

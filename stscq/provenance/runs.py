@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from stscq import ranks
 from stscq.files import write_atomically
 from stscq.hashes import CACHE, sha256_of
 from stscq.machine import machine
@@ -66,6 +67,7 @@ def write_record(module: str, arguments: Mapping[str, Any], began: float) -> Non
         "git": git_state(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "machine": machine(),
+        **({"processes": ranks.count()} if ranks.count() > 1 else {}),
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
         "seconds": round(time.time() - began, 1),
     }

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from stscq.parallel import averaged
+
 BETA = 0.25
 """Of the term that pulls the entry, as published."""
 TEMPERATURE = 0.01
@@ -40,5 +42,5 @@ def entry_entropy_loss(logits: Tensor, temperature: float = TEMPERATURE) -> Tens
     """
     rows = logits.flatten(0, 1) / temperature
     soft = rows.softmax(1)
-    mean = soft.mean(0)
+    mean = averaged(soft.mean(0))
     return torch.sum(mean * (mean + EPS).log()) - (soft * rows.log_softmax(1)).sum(1).mean()

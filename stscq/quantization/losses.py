@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from stscq.parallel import averaged
+
 
 def codebook_loss(z: Tensor, z_q: Tensor) -> Tensor:
     """Moves the chosen entries to the latents: mean over all of ||sg[z] - z_q||^2. Shapes B x T x d."""
@@ -56,7 +58,7 @@ def router_losses(g: Tensor, mean: Tensor, errors: Tensor, weights: RouterLossWe
         "confidence": confidence_loss(g),
         "quality": quality_loss(g, errors),
     }
-    scale = errors.detach().mean().abs().clamp(min=1e-12)
+    scale = averaged(errors.detach().mean()).abs().clamp(min=1e-12)
     total = (
         weights.balance * terms["balance"]
         + weights.confidence * terms["confidence"]

@@ -6,6 +6,8 @@ Axes: B images, M groups.
 import torch
 from torch import Tensor, nn
 
+from stscq.parallel import averaged
+
 REMEMBERED = 4
 """Images for each group: as many as ḡ is a mean of, if a batch has fewer."""
 
@@ -29,6 +31,6 @@ class MeanUse(nn.Module):
         Its gradient is that of the batch's own mean, not a share of it: how strongly Eq. 8 acts on an image must not
         depend on how long ḡ remembers.
         """
-        now = g.mean(0)
+        now = averaged(g.mean(0))
         self.mean.copy_(self.mean.lerp(now.detach(), self.share))
         return self.mean + (now - now.detach())

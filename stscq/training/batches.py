@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stscq.data.tensors import to_float
+from stscq.parallel import share
 
 SHIFT = 3
 """Largest random shift, in pixels of a 64-pixel face; it grows with the image."""
@@ -27,23 +28,56 @@ def generator(seed: int, stream: str, step: int, part: int = 0) -> torch.Generat
     return torch.Generator().manual_seed(int(mixed))
 
 
-def augment(images: Tensor, random: torch.Generator) -> Tensor:
-    """Mirror half of the images, shift all by a few pixels, change brightness and contrast slightly. B x 3 x S x S."""
-    B, _, S, _ = images.shape
-    flip = (torch.rand(B, generator=random) < 0.5).to(images.device)
-    images = torch.where(flip[:, None, None, None], images.flip(3), images)
-    reach = SHIFT * S // 64
-    padded = F.pad(images, (reach,) * 4, mode="replicate")
-    dy, dx = torch.randint(0, 2 * reach + 1, (2, B), generator=random).tolist()
-    images = torch.stack([p[:, y : y + S, x : x + S] for p, y, x in zip(padded, dy, dx, strict=True)])
-    gain = 1 + 0.2 * (torch.rand(B, 1, 1, 1, generator=random) - 0.5)
-    offset = 0.1 * (torch.rand(B, 1, 1, 1, generator=random) - 0.5)
-    gain, offset = gain.to(images.device), offset.to(images.device)
+class Changes(NamedTuple):
+    """Of B images each: mirrored (bool), shifted (0 to 2 `reach`), contrast and brightness. B each, on the CPU."""
+
+    flip: Tensor
+    dy: Tensor
+    dx: Tensor
+    gain: Tensor
+    offset: Tensor
+
+    def of(self, some: slice) -> "Changes":
+        return Changes(*(values[some] for values in self))
+
+
+def reach(S: int) -> int:
+    """How far images of S x S pixels are shifted, at most."""
+    return SHIFT * S // 64
+
+
+def draw_changes(B: int, S: int, random: torch.Generator) -> Changes:
+    """For B images of S x S pixels."""
+    flip = torch.rand(B, generator=random) < 0.5
+    dy, dx = torch.randint(0, 2 * reach(S) + 1, (2, B), generator=random)
+    gain = 1 + 0.2 * (torch.rand(B, generator=random) - 0.5)
+    offset = 0.1 * (torch.rand(B, generator=random) - 0.5)
+    return Changes(flip, dy, dx, gain, offset)
+
+
+def changed(images: Tensor, changes: Changes) -> Tensor:
+    """Images (B x 3 x S x S) after these changes."""
+    S = images.shape[3]
+    flip, gain, offset = (
+        values[:, None, None, None].to(images.device) for values in (changes.flip, changes.gain, changes.offset)
+    )
+    images = torch.where(flip, images.flip(3), images)
+    padded = F.pad(images, (reach(S),) * 4, mode="replicate")
+    places = zip(padded, changes.dy.tolist(), changes.dx.tolist(), strict=True)
+    images = torch.stack([p[:, y : y + S, x : x + S] for p, y, x in places])
     return (gain * (images - 0.5) + 0.5 + offset).clamp(0, 1).contiguous(memory_format=torch.channels_last)
 
 
+def augment(images: Tensor, random: torch.Generator) -> Tensor:
+    """Mirror half of the images, shift all by a few pixels, change brightness and contrast slightly. B x 3 x S x S."""
+    return changed(images, draw_changes(len(images), images.shape[3], random))
+
+
 class Draw(NamedTuple):
-    """A batch: augmented images (B x 3 x S x S in [0, 1]) and their positions among the training rows (B, CPU)."""
+    """A batch: augmented images (B x 3 x S x S in [0, 1]) and their positions among the training rows (B, CPU).
+
+    Of several processes that train together, each draws the same batch and has its share of it (stscq.parallel).
+    """
 
     images: Tensor
     chosen: Tensor
@@ -52,7 +86,8 @@ class Draw(NamedTuple):
 class Batches(NamedTuple):
     """The training images: a memory-mapped store, the rows to train on, how many at a time, for which run, and where.
 
-    A batch that is too large for the memory of the device is drawn and computed in several parts.
+    A batch that is too large for the memory of a device is drawn and computed in several parts, or by several
+    processes.
     """
 
     images: np.ndarray
@@ -64,4 +99,7 @@ class Batches(NamedTuple):
     def draw(self, step: int, part: int = 0) -> Draw:
         random = generator(self.seed, "batch", step, part)
         chosen = torch.randint(0, len(self.rows), (self.size,), generator=random)
-        return Draw(augment(to_float(self.images[self.rows[chosen.numpy()]], self.device), random), chosen)
+        changes = draw_changes(self.size, self.images.shape[2], random)
+        own = share(self.size)
+        images = to_float(self.images[self.rows[chosen[own].numpy()]], self.device)
+        return Draw(changed(images, changes.of(own)), chosen[own])

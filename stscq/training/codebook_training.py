@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from stscq.backbones import Tokenizer
 from stscq.data.latents import read_latents
+from stscq.parallel import gathered, share
 from stscq.quantization.codebooks import Quantised
 from stscq.quantization.index_propagation import entry_entropy_loss, index_propagation_loss
 from stscq.quantization.losses import RouterLossWeights, codebook_loss, router_losses
 from stscq.quantization.mean_use import MeanUse
 from stscq.quantization.revival import Revival
-from stscq.quantization.search import group_errors, normalise
+from stscq.quantization.search import Assignment, group_errors, normalise
 from stscq.quantization.trained_codec import TrainedCodec, tensors_of
 from stscq.training.batches import Batches, generator
 from stscq.training.loop import Schedule, train_and_save
@@ -51,7 +52,7 @@ def codebook_training_loss(
     group, terms = route(codec, z_e, mean_use, weights.router)
     quantised = codec.codebooks(z_e, group)
     terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
-    terms["groups"] = torch.tensor(float(len(quantised.assignment.group.unique())))
+    terms["groups"] = torch.tensor(float(len(gathered(quantised.assignment.group).unique())))
     learnt = terms["codebook"]
     if quantised.propagation is not None:
         logits, entries = quantised.propagation
@@ -75,7 +76,8 @@ def route(
 class CodebookTraining(nn.Module):
     """What is trained, and what revival and ḡ remember; its state is that of an unfinished run.
 
-    REVIVE_EVERY, STEPS, BATCH: steps between second chances for idle entries (0: never), steps in all, images a step.
+    REVIVE_EVERY, STEPS, BATCH: steps between second chances for idle entries (0: never), steps in all, images a step
+    (of all processes together).
     """
 
     def __init__(
@@ -93,7 +95,9 @@ class CodebookTraining(nn.Module):
         """The loss on the latents of a batch (B x T x d)."""
         terms, quantised = codebook_training_loss(self.codec, z_e, self.mean_use, self.weights.at(step / self.steps))
         if self.revival is not None and step < self.revive_until:
-            self.revival.record(quantised.assignment, self.codebooks.continuous(z_e))
+            # Every process remembers the whole batch, so all of them move the same entries onto the same latents.
+            whole = Assignment(*(gathered(rows) for rows in quantised.assignment))
+            self.revival.record(whole, gathered(self.codebooks.continuous(z_e)))
             if step > 0 and step % self.revive_every == 0:
                 self.revival.revive(self.codebooks, generator(self.seed, "revive", step))
         return terms
@@ -139,7 +143,7 @@ def train_codebooks(
 
 
 def latents_of_step(tokenizer: Tokenizer, batches: Batches, kept: Tensor | None) -> Callable[[int], Tensor]:
-    """Step -> z_e of a batch of augmented training faces, B x T x d.
+    """Step -> z_e of a batch of augmented training faces, B x T x d, or of this process's share of it.
 
     kept: C x N x T x d, every training face augmented C times and encoded beforehand (stscq.training.latents); a batch
     is drawn among them. Without it a step draws faces and encodes them.
@@ -155,6 +159,7 @@ def latents_of_step(tokenizer: Tokenizer, batches: Batches, kept: Tensor | None)
 
     def draw(step: int) -> Tensor:
         random = generator(batches.seed, "batch", step)
-        return flat[torch.randint(0, len(flat), (batches.size,), generator=random).to(flat.device)]
+        chosen = torch.randint(0, len(flat), (batches.size,), generator=random)[share(batches.size)]
+        return flat[chosen.to(flat.device)]
 
     return draw

@@ -1,11 +1,13 @@
 """The one training loop: every stage, and the recogniser, hand it a function that computes the loss of a step.
 
 What happens at step s depends on the weights, the optimisers and (seed, s) only. So a run that was killed goes on from
-its last partial checkpoint and ends at the very weights of an unbroken run.
+its last partial checkpoint and ends at the very weights of an unbroken run. It may go on with another number of
+processes (stscq.parallel), and ends at the same weights then up to rounding.
 """
 
 import json
 import math
+import os
 import shutil
 import sys
 import time
@@ -13,9 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from stscq import parallel, ranks
 from stscq.checkpoint import (
     fingerprint,
     load_tensors,
@@ -25,6 +29,7 @@ from stscq.checkpoint import (
     without_prefix,
 )
 from stscq.device import Precision
+from stscq.errors import CheckpointError
 from stscq.files import progress_seconds, read_log, write_atomically
 from stscq.training.optimiser import Optimiser
 
@@ -35,7 +40,10 @@ SAVING_SHARE = 0.05
 
 
 class Schedule(NamedTuple):
-    """How a stage is trained: `steps` of `accumulate` batches of `batch` images each, at a peak rate of `lr`."""
+    """How a stage is trained: `steps` of `accumulate` batches of `batch` images each, at a peak rate of `lr`.
+
+    However many processes train together, the batch is theirs together.
+    """
 
     steps: int
     batch: int
@@ -69,7 +77,7 @@ def train_and_save(
     `matrices` of it move by Muon.
 
     An unfinished run lives beside it, in OUT.partial, and is taken up again only when recipe and content of `inputs`
-    are the same.
+    are the same; by how many processes does not matter. Of several the first one writes.
     """
     unfinished = out.with_name(f"{out.name}.partial")
     unfinished.mkdir(parents=True, exist_ok=True)
@@ -79,12 +87,14 @@ def train_and_save(
         schedule,
         partial=unfinished / "state.safetensors",
         log=unfinished / "log.jsonl",
-        recipe_hash=fingerprint(recipe, *inputs),
+        recipe_hash=parallel.told_by_main(lambda: fingerprint(recipe, *inputs)),
         matrices=matrices,
     )
-    save_checkpoint(out, tensors(), recipe)
-    (unfinished / "log.jsonl").replace(out / "log.jsonl")
-    shutil.rmtree(unfinished)
+    if ranks.is_main():
+        save_checkpoint(out, tensors(), recipe)
+        (unfinished / "log.jsonl").replace(out / "log.jsonl")
+        shutil.rmtree(unfinished)
+    parallel.wait()
 
 
 def train(
@@ -106,13 +116,22 @@ def train(
     steps = schedule.steps
     optimiser = Optimiser(model, schedule.lr, schedule.weight_decay, schedule.precision, matrices)
     start = resume(model, optimiser, partial, recipe_hash)
-    lines = [line for line in read_log(log) if line["step"] < start]
-    write_atomically(log, "".join(json.dumps(line) + "\n" for line in lines))
+    start_together(model, start, partial)
+    if ranks.is_main():
+        lines = [line for line in read_log(log) if line["step"] < start]
+        write_atomically(log, "".join(json.dumps(line) + "\n" for line in lines))
     saved = began = time.monotonic()
     wait = schedule.save_seconds
     model.train()
-    bar = tqdm(range(start, steps), desc="training", initial=start, total=steps, mininterval=progress_seconds())
-    with log.open("a", encoding="utf-8") as log_file:
+    bar = tqdm(
+        range(start, steps),
+        desc="training",
+        initial=start,
+        total=steps,
+        mininterval=progress_seconds(),
+        disable=not ranks.is_main(),
+    )
+    with (log if ranks.is_main() else Path(os.devnull)).open("a", encoding="utf-8") as log_file:
         for step in bar:
             optimiser.set_rate(learning_rate(step, steps, schedule.lr, warmup=max(1, steps // 20)))
             parts = []
@@ -128,7 +147,7 @@ def train(
                 log_file.write(json.dumps({"step": step, **values, "images_per_second": round(rate, 1)}) + "\n")
                 log_file.flush()
                 bar.set_postfix_str(f"loss {values['loss']:.4f}, {rate:.0f} images/s", refresh=False)
-            if time.monotonic() - saved >= wait and step + 1 < steps:
+            if ranks.is_main() and time.monotonic() - saved >= wait and step + 1 < steps:
                 began_saving = time.monotonic()
                 save_tensors(
                     {**prefixed("model", model.state_dict()), **prefixed("optimiser", optimiser.tensors())},
@@ -142,8 +161,24 @@ def train(
 
 
 def mean_terms(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-    """Of the parts of a step, rounded for the log."""
-    return {name: round(sum(part[name].item() for part in parts) / len(parts), 6) for name in parts[0]}
+    """Of the parts of a step and over all processes, rounded for the log."""
+    means = [sum(part[name].item() for part in parts) / len(parts) for name in parts[0]]
+    if not parallel.alone():
+        means = parallel.averaged(torch.tensor(means, dtype=torch.float64, device=parallel.device())).tolist()
+    return {name: round(mean, 6) for name, mean in zip(parts[0], means, strict=True)}
+
+
+def start_together(model: nn.Module, start: int, partial: Path) -> None:
+    """All processes from the same step, with the weights of the first.
+
+    Raises CheckpointError when this one found another unfinished run, as on a file system that is slow to show changes.
+    """
+    first = parallel.told_by_main(lambda: start)
+    if start != first:
+        raise CheckpointError(
+            f"{partial}: of step {start} in process {ranks.rank()}, of {first} in the first; try again"
+        )
+    parallel.take_from_main(model.state_dict().values())
 
 
 def resume(model: nn.Module, optimiser: Optimiser, partial: Path, recipe_hash: str) -> int:
@@ -152,13 +187,19 @@ def resume(model: nn.Module, optimiser: Optimiser, partial: Path, recipe_hash: s
         return 0
     tensors, note = load_tensors(partial)
     if note["recipe_hash"] != recipe_hash:
-        print(f"{partial}: left by a run with other parameters or inputs; starting anew", file=sys.stderr)
+        tell(f"{partial}: left by a run with other parameters or inputs; starting anew")
         return 0
     state = without_prefix("model", tensors)
     if {name: value.shape for name, value in state.items()} != {k: v.shape for k, v in model.state_dict().items()}:
-        print(f"{partial}: left by another version of the code; starting anew", file=sys.stderr)
+        tell(f"{partial}: left by another version of the code; starting anew")
         return 0
     model.load_state_dict(state)
     optimiser.restore(without_prefix("optimiser", tensors))
-    print(f"going on from step {note['step']} of {partial}", file=sys.stderr)
+    tell(f"going on from step {note['step']} of {partial}")
     return int(note["step"])
+
+
+def tell(line: str) -> None:
+    """Once, however many processes train together."""
+    if ranks.is_main():
+        print(line, file=sys.stderr)

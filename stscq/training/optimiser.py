@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stscq.device import Precision
+from stscq.parallel import average_gradients
 from stscq.quantization.codebooks import Codebooks
 from stscq.training.lazy_adam import LazyAdam
 
@@ -63,7 +64,8 @@ class Optimiser:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def step(self) -> None:
-        """Move the weights and forget the gradients."""
+        """Move the weights and forget the gradients, which are first averaged over all processes."""
+        average_gradients([*self.dense, *self.matrices, *self.lazy])
         for optimiser in self.optimisers.values():
             self.scaler.unscale_(optimiser)
         nn.utils.clip_grad_norm_([*self.dense, *self.matrices, *(with_values(p) for p in self.lazy)], MAX_NORM)

@@ -11,6 +11,7 @@ from stscq.backbones import MaskGITVQGAN, TiTok, Tokenizer, build
 from stscq.backbones.base import fast_layout
 from stscq.backbones.pretrained import load_exactly, read_weights
 from stscq.errors import CheckpointError, ParamsError
+from stscq.parallel import gathered, take_from_main
 from stscq.quantization.codebooks import Quantised, straight_through
 from stscq.quantization.index_propagation import entry_entropy_loss, index_propagation_loss
 from stscq.quantization.initialise import global_from_latents, grow
@@ -106,7 +107,7 @@ def warm_up_loss(tokenizer: Tokenizer, z: Tensor, teacher: TrainedCodec, faces: 
     with torch.no_grad():
         target = teacher.tokenizer.encode(faces)
     error = (tokenizer.mixture(z).flatten(2).mT - target).square().mean()
-    return {"loss": error / target.var()}
+    return {"loss": error / gathered(target).var()}
 
 
 def start_titok(tokenizer: Tokenizer, teacher: TrainedCodec, folder: Path, faces: np.ndarray, seed: int) -> None:
@@ -137,3 +138,4 @@ def start_codebook(codec: TrainedCodec, faces: np.ndarray, seed: int) -> None:
     """Set the global codebook to k-means centres of the latents of some faces (N x S x S x 3 uint8)."""
     z_e = encode_rows(codec.tokenizer, faces, np.arange(len(faces)))
     codec.codebooks.weight[0, 0] = global_from_latents(z_e, codec.codebooks.K, codec.tokenizer.metric, seed)
+    take_from_main([codec.codebooks.weight])

@@ -77,12 +77,22 @@ def code(module):
 
 
 def asked(rule):
-    """What params.yaml says that a job of this rule takes: threads, mem_mb, runtime in minutes, and gpu."""
-    return {**config["resources"]["default"], **config["resources"].get(rule, {})}
+    return stscq_params.asked(config, rule)
 
 
 def threads_of(rule):
     return asked(rule)["threads"]
+
+
+def start(rule):
+    """How a rule that may take several GPUs starts its module: a process for each of them (docs/many-gpus.md)."""
+    gpus = asked(rule)["gpu"]
+    return f"{PYTHON} -m stscq.training.launch {gpus}" if gpus > 1 else f"{PYTHON} -m"
+
+
+# For {START[rule]} in a rule's command: what is written there must not depend on the number, or changing it would seem
+# to Snakemake a change of the rule.
+START = {rule: start(rule) for rule in stscq_params.TOGETHER}
 
 
 def resources_of(rule):

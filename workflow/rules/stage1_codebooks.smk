@@ -34,5 +34,5 @@ rule stage1_codebooks:
     log:
         f"logs/{PROFILE}/stage1_codebooks/{{backbone}}/{{M}}x{{K}}_{{selection}}/seed{{seed}}.log",
     shell:
-        "{PYTHON} -m stscq.training.stage1_codebooks --store {params.store} --split {input.split}"
+        "{START[stage1_codebooks]} stscq.training.stage1_codebooks --store {params.store} --split {input.split}"
         " --start {params.start} {params.latents} {params.flags} --out {params.out} &> {log}"

@@ -46,6 +46,6 @@ rule stage1_tokenizer:
     log:
         f"logs/{PROFILE}/stage1_tokenizer/{{backbone}}/{{tokenizer}}/seed{{seed}}.log",
     shell:
-        "{PYTHON} -m stscq.training.stage1_tokenizer --store {params.store} --split {input.split}"
+        "{START[stage1_tokenizer]} stscq.training.stage1_tokenizer --store {params.store} --split {input.split}"
         " --recogniser {params.recogniser:q} {params.lpips} {params.pixel_decoder} {params.published} {params.flags}"
         " --out {params.out} &> {log}"

@@ -33,5 +33,5 @@ rule stage2:
     log:
         f"logs/{PROFILE}/stage2/{{backbone}}/{{variant}}/seed{{seed}}.log",
     shell:
-        "{PYTHON} -m stscq.training.stage2 --store {params.store} --split {input.split}"
+        "{START[stage2]} stscq.training.stage2 --store {params.store} --split {input.split}"
         " --start {params.start} {params.latents} {params.allocation} {params.flags} --out {params.out} &> {log}"

@@ -45,5 +45,5 @@ rule stage3:
     log:
         f"logs/{PROFILE}/stage3/{{backbone}}/{{variant}}/seed{{seed}}.log",
     shell:
-        "{PYTHON} -m stscq.training.stage3 --store {params.store} --split {input.split}"
+        "{START[stage3]} stscq.training.stage3 --store {params.store} --split {input.split}"
         " --recogniser {params.recogniser:q} {params.lpips} --start {params.start} {params.flags} --out {params.out} &> {log}"

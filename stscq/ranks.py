@@ -1,0 +1,18 @@
+"""Which of several processes that train one model this one is, as Accelerate's launcher tells each; without torch."""
+
+import os
+
+
+def count() -> int:
+    """Processes that train one model together; 1 for a program that was started by itself."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """The number of this one, from 0 on."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def is_main() -> bool:
+    """The one process that writes files and tells what happens."""
+    return rank() == 0
