@@ -32,7 +32,7 @@ def measure(quantiser: Quantiser, setting: Setting, faces: ImageSet, z_e: Tensor
     judged = judge_codec(faces, decode, written.write(symbols))
     numbers = {
         **rate(written, symbols),
-        "memory_kib": 4 * quantiser.numbers / KIB,
+        "storage_kib": 4 * quantiser.numbers / KIB,
         **diversity(symbols, quantiser.M, quantiser.K),
         **errors(on_surface(z_e, setting.tokenizer.metric), quantiser.vectors(symbols)),
         "groups_used": len(symbols.group.unique()),

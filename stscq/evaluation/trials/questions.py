@@ -80,7 +80,7 @@ def of_library(kind: Kind, K: int, versus: str) -> Trial:
     def fit(setting: Setting, z_e: Tensor) -> Fitted:
         return Fitted(fit_quantiser(setting, CHOSEN[kind], K), {}, [])
 
-    return Trial(kind, {"quantiser": kind}, versus, fit)
+    return Trial(kind, {"quantiser": kind, "groups": 1, "entries": K}, versus, fit)
 
 
 def of_scheme(name: str, scheme: Scheme, about: dict[str, Any], versus: str | None) -> Trial:

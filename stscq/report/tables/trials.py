@@ -28,7 +28,7 @@ NAMES = {"balance": "L_ent", "confidence": "L_dec", "quality": "L_qua"}
 
 def quantisers(s: RunSummary) -> Table:
     """A row a quantiser, and what routing each token would cost."""
-    columns = ["backbone", "quantiser", "groups", "entries", "bits", "coded_bytes", "memory_kib", "error", "mean_acc"]
+    columns = ["backbone", "quantiser", "groups", "entries", "bits", "coded_bytes", "storage_kib", "error", "mean_acc"]
     frame = shown(s, "quantisers", [*columns, "ids", "ids_centred", "psnr"], "switchable")
     if not frame.empty:
         frame = pd.concat([frame, *(routed_tokens(part) for _, part in frame.groupby("backbone", sort=False))])
@@ -40,7 +40,7 @@ def quantisers(s: RunSummary) -> Table:
         "token_shared is a mixture of experts whose experts are codebooks and whose gate is the router. routed_tokens: "
         "a group for each token, by arithmetic alone: T (log2 K + log2 M) bits.",
         "coded_bytes: mean payload, range-coded by the codec's symbol tables (no context of earlier tokens) where that "
-        "is shorter than fixed length. memory_kib: codebooks and linear maps in float32. " + ERROR_NOTE,
+        "is shorter than fixed length. storage_kib: codebooks and linear maps in float32. " + ERROR_NOTE,
         VERSUS_NOTE,
     ]
     return Table("quantisers", "Other quantisers of as many bits", frame, notes, digits=3)
