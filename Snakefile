@@ -43,6 +43,7 @@ include: "workflow/rules/peers.smk"
 include: "workflow/rules/int8.smk"
 include: "workflow/rules/symbols.smk"
 include: "workflow/rules/redundancy.smk"
+include: "workflow/rules/trials.smk"
 include: "workflow/rules/portraits.smk"
 include: "workflow/rules/report.smk"
 

@@ -145,6 +145,7 @@ def problems(params: Mapping[str, Any]) -> Iterator[str]:
     yield from teacher_problems(params)
     yield from allocation_problems(params)
     yield from effort_problems(params)
+    yield from trial_problems(params)
     trainer = params["recogniser"].get("published_weights")
     if trainer == params["judge"]:
         yield f"judge: {trainer} also trains (recogniser.published_weights); the judge must be another recogniser"
@@ -349,6 +350,15 @@ def effort_problems(params: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key}.effort: name a variant that is the same without it"
         elif "train_on" in backbone:
             yield f"{key}.effort: its backbone trains on pictures that are no faces"
+
+
+def trial_problems(params: Mapping[str, Any]) -> Iterator[str]:
+    """Trials need kept latents of faces."""
+    for name in params["trials"]["backbones"]:
+        if name not in params["backbones"]:
+            yield f"trials.backbones: {name!r} is none of the backbones"
+        elif params["latents"]["copies"] == 0 or "train_on" in params["backbones"][name]:
+            yield f"trials.backbones: {name} needs the latents of faces (latents.copies of 1 or more, no train_on)"
 
 
 def evaluations(params: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -36,7 +36,8 @@ GAIN = {"pretrained": -0.2, "fine_tuned": -0.1, "global": 0.0, "token_specific":
 SEEDS = [1, 2, 3]
 PROTOCOLS = ("random_impostors", "hardest_impostors", "largest_change")
 T = 6
-COMPARED = {"peers": ["webp"], "int8": [], "symbols": [], "redundancy": [["titok_s", "switchable"]]}
+COMPARED = {"peers": ["webp"], "int8": [], "symbols": [], "redundancy": [["titok_s", "switchable"]],
+            "trials": {"backbones": [], "seeds": []}}  # fmt: skip
 
 
 def pairs_frame():

@@ -6,7 +6,7 @@ A number that no list below knows is a result of training, and is compared by it
 import re
 from collections.abc import Mapping
 
-DESIGN = {"groups", "entries", "tokens", "group", "seed", "number", "side"}
+DESIGN = {"groups", "entries", "tokens", "group", "seed", "number", "side", "step"}
 """Numbers that say what a row is."""
 EXACT = re.compile(
     r"^(published|corrected|fixed|storage|int8|float32)_|^(bits|bpp|tokens|models|images_seen)$"

@@ -7,7 +7,8 @@ differences between runs. utilisation_tokens, utilisation_groups.parquet: share 
 group. people, curves.parquet: whose images went to which group, training curves. fairness.csv: rates of groups of
 people. strangers, served.csv: the same of faces without identities, and which codebook groups serve them. peers, int8,
 symbols, symbols_saved.csv: classic codecs, int8 codebooks, models of the symbols. cost, measured, training_cost.csv:
-what it costs. second_values.parquet, second_comparisons.csv: the same of the second judge, the recogniser of training.
+what it costs. trials, trial_comparisons, trial_curves.csv: what stscq.evaluation.trials answered.
+second_values.parquet, second_comparisons.csv: values and comparisons of the second judge, the recogniser of training.
 What is outside all claims (`taught_by`, `allocation`, `effort`) is in values, curves and sheets alone, and compared
 with its twin alone.
 sheets/BACKBONE.npz: reconstructions of test people; portraits/BACKBONE.npz: of people whose pictures may be passed on.
@@ -37,6 +38,7 @@ from stscq.report.fairness import fairness, router_choices
 from stscq.report.strangers import served, strangers
 from stscq.report.summary import OWN_SET
 from stscq.report.training_cost import read_training, record_files, training_cost
+from stscq.report.trials import trial_frames
 
 
 def main(
@@ -57,6 +59,7 @@ def main(
     int8: Path | None = None,
     symbols: Path | None = None,
     redundancy: Path | None = None,
+    trials: Path | None = None,
     full_size: Path | None = None,
     coded_portraits: Path | None = None,
     absent: str = "{}",
@@ -108,6 +111,8 @@ def main(
     for file in (cost / "cost.csv", measured / "measured.csv"):
         write_atomically(out / file.name, file.read_text(encoding="utf-8"))
     training_cost(map(read_training, record_files(models))).to_csv(out / "training_cost.csv", index=False)
+    for name, frame in trial_frames(trials, json.loads(compared)["trials"]).items():
+        frame.to_csv(out / f"{name}.csv", index=False)
     for name, frame in further(faces, json.loads(compared), peers, int8, symbols, redundancy).items():
         frame.to_csv(out / f"{name}.csv", index=False)
     about = {

@@ -105,12 +105,13 @@ class Project:
 
 
 def keep_few(rules):
-    """Two tables, two figures, no models of symbols, no redundancy: what is tested needs no more."""
+    """Two tables, two figures, no models of symbols, no redundancy, no trials: what is tested needs no more."""
     for name, before, line in (
         ("report", "SUMMARY = [", "TABLES, FIGURES = TABLES[:2], FIGURES[:2]"),
         ("int8", "rule evaluate_int8:", "INT8 = []"),
         ("symbols", "rule model_symbols:", "SYMBOLS = []"),
         ("redundancy", "rule redundancy:", "SWITCHABLE = []"),
+        ("trials", "rule answer:", 'TRIALS["backbones"] = []'),
     ):
         text = (rules / f"{name}.smk").read_text()
         assert before in text

@@ -7,6 +7,7 @@ TABLES = [
     *("stages", "ablation", "rate_gain"),
     *("selection_in_training", "groups_sweep", "token_utilisation", "dataset_utilisation", "redundancy", "group_use", "fairness"),
     *("strangers", "served", "served_counts"),
+    *("quantisers", "router_losses", "router_training", "entries"),
     *("ibq", "image_quality", "imagenet", "rates", "symbols", "int8", "peers", "peers_ratio", "other_face_codecs"),
     *("cost", "training_cost", "variants", "identity_teacher", "allocation", "effort", "claims"),
 ]
@@ -22,7 +23,7 @@ SUMMARY = [
     *("about.json", "runs.csv", "values.parquet", "comparisons.csv", "people.parquet", "fairness.csv", "curves.parquet"),
     *("strangers.csv", "served.csv"),
     *("utilisation_tokens.parquet", "utilisation_groups.parquet", "peers.csv", "int8.csv", "symbols.csv"),
-    "redundancy.csv",
+    *("redundancy.csv", "trials.csv", "trial_comparisons.csv", "trial_curves.csv"),
     *("symbols_saved.csv", "cost.csv", "measured.csv", "training_cost.csv"),
     *("second_values.parquet", "second_comparisons.csv", "allocation.csv"),
     *(f"sheets/{name}.npz" for name in BACKBONES if name not in OWN_SETS),
@@ -74,7 +75,7 @@ def training_records():
 def further_folders():
     """Options for evaluations that a profile may be without."""
     there = {"peers": peer_outputs(), "int8": int8_outputs(), "symbols": symbol_outputs()}
-    there |= {"redundancy": redundancy_outputs()}
+    there |= {"redundancy": redundancy_outputs(), "trials": trial_outputs()}
     there |= {"full_size": full_size_outputs(), "coded_portraits": coded_portraits()}
     return " ".join(f"--{name.replace('_', '-')} {DATA}/{name}" for name, made in there.items() if made)
 
@@ -82,7 +83,7 @@ def further_folders():
 def further_outputs():
     return [
         *(*peer_outputs(), *int8_outputs(), *symbol_outputs(), *full_size_outputs()),
-        *redundancy_outputs(),
+        *(*redundancy_outputs(), *trial_outputs()),
     ]
 
 
@@ -133,7 +134,7 @@ rule summarise:
                     for name, b in BACKBONES.items()
                 },
                 "compared": {"peers": PEERS, "int8": INT8, "symbols": SYMBOLS if symbol_outputs() else [],
-                             "redundancy": SWITCHABLE},
+                             "redundancy": SWITCHABLE, "trials": TRIALS},
             }
         ),
     threads: threads_of("summarise")

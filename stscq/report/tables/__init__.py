@@ -8,7 +8,18 @@ from functools import partial
 
 from stscq.report.render import Table
 from stscq.report.summary import RunSummary
-from stscq.report.tables import ablation, beyond, codebooks, costs, identity, people, pictures, rates, redundancy
+from stscq.report.tables import (
+    ablation,
+    beyond,
+    codebooks,
+    costs,
+    identity,
+    people,
+    pictures,
+    rates,
+    redundancy,
+    trials,
+)
 
 TABLES: dict[str, Callable[[RunSummary], Table]] = {
     "headline": identity.headline,
@@ -30,6 +41,10 @@ TABLES: dict[str, Callable[[RunSummary], Table]] = {
     "token_utilisation": codebooks.token_utilisation,
     "dataset_utilisation": codebooks.dataset_utilisation,
     "redundancy": redundancy.redundancy,
+    "quantisers": trials.quantisers,
+    "router_losses": trials.router_losses,
+    "router_training": trials.router_training,
+    "entries": trials.entries,
     "group_use": codebooks.group_use,
     "fairness": people.fairness,
     "strangers": people.strangers,
