@@ -35,8 +35,8 @@ def quantisers(s: RunSummary) -> Table:
     notes = [
         SETTING_NOTE,
         "residual_vq, product_vq, fsq, lfq: of the library vector-quantize-pytorch, shared by all tokens: two parts of "
-        "sqrt(K) entries (residual, product) or levels (fsq), log2 K signs (lfq), so T log2 K bits exactly; settings "
-        "chosen by the error on training people held out. M groups take log2 M bits more.",
+        "sqrt(K) entries (residual, product), dimensions of four levels (fsq), log2 K signs (lfq, spherical), so "
+        "T log2 K bits exactly; settings chosen by the error on training people held out. M groups take log2 M more.",
         "token_shared is a mixture of experts whose experts are codebooks and whose gate is the router. routed_tokens: "
         "a group for each token, by arithmetic alone: T (log2 K + log2 M) bits.",
         "coded_bytes: mean payload, range-coded by the codec's symbol tables (no context of earlier tokens) where that "
@@ -59,7 +59,9 @@ def router_losses(s: RunSummary) -> Table:
         ERROR_NOTE + " It, mean_acc and ids are of groups by NN.",
         VERSUS_NOTE,
     ]
-    return Table("router_losses", "The three losses of the router", frame.rename(columns=NAMES), notes, digits=3)
+    on = {name: frame[name].map({True: "on", False: "off"}) for name in LOSSES if not frame.empty}
+    shown_frame = frame.assign(**on).rename(columns=NAMES)
+    return Table("router_losses", "The three losses of the router", shown_frame, notes, digits=3)
 
 
 def router_training(s: RunSummary) -> Table:
