@@ -30,7 +30,8 @@ from stscq.quantization.trained_codec import TrainedCodec, load_codec
 from stscq.training.pretrain import psnr
 
 BACKBONE, VARIANT = "maskgit_vqgan", "switchable_4x16"
-TEST_PEOPLE = 20
+RECOGNISER = Path("stscq/recognisers/distilled.onnx")
+TEST_PEOPLE = 5
 COUNTS = (1, 2)
 METRICS = {"psnr": "PSNR, dB", "error": "quantisation error x 1000", "used": "entries used, %"}
 ABOUT = (
@@ -40,39 +41,54 @@ ABOUT = (
 )
 
 
-def jobs(folder: Path, seed: int, processes: int, steps: list[int]) -> list[tuple[str, dict[str, Any]]]:
-    """Modules of stscq.training and their arguments, for one codec."""
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    variant = params["backbones"][BACKBONE]["variants"][VARIANT]
-    model = {**params["backbones"][BACKBONE]["model"], "image_size": 64}
-    out = folder / f"seed{seed}_{processes}"
+Job = tuple[str, dict[str, Any]]
+"""A module of stscq.training and its arguments."""
+
+
+def numbers(params: dict[str, Any], stage: str, steps: int) -> dict[str, Any]:
+    return {**stage_settings(params, BACKBONE, stage), "steps": steps}
+
+
+def starting(folder: Path, seed: int, params: dict[str, Any]) -> list[Job]:
+    """What one process and two start from: the shipped tokenizer and the latents of this seed's training faces."""
+    backbone = params["backbones"][BACKBONE]
     data = {"store": folder / "faces", "split": folder / f"seed{seed}.parquet", "seed": seed}
-    teacher = {"recogniser": Path("stscq/recognisers/distilled.onnx")}
-
-    def numbers(stage: str, count: int) -> dict[str, Any]:
-        return {**stage_settings(params, BACKBONE, stage), "steps": count, **data, "out": out / stage}
-
-    tokenizer = {"model": json.dumps(model), "published": Path(params["backbones"][BACKBONE]["published_weights"])}
-    sizes = {"groups": variant["M"], "entries": variant["K"], "selection": variant["training"]}
-    start = out / "stage1_tokenizer"
-    kept = {"latents": out / "latents" / "latents.npy"}
+    tokenizer = {
+        "model": json.dumps({**backbone["model"], "image_size": 64}),
+        "published": Path(backbone["published_weights"]),
+        "recogniser": RECOGNISER,
+    }
+    start = folder / f"tokenizer{seed}"
     return [
-        ("stage1_tokenizer", {**numbers("stage1_tokenizer", 0), **teacher, **tokenizer}),
-        ("latents", {**data, "start": start, "out": out / "latents", "copies": 1}),
-        ("stage1_codebooks", {**numbers("stage1_codebooks", steps[0]), **sizes, **kept, "start": start}),
-        ("stage2", {**numbers("stage2", steps[1]), **kept, "start": out / "stage1_codebooks", "shared": False}),
-        ("stage3", {**numbers("stage3", steps[2]), **teacher, "start": out / "stage2"}),
+        ("stage1_tokenizer", {**numbers(params, "stage1_tokenizer", 0), **data, **tokenizer, "out": start}),
+        ("latents", {**data, "start": start, "out": folder / f"latents{seed}", "copies": 1}),
     ]
 
 
-def train(jobs: list[tuple[str, dict[str, Any]]], processes: int, folder: Path) -> None:
-    """All of them in as many processes, but the latents, which are made by one."""
+def stages(folder: Path, seed: int, processes: int, steps: list[int], params: dict[str, Any]) -> list[Job]:
+    """Stage 1 (codebooks), 2 and 3 of one codec."""
+    variant = params["backbones"][BACKBONE]["variants"][VARIANT]
+    data = {"store": folder / "faces", "split": folder / f"seed{seed}.parquet", "seed": seed}
+    kept = {"latents": folder / f"latents{seed}" / "latents.npy"}
+    sizes = {"groups": variant["M"], "entries": variant["K"], "selection": variant["training"]}
+    places = [folder / f"tokenizer{seed}", *(folder / f"seed{seed}_{processes}" / str(stage) for stage in (1, 2, 3))]
+    own: list[Job] = [
+        ("stage1_codebooks", {**sizes, **kept}),
+        ("stage2", {**kept, "shared": variant["shared"]}),
+        ("stage3", {"recogniser": RECOGNISER}),
+    ]
+    return [
+        (name, {**numbers(params, name, count), **data, **more, "start": start, "out": out})
+        for (name, more), count, start, out in zip(own, steps, places, places[1:], strict=False)
+    ]
+
+
+def train(jobs: list[Job], processes: int, folder: Path) -> None:
+    """One after the other, each in as many processes."""
     file = folder / "jobs.json"
-    launch = ["stscq.training.launch", str(processes)]
-    for part, count in ((jobs[:2], 1), (jobs[2:], processes)):
-        file.write_text(json.dumps(part, default=str), encoding="utf-8")
-        start = launch if count > 1 else []
-        subprocess.run([sys.executable, "-m", *start, "tests.together", str(file)], check=True, env=os.environ)
+    file.write_text(json.dumps(jobs, default=str), encoding="utf-8")
+    launch = ["stscq.training.launch", str(processes)] if processes > 1 else []
+    subprocess.run([sys.executable, "-m", *launch, "tests.together", str(file)], check=True, env=os.environ)
 
 
 @torch.no_grad()
@@ -112,21 +128,26 @@ def table(results: Mapping[tuple[int, int], Mapping[str, float]]) -> pd.DataFram
     return pd.DataFrame(rows).T.rename_axis("of the test people")
 
 
-def main(out: Path | None = None, seeds: str = "1,2,3", steps: str = "100,200,40") -> None:
+def main(out: Path | None = None, seeds: str = "1,2,3", steps: str = "50,100,10") -> None:
     """Prints the table; writes OUT/processes.md and .json. STEPS of stage 1, 2 and 3."""
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    chosen, numbers_of_steps = list(map(int, seeds.split(","))), list(map(int, steps.split(",")))
     results: dict[tuple[int, int], dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_store(read_orl(orl_folder(), 64), folder / "faces")
         images, index = open_store(folder / "faces")
-        for seed in map(int, seeds.split(",")):
+        for seed in chosen:
             split = split_people(index, test_people=TEST_PEOPLE, val_people=[], seed=seed, side="test")
             split.to_parquet(folder / f"seed{seed}.parquet")
-            for count in COUNTS:
-                work = jobs(folder, seed, count, [int(word) for word in steps.split(",")])
-                train(work, count, folder)
-                codec, _ = load_codec(work[-1][1]["out"], torch.device("cpu"))
-                results[seed, count] = measured(codec, images[np.flatnonzero(split.split == "test")])
+        train([job for seed in chosen for job in starting(folder, seed, params)], 1, folder)
+        for count in COUNTS:
+            work = {seed: stages(folder, seed, count, numbers_of_steps, params) for seed in chosen}
+            train([job for jobs in work.values() for job in jobs], count, folder)
+            for seed, jobs in work.items():
+                codec, _ = load_codec(jobs[-1][1]["out"], torch.device("cpu"))
+                test = np.flatnonzero(pd.read_parquet(folder / f"seed{seed}.parquet").split == "test")
+                results[seed, count] = measured(codec, images[test])
                 print(seed, count, results[seed, count], flush=True)
     about = ABOUT.format(backbone=BACKBONE, variant=VARIANT, seeds=seeds, steps=steps, people=TEST_PEOPLE)
     text = f"# Two processes and one\n\n{about}\n\n{table(results).to_markdown(floatfmt='.4f')}\n"

@@ -30,6 +30,9 @@ from stscq.training.faces import training_batches
 SMALL, BATCH, PAYLOAD = 16, 128, 48
 """Pixels of a side; images a draw; bytes an image in the archive."""
 CHUNK = 10_000
+BACKBONE, LATENT = "maskgit_vqgan", 64 * 32
+"""Whose stages are looked up, and the numbers in a latent of its: T d."""
+STAGES = ("stage1_tokenizer", "stage1_codebooks", "stage2", "stage3")
 SCALES = {"CASIA-WebFace": 490_000, "Glint360K": 17_000_000, "a billion": 1_000_000_000}
 SIDES = (64, 112, 256)
 
@@ -144,6 +147,16 @@ def measured(folder: Path, count: int, rounds: int) -> dict[str, float]:
     return row
 
 
+def computing() -> dict[str, float]:
+    """Core-days of one image through each stage once, by the run in results/lfw (64 x 64, one core a job)."""
+    runs = pd.read_csv("results/lfw/tables/training_cost.csv")
+    runs = runs[(runs.what == "training") & (runs.backbone == BACKBONE) & runs.stage.isin(STAGES)]
+    return {
+        f"{stage} once, core-days": 1 / rate / 86400
+        for stage, rate in zip(runs.stage, runs.images_per_second, strict=True)
+    }
+
+
 def extrapolated(row: dict[str, float]) -> pd.DataFrame:
     """The measured bytes and seconds an image, times the images of SCALES."""
     each = {
@@ -157,6 +170,8 @@ def extrapolated(row: dict[str, float]) -> pd.DataFrame:
         "archive opened, minutes": row["archive opened, s"] / row["images"] / 60,
         "archive written without a model, hours": row["archive written, us an image"] / 3.6e9,
         "drawn once, hours": row["draw, us an image"] / 3.6e9,
+        f"one copy of latents kept ({BACKBONE} at 64 x 64), GB": 4 * LATENT / 1e9,
+        **computing(),
     }
     return pd.DataFrame({name: {what: one * count for what, one in each.items()} for name, count in SCALES.items()})
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import codec, quantization, training, watermark
+from benchmarks import codec, processes, quantization, scaling, training, watermark
 from benchmarks.backbones import as_markdown, interleaved, pair, relative_difference
 from benchmarks.plain.search import cdist_distances, einsum_distances, plain_nn
 from stscq.errors import StscqError
@@ -82,6 +82,27 @@ def test_the_benchmark_of_the_mark_runs(tmp_path, capsys):
     assert found["mirrored"].startswith("0.00 ")
     assert [row["found"] for row in tables["False detections"]] == [0, 0]
     assert tables["Pictures and people"][0]["PSNR, least"] > 40
+
+
+def test_the_benchmark_of_millions_runs_on_hundreds(tmp_path, capsys):
+    scaling.main(tmp_path, counts="200,400", rounds=1)
+    assert (tmp_path / "scaling.md").read_text() in capsys.readouterr().out
+    small, large = json.loads((tmp_path / "scaling.json").read_text())["rows"]
+    assert (small["images"], large["images"]) == (200, 400)
+    assert large["images, bytes each"] == pytest.approx(scaling.SMALL**2 * 3 + 128 / 400)  # numpy's header
+    assert large["archive, bytes an image"] >= scaling.PAYLOAD + 2
+    table = scaling.extrapolated(large)
+    assert table.loc["store at 64 x 64, GB", "a billion"] == pytest.approx(12288)
+
+
+def test_two_processes_and_one_are_compared_seed_by_seed():
+    psnr = {(1, 1): 20.0, (1, 2): 20.5, (2, 1): 22.0, (2, 2): 21.8}
+    found = processes.table({key: {"psnr": value, "error": 1.0, "used": 2.0} for key, value in psnr.items()})
+    row = found.loc[processes.METRICS["psnr"]]
+    assert row["1 process"] == 21.0
+    assert row["2 processes"] == pytest.approx(21.15)
+    assert row["apart, at most"] == pytest.approx(0.5)
+    assert row["std over seeds"] == pytest.approx(2**0.5)
 
 
 def test_the_plain_search_finds_the_same():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.compute
 import pyarrow.parquet
 import torch
 
@@ -23,7 +24,7 @@ def training_batches(store: Path, split: Path, size: int, seed: int, device: tor
     file = pyarrow.parquet.ParquetFile(split)
     rows = np.arange(file.metadata.num_rows)
     if "split" in file.schema_arrow.names:
-        rows = rows[np.array(file.read(["split"])["split"].to_pylist()) == "train"]
+        rows = np.flatnonzero(pyarrow.compute.equal(file.read(["split"])["split"], "train").to_numpy())
     return Batches(open_images(store), rows, size, seed, device)
 
 
