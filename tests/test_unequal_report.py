@@ -95,7 +95,7 @@ def test_a_variant_may_have_an_allocation():
         (with_unequal(M=4), r"unequal\.allocation: of variants with shared: false, M: 1"),
         (with_unequal(shared=True), r"unequal\.allocation: of variants with shared: false, M: 1"),
         (with_unequal(stage3={"taught_by": "judge"}), r"unequal\.allocation: of variants .* no taught_by"),
-        (merge(with_unequal(), {"latents": {"copies": 0}}), r"unequal\.allocation: needs the latents of faces"),
+        (merge(with_unequal(), {"latents": {"copies": 0}}), r"allocation: needs the latents of faces"),
     ],
 )
 def test_where_it_cannot_be_it_is_refused(change, words):

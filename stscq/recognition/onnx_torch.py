@@ -99,7 +99,10 @@ class OnnxIResNet(nn.Module):
         for node in self.nodes:
             if node.operator not in OPERATORS:
                 raise DataError(f"{path}: operator {node.operator} (for {node.output}) is in no IResNet")
-        constants |= self.cast_now(constants)
+        try:
+            constants |= self.cast_now(constants)
+        except ValueError as problem:
+            raise DataError(f"{path}: {problem}") from problem
         # Buffer names must not hold dots; ONNX names usually do.
         self.places = {name: f"constant{i}" for i, name in enumerate(constants)}
         for name, array in constants.items():

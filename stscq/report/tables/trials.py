@@ -7,7 +7,6 @@ import pandas as pd
 
 from stscq.bits import payload_bits
 from stscq.evaluation.statistics import Paired
-from stscq.quantization.losses import RouterLossWeights
 from stscq.report.render import Table, paired_columns
 from stscq.report.summary import RunSummary
 
@@ -22,8 +21,8 @@ VERSUS_NOTE = (
 )
 ERROR_NOTE = "error: squared error of the latents as a share of their variance over images, token by token."
 IDENTITY = ("mean_acc", "ids")
-LOSSES = RouterLossWeights._fields
 NAMES = {"balance": "L_ent", "confidence": "L_dec", "quality": "L_qua"}
+"""Of the three router losses (RouterLossWeights), as in the paper."""
 
 
 def quantisers(s: RunSummary) -> Table:
@@ -49,7 +48,7 @@ def quantisers(s: RunSummary) -> Table:
 def router_losses(s: RunSummary) -> Table:
     """A row a subset of the three."""
     measures = ["groups_used", "router_groups", "use_bits", "doubt_bits", "agreement", "regret"]
-    frame = shown(s, "router_losses", ["backbone", *LOSSES, *measures, "error", "mean_acc", "ids"], "all")
+    frame = shown(s, "router_losses", ["backbone", *NAMES, *measures, "error", "mean_acc", "ids"], "all")
     notes = [
         SETTING_NOTE,
         "L_ent (Eq. 8), L_dec (Eq. 9), L_qua (Eq. 10): on, with the weights of params.yaml, or off. On test images: "
@@ -59,7 +58,7 @@ def router_losses(s: RunSummary) -> Table:
         ERROR_NOTE + " It, mean_acc and ids are of groups by NN.",
         VERSUS_NOTE,
     ]
-    on = {name: frame[name].map({True: "on", False: "off"}) for name in LOSSES if not frame.empty}
+    on = {name: frame[name].map({True: "on", False: "off"}) for name in NAMES if not frame.empty}
     shown_frame = frame.assign(**on).rename(columns=NAMES)
     return Table("router_losses", "The three losses of the router", shown_frame, notes, digits=3)
 
