@@ -13,6 +13,7 @@ from filelock import FileLock
 from stscq.params import merge
 from tests.conftest import ROOT
 
+GONE = ["token_specific", "unequal_4_bits", "unequal_4_bits_effort"]
 OVERLAY = {
     "seeds": [1],
     "measure_cost": [],
@@ -26,7 +27,7 @@ OVERLAY = {
     "stage3": {"steps": 2},
     "backbones": {
         **dict.fromkeys(["titok_s", "titok_l", "ibq"]),
-        "maskgit_vqgan": {"published_weights": None, "variants": {"token_specific": None}},
+        "maskgit_vqgan": {"published_weights": None, "variants": dict.fromkeys(GONE)},
     },
 }
 ENVIRONMENT = {
