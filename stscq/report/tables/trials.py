@@ -103,9 +103,9 @@ def entries(s: RunSummary) -> Table:
 def shown(s: RunSummary, question: str, columns: Sequence[str], reference: str) -> pd.DataFrame:
     """The trials of a question, means over seeds, with their paired differences, as MEASURE_vs_REFERENCE."""
     found = s.frame("trials.csv")
+    found = found if found.empty else found[found.question == question]
     if found.empty:
         return pd.DataFrame()
-    found = found[found.question == question]
     compared = s.frame("trial_comparisons.csv")
     compared = compared[compared.question == question]
     rows: list[dict[str, Any]] = []
