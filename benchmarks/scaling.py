@@ -120,7 +120,7 @@ def measured(folder: Path, count: int, rounds: int) -> dict[str, float]:
     del store
     index = folder / "store/index.parquet"
     batches, opened = held(lambda: training_batches(folder / "store", index, BATCH, 1, torch.device("cpu")))
-    row["training_batches, s"], row["training_batches, bytes an image"] = opened.seconds, opened.most * MIB / count
+    row["training_batches, s"], row["rows to train on, bytes an image"] = opened.seconds, batches.rows.nbytes / count
     drawn = draws(batches)
     first = next(drawn)
     later = [next(drawn) for _ in range(rounds)]
@@ -163,7 +163,7 @@ def extrapolated(row: dict[str, float]) -> pd.DataFrame:
         **{f"store at {side} x {side}, GB": 3 * side * side / 1e9 for side in SIDES},
         "its index, GB": row["index, bytes each"] / 1e9,
         "open_store in memory, GB": row["open_store, bytes an image"] / 1e9,
-        "training_batches in memory, GB": row["training_batches, bytes an image"] / 1e9,
+        "rows to train on in memory, GB": row["rows to train on, bytes an image"] / 1e9,
         "archive, GB": row["archive, bytes an image"] / 1e9,
         "of it index, GB": row["of it index, bytes an image"] / 1e9,
         "archive opened in memory, GB": row["archive opened, bytes an image"] / 1e9,

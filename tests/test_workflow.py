@@ -44,7 +44,7 @@ def dry_run(tmp_path, change, *options):
         ({"resources": {"stage_2": {"gpu": 1}}}, "resources.stage_2: no rule of the workflow"),
         (
             {"resources": {"stage3": {"gpu": 3}}},
-            "resources.stage3.gpu: 3 cannot share ibq's stage3.batch of 4",
+            "resources.stage3.gpu: 3 cannot share ibq's stage3.batch of 4 evenly",
         ),
         ({"accept_responsible_use": None}, "accept_responsible_use: not true"),
     ],

@@ -84,7 +84,7 @@ def threads_of(rule):
     return asked(rule)["threads"]
 
 
-def start(rule):
+def start_of(rule):
     """How a rule that may take several GPUs starts its module: a process for each of them (docs/many-gpus.md)."""
     gpus = asked(rule)["gpu"]
     return f"{PYTHON} -m stscq.training.launch {gpus}" if gpus > 1 else f"{PYTHON} -m"
@@ -92,7 +92,7 @@ def start(rule):
 
 # For {START[rule]} in a rule's command: what is written there must not depend on the number, or changing it would seem
 # to Snakemake a change of the rule.
-START = {rule: start(rule) for rule in stscq_params.TOGETHER}
+START = {rule: start_of(rule) for rule in stscq_params.TOGETHER}
 
 
 def resources_of(rule):
