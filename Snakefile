@@ -9,6 +9,7 @@ from snakemake.utils import min_version, validate
 
 from stscq import params as stscq_params
 from stscq.errors import ParamsError
+from stscq.params_check import check
 from stscq.provenance.code import code_fingerprint
 from stscq.provenance.commit import tell_if_commit_is_unknown
 from stscq.provenance.notes import keep_notes

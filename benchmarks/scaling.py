@@ -27,6 +27,7 @@ from stscq.files import write_atomically
 from stscq.training.batches import Batches
 from stscq.training.faces import training_batches
 
+ROOT = Path(__file__).parent.parent
 SMALL, BATCH, PAYLOAD = 16, 128, 48
 """Pixels of a side; images a draw; bytes an image in the archive."""
 CHUNK = 10_000
@@ -149,7 +150,7 @@ def measured(folder: Path, count: int, rounds: int) -> dict[str, float]:
 
 def computing() -> dict[str, float]:
     """Core-days of one image through each stage once, by the run in results/lfw (64 x 64, one core a job)."""
-    runs = pd.read_csv("results/lfw/tables/training_cost.csv")
+    runs = pd.read_csv(ROOT / "results/lfw/tables/training_cost.csv")
     runs = runs[(runs.what == "training") & (runs.backbone == BACKBONE) & runs.stage.isin(STAGES)]
     return {
         f"{stage} once, core-days": 1 / rate / 86400

@@ -212,7 +212,8 @@ def params(
     folder: Annotated[Path, typer.Option(help="Where params.yaml and config/ are")] = Path(),
 ) -> None:
     """Print params.yaml with a profile laid over it, after checking it."""
-    from stscq.params import check, with_profile
+    from stscq.params import with_profile
+    from stscq.params_check import check
 
     file = folder / "params.yaml"
     if not file.is_file():

@@ -1,6 +1,5 @@
 """Shared fixtures: the real Database of Faces, aligned once a session, small."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,9 @@ from stscq.data.pairs import make_pairs
 from stscq.data.splits import split_people
 from stscq.data.store import open_store, write_store
 from tests.search_problems import BACKENDS, only
+from tests.trained import SMALL_RECOGNISER, first, kept, latent_places, second, tuned  # noqa: F401  # fixtures of all
 
 ROOT = Path(__file__).parent.parent
-SMALL_RECOGNISER = '{"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "stem_stride": 2, "embedding": 16}'
-SMALL_MASKGIT = json.dumps(
-    {"family": "maskgit_vqgan", "image_size": 32, "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "d": 8, "K": 16}
-)
 
 
 def pytest_collection_modifyitems(items):

@@ -14,9 +14,9 @@ from stscq.data.store import open_store
 from stscq.device import DeviceError, check_kernels, mixed, own_device
 from stscq.quantization.trained_codec import load_codec
 from stscq.training import stage1_tokenizer, stage3
-from tests.conftest import ROOT, SMALL_MASKGIT
+from tests.conftest import ROOT
 from tests.plain_codec import decode, encode
-from tests.test_training import IBQ, STAGE3, TITOK, TOKENIZER, train_stages_1_and_2, weights
+from tests.trained import IBQ, SMALL_MASKGIT, STAGE3, TITOK, TOKENIZER, train_stages_1_and_2, weights
 
 JOB = """
 import sys, time

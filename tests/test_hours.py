@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.hours import RATES, Work, codebook_work, jobs_of, table
+from benchmarks.hours import RATES, Work, codebook_work, jobs_of, loss_operations, table
 from stscq.backbones import build
 
 SMALL = {"family": "maskgit_vqgan", "channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "d": 8, "K": 32}
@@ -29,6 +29,16 @@ def test_operations_over_the_stated_rates():
     assert Work(0, RATES["float32"] * 36).hours(100) == pytest.approx(1)
     tokenizer = build(**SMALL, image_size=32)
     assert codebook_work(tokenizer, 4, 8, 5.0) == (5.0, 2 * 4 * tokenizer.T * 8 * 8)
+
+
+def test_losses_see_two_pictures_and_go_back_to_one():
+    recogniser = 2 * 6.3e9  # the published IResNet-50's multiplications and additions, a picture forward
+    assert loss_operations(32, identity=True, lpips=False) == pytest.approx(3 * recogniser, rel=0.02)
+    # AlexNet at 64 x 64: 15 x 15 places of 64 filters of 3 x 11 x 11, and so on; the heads are below a thousandth.
+    alexnet = 2 * (15**2 * 64 * 363 + 7**2 * 192 * 64 * 25 + 3**2 * 9 * (384 * 192 + 256 * 384 + 256 * 256))
+    assert loss_operations(64, identity=False, lpips=True) == pytest.approx(3 * alexnet, rel=0.001)
+    both = loss_operations(64, identity=True, lpips=True)
+    assert both == pytest.approx(3 * alexnet + loss_operations(64, identity=True, lpips=False), rel=0.001)
 
 
 def test_variants_of_one_size_share_stage_1_and_each_seed_counts():

@@ -12,7 +12,8 @@ from stscq.data.store import open_store
 from stscq.data.tensors import to_float
 from stscq.errors import ParamsError, StscqError
 from stscq.evaluation import evaluate, original, second_judge
-from stscq.params import check, merge, outside_claims, twin
+from stscq.params import merge, outside_claims, twin
+from stscq.params_check import check
 from stscq.quantization.trained_codec import load_codec
 from stscq.recognition.base import unit
 from stscq.recognition.frozen import DLIB, load_frozen
@@ -23,8 +24,8 @@ from stscq.report.table import MAKERS
 from stscq.training import stage3
 from stscq.training.losses import ImageLossWeights
 from tests.report_fixtures import make_summary
-from tests.test_training import CPU, STAGE3, first, kept, latent_places, same_tensors, second, tuned, weights  # noqa: F401
 from tests.test_workflow import PARAMS, dry_run, job_counts
+from tests.trained import CPU, STAGE3, same_tensors, weights
 
 DLIB_LOSS = ImageLossWeights(reconstruction=0.0, perceptual=0.0, identity=1.0)
 
@@ -38,7 +39,7 @@ def test_the_frozen_dlib_embeds_as_the_judge_does(faces):
     assert [one.shape[2] for one in maps] == sorted({one.shape[2] for one in maps}, reverse=True)
 
 
-def test_dlibs_identity_loss_reaches_the_decoder_alone(second, faces):  # noqa: F811
+def test_dlibs_identity_loss_reaches_the_decoder_alone(second, faces):
     codec, _ = load_codec(second, CPU)
     frozen = load_frozen(DLIB, CPU)
     batch = to_float(open_store(faces).images[:2])
@@ -50,7 +51,7 @@ def test_dlibs_identity_loss_reaches_the_decoder_alone(second, faces):  # noqa: 
     assert all(p.grad is None for p in untouched)
 
 
-def test_stage_3_taught_by_dlib_says_so(places, second, tmp_path):  # noqa: F811
+def test_stage_3_taught_by_dlib_says_so(places, second, tmp_path):
     given = {**STAGE3, "steps": 2, "batch": 2, "start": second}
     stage3.main(**places, **given, out=tmp_path / "own")
     stage3.main(**{**places, "recogniser": DLIB}, **given, out=tmp_path / "taught", taught_by="dlib")
@@ -63,7 +64,7 @@ def test_stage_3_taught_by_dlib_says_so(places, second, tmp_path):  # noqa: F811
     assert cards["taught"]["decoder taught by"].startswith("dlib, which also judges")
 
 
-def test_the_second_judge_judges_the_same_pairs(places, split, second, recogniser, tmp_path):  # noqa: F811
+def test_the_second_judge_judges_the_same_pairs(places, split, second, recogniser, tmp_path):
     store, onnx = places["store"], str(recogniser / "recogniser.onnx")
     stage3.main(**places, **{**STAGE3, "steps": 1}, start=second, out=tmp_path / "trained")
     export.main(store, places["split"], tmp_path / "trained", tmp_path / "bundle")

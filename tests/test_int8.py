@@ -16,7 +16,7 @@ from stscq.evaluation.int8_codebooks import from_int8, int8_mib, to_int8
 from stscq.evaluation.int8_frame import int8_frame, int8_means
 from stscq.quantization.search import Assignment
 from stscq.training import stage1_tokenizer
-from tests.test_training import TOKENIZER, train_stages_1_and_2
+from tests.trained import TOKENIZER, train_stages_1_and_2
 
 BOOKS = arrays(
     np.float32, array_shapes(min_dims=4, max_dims=4, max_side=5), elements=st.floats(-(2.0**99), 2.0**99, width=32)

@@ -86,7 +86,10 @@ def written_by_hand(path, *nodes, outputs=("y",)):
         "slope": np.full((4, 1, 1), 0.25, np.float32),
         "fc": np.arange(4 * 112 * 112 * 2, dtype=np.float32).reshape(-1, 2) / 1e5,
         "b": np.array([1, 2], np.float32),
+        "half": np.full((4, 3, 3, 3), 0.5, np.float16),
     }
+    if any("words" in node.input for node in nodes):
+        tensors["words"] = np.array(["a"], object)
     graph = helper.make_graph(
         nodes,
         "net",
@@ -115,6 +118,27 @@ def test_flatten_dropout_identity_and_gemm(tmp_path):
     assert relative(OnnxIResNet(path)(X).numpy(), by_onnxruntime(path)) < 1e-4
 
 
+def cast_to(number, source, out):
+    return helper.make_node("Cast", [source], [out], to=number)
+
+
+def test_one_constant_may_be_cast_by_several_nodes(tmp_path):
+    path = tmp_path / "half.onnx"
+    written_by_hand(
+        path,
+        cast_to(onnx.TensorProto.FLOAT, "half", "v"),
+        cast_to(onnx.TensorProto.FLOAT, "half", "u"),
+        helper.make_node("Conv", ["x", "v"], ["c"], pads=[1, 1, 1, 1], kernel_shape=[3, 3]),
+        helper.make_node("Conv", ["x", "u"], ["d"], pads=[1, 1, 1, 1], kernel_shape=[3, 3]),
+        helper.make_node("Add", ["c", "d"], ["a"]),
+        helper.make_node("Flatten", ["a"], ["f"]),
+        helper.make_node("Gemm", ["f", "fc", "b"], ["y"]),
+    )
+    network = OnnxIResNet(path)
+    assert "half" not in network.places
+    assert relative(network(X).numpy(), by_onnxruntime(path)) < 1e-4
+
+
 @pytest.mark.parametrize(
     ("nodes", "outputs", "message"),
     [
@@ -127,6 +151,9 @@ def test_flatten_dropout_identity_and_gemm(tmp_path):
             ("y",),
             "unequal or automatic padding",
         ),
+        ([cast_to(onnx.TensorProto.INT64, "half", "y")], ("y",), "a cast to something else than float32"),
+        ([cast_to(onnx.TensorProto.FLOAT, "words", "y")], ("y",), "can't convert np.ndarray of type"),
+        ([CONV, helper.make_node("Identity", ["words"], ["y"])], ("y",), "can't convert np.ndarray of type"),
     ],
 )
 def test_other_networks_are_refused(tmp_path, nodes, outputs, message):

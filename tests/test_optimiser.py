@@ -12,7 +12,7 @@ from stscq.training.lazy_adam import LazyAdam
 from stscq.training.loop import Schedule, train
 from stscq.training.optimiser import Optimiser
 from stscq.training.stage1_tokenizer import main as tokenizer_main
-from tests.test_training import IBQ, TOKENIZER, train_stages_1_and_2, weights
+from tests.trained import IBQ, TOKENIZER, train_stages_1_and_2, weights
 
 M, T, K, D = 4, 3, 5, 2
 

@@ -21,14 +21,15 @@ from stscq.training.codebook_training import latents_of_step
 from stscq.training.faces import training_batches
 from stscq.training.launch import machines, names_of
 from tests.conftest import ROOT
-from tests.test_training import CODEBOOKS, CPU, IBQ, STAGE2, STAGE3, TITOK, TOKENIZER
 from tests.together import train
+from tests.trained import CODEBOOKS, CPU, IBQ, STAGE2, STAGE3, TITOK, TOKENIZER
 
 pytest.importorskip("accelerate")
 LONGER = {"steps": 12, "save_seconds": 0, "revive_every": 3}
 
 
 def as_rank(monkeypatch, rank, count):
+    monkeypatch.setenv("STSCQ_TOGETHER", "1")
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setenv("WORLD_SIZE", str(count))
 
@@ -206,6 +207,13 @@ def test_processes_that_found_different_unfinished_runs_stop(monkeypatch, tmp_pa
     monkeypatch.setattr(parallel, "told_by_main", lambda say: 40)
     with pytest.raises(CheckpointError, match=r"of step 20 in process 1, of 40 in the first"):
         loop.start_together(nn.Identity(), 20, tmp_path / "state.safetensors")
+
+
+def test_a_world_that_a_cluster_speaks_of_makes_no_job_wait_for_others(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "2")
+    assert (ranks.count(), ranks.rank(), ranks.is_main()) == (1, 0, True)
+    assert parallel.told_by_main(lambda: 5) == 5
 
 
 def test_only_the_first_process_keeps_the_record(monkeypatch):

@@ -32,7 +32,7 @@ from stscq.training.losses import ImageLossWeights
 from stscq.weights.download import fetch
 from stscq.weights.manifest import Shipped, WeightsError, manifest
 from tests.conftest import ROOT
-from tests.test_training import IBQ, TITOK, TOKENIZER, same_tensors, weights
+from tests.trained import IBQ, TITOK, TOKENIZER, same_tensors, weights
 
 STEM = json.dumps(
     {"family": "maskgit_vqgan", "image_size": 32, "channels": 8, "multipliers": [1, 2], "blocks": 1, "d": 8, "K": 16,

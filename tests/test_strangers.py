@@ -14,8 +14,9 @@ from stscq.data.store import Face, Row, open_store, write_store
 from stscq.errors import ParamsError
 from stscq.evaluation import evaluate, original
 from stscq.evaluation.statistics import independence
-from stscq.params import absent, check, merge, sets_in_use
+from stscq.params import absent, merge, sets_in_use
 from stscq.params import tested_on as sets_of
+from stscq.params_check import check
 from stscq.report import claims, table
 from stscq.report.collect import Evaluations
 from stscq.report.figures import draw

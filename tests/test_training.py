@@ -1,11 +1,6 @@
 """The stages: same seed, same weights; killed at any moment, same weights; who may be trained on; what is frozen."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -14,11 +9,10 @@ import torch
 from safetensors.torch import save_file
 
 from stscq.backbones import build
-from stscq.checkpoint import load_checkpoint, load_tensors
-from stscq.data.latents import read_latents
+from stscq.checkpoint import load_checkpoint
 from stscq.data.store import open_store
 from stscq.data.tensors import to_float
-from stscq.errors import CheckpointError, DataError, ParamsError
+from stscq.errors import CheckpointError, ParamsError
 from stscq.quantization.losses import RouterLossWeights
 from stscq.quantization.mean_use import MeanUse
 from stscq.quantization.search import group_errors
@@ -26,7 +20,6 @@ from stscq.quantization.trained_codec import load_codec
 from stscq.recognition.frozen import load_frozen
 from stscq.training import (
     codebook_training,
-    latents,
     stage1_codebooks,
     stage1_tokenizer,
     stage2,
@@ -38,84 +31,19 @@ from stscq.training.encode import encode_rows
 from stscq.training.faces import training_batches
 from stscq.training.loop import learning_rate
 from stscq.training.losses import ImageLossWeights
-from tests.conftest import ROOT, SMALL_MASKGIT
-
-CPU = torch.device("cpu")
-IMAGE = {"reconstruction": 1.0, "perceptual": 0.1, "identity": 0.1}
-TOKENIZER = {
-    "model": SMALL_MASKGIT, "seed": 1, "steps": 6, "continuous_steps": 3, "batch": 4, "lr": 0.002, "weight_decay": 0.01,
-    "codebook": 1.0, "commitment": 0.25, "entropy": 0.05, **IMAGE,
-}  # fmt: skip
-STAGE2 = {
-    "shared": False, "seed": 1, "steps": 8, "batch": 8, "lr": 0.005, "weight_decay": 0.0, "codebook": 1.0,
-    "entropy": 0.05, "balance": 1.0, "confidence": 0.1, "quality": 1.0, "revive_every": 3,
-}  # fmt: skip
-CODEBOOKS = {
-    **{name: value for name, value in STAGE2.items() if name != "shared"},
-    "groups": 4, "entries": 8, "selection": "router", "rank": 4, "jitter": 0.05,
-}  # fmt: skip
-STAGE3 = {"seed": 1, "steps": 4, "batch": 4, "lr": 0.001, "weight_decay": 0.0, **IMAGE}
-TITOK = json.dumps(
-    {
-        "family": "titok", "image_size": 32, "patch": 4, "width": 32, "layers": 1, "heads": 2, "T": 8, "K": 16, "d": 6,
-        "K_pixel": 16, "d_pixel": 8, "hidden": 32, "pixel_channels": 8,
-        "pixel_multipliers": [1, 1, 2], "pixel_blocks": 1,
-    }
-)  # fmt: skip
-IBQ = SMALL_MASKGIT.replace("maskgit_vqgan", "ibq")
-
-
-@pytest.fixture(scope="session")
-def tuned(places, tmp_path_factory):
-    """A finished tokenizer."""
-    out = tmp_path_factory.mktemp("tokenizer") / "seed1"
-    stage1_tokenizer.main(**places, out=out, **TOKENIZER)
-    return out
-
-
-@pytest.fixture(scope="session")
-def kept(places, tuned, tmp_path_factory):
-    """The kept latents of that tokenizer."""
-    out = tmp_path_factory.mktemp("latents")
-    latents.main(places["store"], places["split"], tuned, out, seed=1, copies=1)
-    return out / "latents.npy"
-
-
-@pytest.fixture(scope="session")
-def latent_places(places, kept):
-    """Where the stages that see no image after the encoder find what they need."""
-    return {"store": places["store"], "split": places["split"], "latents": kept}
-
-
-@pytest.fixture(scope="session")
-def first(latent_places, tuned, tmp_path_factory):
-    """A finished stage 1 with a router."""
-    out = tmp_path_factory.mktemp("stage1") / "seed1"
-    stage1_codebooks.main(**latent_places, start=tuned, out=out, **CODEBOOKS)
-    return out
-
-
-@pytest.fixture(scope="session")
-def second(latent_places, first, tmp_path_factory):
-    """A finished stage 2 with a router."""
-    out = tmp_path_factory.mktemp("stage2") / "seed1"
-    stage2.main(**latent_places, start=first, out=out, **STAGE2)
-    return out
-
-
-def train_stages_1_and_2(places, start, out, precision="fp32"):
-    """From a tokenizer in START; writes OUT/one and OUT/two."""
-    faces = {name: path for name, path in places.items() if name != "recogniser"}
-    stage1_codebooks.main(**faces, start=start, out=out / "one", precision=precision, **CODEBOOKS)
-    stage2.main(**faces, start=out / "one", out=out / "two", precision=precision, **STAGE2)
-
-
-def same_tensors(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def weights(folder):
-    return load_checkpoint(folder)[0]
+from tests.trained import (
+    CODEBOOKS,
+    CPU,
+    IBQ,
+    SMALL_MASKGIT,
+    STAGE2,
+    STAGE3,
+    TITOK,
+    TOKENIZER,
+    same_tensors,
+    train_stages_1_and_2,
+    weights,
+)
 
 
 def test_same_seed_same_weights(places, latent_places, tuned, first, second, tmp_path):
@@ -159,30 +87,6 @@ def test_no_steps_hand_the_published_tokenizer_on(places, tmp_path):
     for name, tensor in public.state_dict().items():
         assert name.startswith("quantize.") or torch.equal(after[f"tokenizer.{name}"], tensor), name
     assert (tmp_path / "tuned" / "log.jsonl").read_text() == ""
-
-
-def test_kept_latents_are_those_of_augmented_training_faces(places, tuned, faces):
-    codec, _ = load_codec(tuned, CPU)
-    batches = training_batches(places["store"], places["split"], 8, 1, CPU)
-    kept = latents.encode_copies(codec.tokenizer, batches, 2)
-    assert kept.shape == (3, len(batches.rows), 64, 8)
-    torch.testing.assert_close(kept[0], encode_rows(codec.tokenizer, batches.images, batches.rows))
-    assert not torch.equal(kept[1], kept[2])
-    drawn = codebook_training.latents_of_step(codec.tokenizer, batches, kept[1:])(5)
-    assert all((kept[1:] == one).all((2, 3)).any() for one in drawn)
-    direct = codebook_training.latents_of_step(codec.tokenizer, batches, None)(5)
-    torch.testing.assert_close(direct, codec.tokenizer.encode(batches.draw(5).images))
-
-
-def test_latents_of_other_faces_or_sizes_are_told(kept, tmp_path):
-    N = len(np.load(kept)[0])
-    with pytest.raises(DataError, match=rf"{kept}: float32 .*wanted are float32 latents of 3 faces, 64 x 8 each"):
-        read_latents(kept, 3, 64, 8)
-    with pytest.raises(DataError, match=r"other.npy: no latents to read"):
-        read_latents(tmp_path / "other.npy", N, 64, 8)
-    np.save(tmp_path / "wide.npy", np.load(kept).astype(float))
-    with pytest.raises(DataError, match=r"wide.npy: float64"):
-        read_latents(tmp_path / "wide.npy", N, 64, 8)
 
 
 def test_stage3_trains_the_decoder_only(places, second, tmp_path):
@@ -314,113 +218,6 @@ def test_learning_rate_rises_and_falls():
     assert max(rates) == rates[4] == rates[5] == 1.0
     assert rates[52] == pytest.approx(0.5, abs=0.01)
     assert rates[-1] < 0.001
-
-
-def command(places, out, save_seconds, steps):
-    arguments = {
-        **places,
-        "out": out,
-        **TOKENIZER,
-        "steps": steps,
-        "continuous_steps": steps // 2,
-        "save_seconds": save_seconds,
-    }
-    flags = [word for name, value in arguments.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    return [sys.executable, "-m", "stscq.training.stage1_tokenizer", *flags]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", [0.15, 0.45, 0.7])
-def test_killed_run_ends_at_the_weights_of_an_unbroken_one(places, tmp_path, moment):
-    steps = 80
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command(places, tmp_path / "whole", 1000, steps), check=True, cwd=ROOT, env=environment)
-
-    broken = command(places, tmp_path / "broken", 0, steps)  # saves after every step
-    state = tmp_path / "broken.partial" / "state.safetensors"
-    process = subprocess.Popen(broken, cwd=ROOT, env=environment)
-    while not state.exists() or load_tensors(state)[1]["step"] < moment * steps:
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "broken").exists()
-    reached = load_tensors(state)[1]["step"]
-    again = subprocess.run(broken, check=True, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert f"going on from step {reached}" in again.stderr
-    assert same_tensors(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
-    assert not state.exists()
-
-    logs = [
-        [json.loads(line) for line in (tmp_path / n / "log.jsonl").read_text().splitlines()]
-        for n in ("whole", "broken")
-    ]
-    for a, b in zip(*logs, strict=True):
-        assert (a["step"], a["loss"]) == (b["step"], b["loss"])
-
-
-def test_state_of_another_recipe_is_not_used(places, tmp_path, capsys):
-    stage1_tokenizer.main(**places, out=tmp_path / "one", **TOKENIZER)
-    partial = tmp_path / "two.partial"
-    partial.mkdir()
-    from stscq.checkpoint import save_tensors
-
-    save_tensors(
-        {"model.x": torch.zeros(1)}, partial / "state.safetensors", {"step": 5, "recipe_hash": "of another run"}
-    )
-    stage1_tokenizer.main(**places, out=tmp_path / "two", **TOKENIZER)
-    assert "left by a run with other parameters" in capsys.readouterr().err
-    assert same_tensors(weights(tmp_path / "one"), weights(tmp_path / "two"))
-
-
-def test_an_unfinished_stage_2_goes_on_with_what_it_remembers(
-    latent_places, first, second, tmp_path, monkeypatch, capsys
-):
-    """Records and latents of revival, and ḡ: stopped after every step, the weights are those of an unbroken run."""
-    from stscq.training import loop
-
-    numbers = {**STAGE2, "batch": 8, "save_seconds": 0}
-    for _ in range(STAGE2["steps"] - 1):
-        monkeypatch.setattr(loop, "save_tensors", stop_after(loop.save_tensors))
-        with pytest.raises(KeyboardInterrupt):
-            stage2.main(**latent_places, start=first, out=tmp_path / "two", **numbers)
-        monkeypatch.undo()
-    stage2.main(**latent_places, start=first, out=tmp_path / "two", **numbers)
-    assert capsys.readouterr().err.count("going on from step") == STAGE2["steps"] - 1
-    assert same_tensors(weights(second), weights(tmp_path / "two"))
-
-
-def stop_after(save):
-    def saved(*arguments):
-        save(*arguments)
-        raise KeyboardInterrupt
-
-    return saved
-
-
-def test_a_state_of_other_code_is_not_used(latent_places, first, second, tmp_path, capsys):
-    """It has the same recipe, and other tensors."""
-    from stscq.checkpoint import save_tensors
-    from stscq.training import loop
-
-    state = tmp_path / "state.safetensors"
-    save_tensors({"model.old": torch.zeros(1)}, state, {"step": 5, "recipe_hash": "same"})
-    codec, _ = load_codec(first, CPU)
-    optimiser = loop.Optimiser(codec.codebooks, 0.1, 0.0, "fp32")
-    assert loop.resume(codec.codebooks, optimiser, state, "same") == 0
-    assert "another version of the code" in capsys.readouterr().err
-
-
-def test_damaged_checkpoints_are_refused(first, tmp_path):
-    for name in ("recipe.json", "weights.safetensors"):
-        (tmp_path / name).write_bytes((first / name).read_bytes())
-    whole = (tmp_path / "weights.safetensors").read_bytes()
-    (tmp_path / "weights.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CheckpointError, match=r"weights\.safetensors: missing or damaged"):
-        load_codec(tmp_path, CPU)
-    (tmp_path / "recipe.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"recipe\.json"):
-        load_codec(tmp_path, CPU)
 
 
 def open_images(faces):

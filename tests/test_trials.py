@@ -5,7 +5,6 @@ from importlib.util import find_spec
 from itertools import product
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -18,19 +17,12 @@ from stscq.evaluation.trials.quantiser import bytes_of
 from stscq.evaluation.trials.questions import LOSSES, SIZES, trials_of
 from stscq.evaluation.trials.setting import open_setting
 from stscq.quantization.search import Assignment
+from stscq.report.summary import read_summary
 from stscq.report.table import MAKERS
 from stscq.report.trials import trial_frames
 from stscq.training import stage1_codebooks, stage2
 from tests.report_fixtures import make_summary
-from tests.test_training import (  # noqa: F401
-    CODEBOOKS,
-    STAGE2,
-    kept,
-    latent_places,
-    same_tensors,
-    tuned,
-    weights,
-)
+from tests.trained import CODEBOOKS, STAGE2, same_tensors, weights
 
 needs_library = pytest.mark.skipif(
     find_spec(library.PACKAGE) is None, reason="vector-quantize-pytorch is not installed"
@@ -113,11 +105,11 @@ def test_weights_of_losses_that_are_off_are_zero():
 
 
 @pytest.fixture(scope="session")
-def setting(latent_places, tuned):  # noqa: F811
+def setting(latent_places, tuned):
     return open_setting(**latent_places, start=tuned, stage1=CODEBOOKS, stage2=STAGE2, seed=1)
 
 
-def test_codebooks_are_those_of_the_workflow(setting, latent_places, tuned, tmp_path):  # noqa: F811
+def test_codebooks_are_those_of_the_workflow(setting, latent_places, tuned, tmp_path):
     """Bit for bit, codebooks and router: K is the tokenizer's, so that no k-means stands between."""
     stage1_codebooks.main(**latent_places, start=tuned, out=tmp_path / "one", **{**CODEBOOKS, "entries": 16})
     stage2.main(**latent_places, start=tmp_path / "one", out=tmp_path / "two", **STAGE2)
@@ -168,7 +160,7 @@ def test_no_token_gets_more_entries_than_faces_train():
     assert max(SIZES) == 1024
 
 
-def answered(question, setting, latent_places, tuned, recogniser, split, out):  # noqa: F811
+def answered(question, setting, latent_places, tuned, recogniser, split, out):
     """The program, judged by a small recogniser."""
     store, judge = latent_places["store"], str(recogniser / "recogniser.onnx")
     where = out / "original"
@@ -186,7 +178,7 @@ def answered(question, setting, latent_places, tuned, recogniser, split, out):  
 
 
 @needs_library
-def test_from_latents_to_tables(setting, latent_places, tuned, recogniser, split, tmp_path):  # noqa: F811
+def test_from_latents_to_tables(setting, latent_places, tuned, recogniser, split, tmp_path):
     """All three questions, from kept latents to what a reader sees."""
     for question in ("quantisers", "router_losses", "entries"):
         answered(question, setting, latent_places, tuned, recogniser, split, tmp_path)
@@ -203,7 +195,7 @@ def test_from_latents_to_tables(setting, latent_places, tuned, recogniser, split
     assert set(compared.loc["entries"].versus) == {"1x4", "1x16", "1x64"}
     summary = make_summary(tmp_path / "made")
     for name, frame in frames.items():
-        frame.to_csv(tmp_path / "made" / "summary" / f"{name}.csv", index=False)
+        frame.to_csv(summary.folder / f"{name}.csv", index=False)
     tables = {
         name: MAKERS[name](summary).frame for name in ("quantisers", "router_losses", "router_training", "entries")
     }
@@ -217,10 +209,14 @@ def test_from_latents_to_tables(setting, latent_places, tuned, recogniser, split
     assert (steps == [0, CODEBOOKS["steps"] + STAGE2["steps"]]).all(axis=None)
     assert (tables["router_training"].regret >= -1e-6).all()
     assert tables["entries"]["ids_vs_one_group"].notna().sum() == (tables["entries"].groups == 4).sum()
+    for name, frame in frames.items():  # with one question answered, the tables of the others are empty
+        frame[frame.question == "entries"].to_csv(summary.folder / f"{name}.csv", index=False)
+    partly = read_summary(summary.folder)
+    left = {name for name in tables if not MAKERS[name](partly).frame.empty}
+    assert left == {"entries"}
 
 
 def test_tables_without_trials_are_empty(tmp_path):
     summary = make_summary(tmp_path)
     for name in ("quantisers", "router_losses", "router_training", "entries"):
-        assert isinstance(MAKERS[name](summary).frame, pd.DataFrame)
         assert MAKERS[name](summary).frame.empty

@@ -39,7 +39,7 @@ from stscq.training import stage1_codebooks, stage2, stage3
 from stscq.training.sensitivity import errors_with, sensitivity
 from tests.codec.conftest import pictures  # noqa: F401
 from tests.search_problems import METRICS, assert_same, trained
-from tests.test_training import CODEBOOKS, STAGE2, STAGE3, kept, tuned  # noqa: F401
+from tests.trained import CODEBOOKS, STAGE2, STAGE3
 
 SIZES = [1, 8, 2, 8, 4, 16, 16, 2, 1]
 

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from stscq.errors import ParamsError
-from stscq.params import bundled, check, merge, outside_claims, twin
+from stscq.params import bundled, merge, outside_claims, twin
+from stscq.params_check import check
 from stscq.report.figures import FIGURES
 from stscq.report.metrics import metrics
 from stscq.report.table import MAKERS

@@ -9,7 +9,8 @@ import yaml
 from snakemake.cli import parse_config
 
 from stscq.errors import ParamsError
-from stscq.params import check, merge, numbers, stage_settings, with_profile
+from stscq.params import merge, numbers, stage_settings, with_profile
+from stscq.params_check import check
 from tests.conftest import ROOT
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())

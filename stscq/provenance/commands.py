@@ -12,7 +12,8 @@ import yaml
 from stscq.errors import StscqError
 from stscq.files import write_atomically
 from stscq.hashes import sha256_of
-from stscq.params import check, sets_in_use, with_profile
+from stscq.params import sets_in_use, with_profile
+from stscq.params_check import check
 from stscq.provenance.commit import describe_commit
 from stscq.provenance.runs import ENDING
 

@@ -101,22 +101,25 @@ class OnnxIResNet(nn.Module):
                 raise DataError(f"{path}: operator {node.operator} (for {node.output}) is in no IResNet")
         try:
             constants |= self.cast_now(constants)
-        except ValueError as problem:
+            # Buffer names must not hold dots; ONNX names usually do.
+            self.places = {name: f"constant{i}" for i, name in enumerate(constants)}
+            for name, array in constants.items():
+                self.register_buffer(self.places[name], torch.from_numpy(np.array(array)))
+        except (ValueError, TypeError) as problem:  # what torch has no tensors of, such as strings, is a TypeError
             raise DataError(f"{path}: {problem}") from problem
-        # Buffer names must not hold dots; ONNX names usually do.
-        self.places = {name: f"constant{i}" for i, name in enumerate(constants)}
-        for name, array in constants.items():
-            self.register_buffer(self.places[name], torch.from_numpy(np.array(array)))
         self.stage_outputs = self.find_stages(path)
 
     def cast_now(self, constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Weights that lie in the file as float16, as float32: cast here once, and not in every run."""
         nodes = [node for node in self.nodes if node.operator == "Cast" and node.inputs[0] in constants]
         self.nodes = [node for node in self.nodes if node not in nodes]
-        return {
-            node.output: cast(node.attributes, torch.from_numpy(np.array(constants.pop(node.inputs[0])))).numpy()
+        found = {
+            node.output: cast(node.attributes, torch.from_numpy(np.array(constants[node.inputs[0]]))).numpy()
             for node in nodes
         }
+        for node in nodes:
+            constants.pop(node.inputs[0], None)  # several nodes may cast one
+        return found
 
     def find_stages(self, path: Path) -> list[str]:
         """The last residual sum of each grid size: the outputs of the stages, from fine to coarse."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import torch
 
+from stscq import ranks
 from stscq.device import DeviceError, gpu_locks, lock, take_several
 from stscq.errors import ParamsError, StscqError
 
@@ -46,6 +47,7 @@ def launch(several: int, command: list[str]) -> None:
         *("--dynamo_backend", "no"),
         "--module",
     ]
+    os.environ[ranks.TOGETHER] = "1"
     launch_command(launch_command_parser().parse_args([*options, *command]))
 
 

@@ -16,7 +16,6 @@ from stscq.quantization.trained_codec import load_codec
 from tests.codec.conftest import change_json
 from tests.plain_codec import decode, encode
 from tests.test_places import as_nobody, open_folder
-from tests.test_training import first, kept, latent_places, second, tuned  # noqa: F401  # fixtures
 
 
 @pytest.fixture
@@ -147,7 +146,7 @@ def test_no_folder_is_no_bundle(tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["tuned", "first", "second"])
-def test_export_of_a_trained_codec(request, stage, faces, split, pictures, kept, tmp_path):  # noqa: F811
+def test_export_of_a_trained_codec(request, stage, faces, split, pictures, kept, tmp_path):
     folder = request.getfixturevalue(stage)
     export.main(faces, split / "index.parquet", folder, tmp_path / "b", name="one", profile="demo")
     trained, _ = load_codec(folder, torch.device("cpu"))

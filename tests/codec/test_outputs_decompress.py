@@ -1,7 +1,6 @@
 """Nothing of the user's is lost, whatever is named as a result of decompressing; and no two results share a name."""
 
 import io
-import os
 import shutil
 from pathlib import Path
 
@@ -182,14 +181,12 @@ def test_hostile_names_in_archives(here, codec, pictures, model, monkeypatch):
         records = b"".join(archive.record(head, i, payload) for i in range(len(names)))
         return head + records + archive.tail(head, names, [len(payload)] * len(names))
 
-    monkeypatch.setattr(archive, "check_name", lambda name: name)
-    bad = {
-        name: lying(name) for name in ("../x.png", "/tmp/x.png", "a/../../x", "a//b", ".", "a\nb", "\x1b[2J", "a\\b")
-    }
-    long = lying("x" * 300 + ".png")
-    folder = lying("a.png/" * 40 + "x.png", "a")
-    monkeypatch.undo()
-    os.chdir(here)
+    names = ("../x.png", "/tmp/x.png", "a/../../x", "a//b", ".", "a\nb", "\x1b[2J", "a\\b")
+    with monkeypatch.context() as lies:
+        lies.setattr(archive, "check_name", lambda name: name)
+        bad = {name: lying(name) for name in names}
+        long = lying("x" * 300 + ".png")
+        folder = lying("a.png/" * 40 + "x.png", "a")
     for content in bad.values():
         Path("bad").write_bytes(content)
         refused("bad: .* is no name for an image", unpack, "bad", out="out", model=model, force=True)

@@ -14,7 +14,7 @@ try:
     PUBLISHED = stscq_params.with_profile(config, Path("config"), {"profile": "paper"})  # sizes, for the cost table
     config = stscq_params.with_profile(config, Path("config"), workflow.config_settings.overwrite_config)
     validate(config, "../schemas/params.schema.yaml")
-    stscq_params.check(config)
+    check(config)
 except ParamsError as problem:
     raise WorkflowError(f"params.yaml, {problem}")
 
