@@ -3,9 +3,9 @@
 python -m benchmarks.edge --store data/lfw/faces --split data/lfw/splits/seed1/index.parquet
     --original data/lfw/evaluation/original/test/seed1 --out benchmarks/results
 
-The encoder is quantised by onnxruntime (static, int8 weights by channel, activations calibrated on
-training people); torch's own quantisation has left torch. Codebooks as stscq.evaluation.int8_codebooks has them. The
-receiver decodes as always.
+The encoder is quantised by onnxruntime (static, int8 weights by channel, activations calibrated on training people):
+torch's own quantisation (torch.ao.quantization) is deprecated, and its successor is a package of its own. Codebooks as
+stscq.evaluation.int8_codebooks has them. The receiver decodes as always.
 """
 
 import json

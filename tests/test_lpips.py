@@ -1,9 +1,7 @@
 """LPIPS against the published implementation, on weights and images that anyone can make."""
 
 import json
-import math
 import os
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +13,11 @@ from stscq.evaluation.lpips import BATCH, Lpips
 from stscq.evaluation.published_metrics import missing
 from stscq.training.losses import ImageLossWeights, image_losses
 from stscq.training.lpips import AlexNet, Heads, chosen_lpips, load_lpips
+from tests.by_rule import by_rule, rng
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "lpips_reference.json").read_text())
 REAL_HEADS = Path(__file__).parent.parent / "weights" / "lpips_alex.pth"
 STRENGTHS = (4, 16, 64, 255)
-
-
-def rng(key):
-    return np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
-
-
-def weight(key, shape):
-    w = rng(key).standard_normal(shape)
-    w = 0.02 * w if key.endswith("bias") else w / math.sqrt(math.prod(shape[1:]))
-    return torch.from_numpy(abs(w) if key.startswith("lin") else w).float()
-
-
-def by_rule(module):
-    return {key: weight(key, tuple(value.shape)) for key, value in module.state_dict().items()}
 
 
 def pairs(size):

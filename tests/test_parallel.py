@@ -22,7 +22,7 @@ from stscq.training.faces import training_batches
 from stscq.training.launch import machines, names_of
 from tests.conftest import ROOT
 from tests.together import train
-from tests.trained import CODEBOOKS, CPU, IBQ, STAGE2, STAGE3, TITOK, TOKENIZER
+from tests.trained import ADVERSARY, CODEBOOKS, CPU, IBQ, STAGE2, STAGE3, TITOK, TOKENIZER
 
 pytest.importorskip("accelerate")
 LONGER = {"steps": 12, "save_seconds": 0, "revive_every": 3}
@@ -48,6 +48,7 @@ def jobs(places, starts, out):
         "specific": ("stage2", {**kept, **STAGE2, **LONGER, "start": starts / "shared"}),
         "resumed": ("stage2", {**kept, **STAGE2, **LONGER, "start": starts / "shared"}),
         "decoder": ("stage3", {**places, **STAGE3, "start": starts / "specific"}),
+        "misleading": ("stage3", {**places, **STAGE3, **ADVERSARY, "start": starts / "specific"}),
     }
     return {name: (module, {**arguments, "out": out / name}) for name, (module, arguments) in found.items()}
 
@@ -102,7 +103,7 @@ def log(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-NAMES = ("tokenizer", "titok", "ibq", "shared", "shared_ibq", "nearest", "specific", "decoder")
+NAMES = ("tokenizer", "titok", "ibq", "shared", "shared_ibq", "nearest", "specific", "decoder", "misleading")
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from stscq.errors import CheckpointError
 from stscq.quantization.trained_codec import load_codec
 from stscq.training import stage1_tokenizer, stage2
 from tests.conftest import ROOT
-from tests.trained import CPU, STAGE2, TOKENIZER, same_tensors, weights
+from tests.trained import CPU, STAGE2, TOKENIZER, same_tensors, stop_after, weights
 
 
 def command(places, out, save_seconds, steps):
@@ -90,14 +90,6 @@ def test_an_unfinished_stage_2_goes_on_with_what_it_remembers(
     stage2.main(**latent_places, start=first, out=tmp_path / "two", **numbers)
     assert capsys.readouterr().err.count("going on from step") == STAGE2["steps"] - 1
     assert same_tensors(weights(second), weights(tmp_path / "two"))
-
-
-def stop_after(save):
-    def saved(*arguments):
-        save(*arguments)
-        raise KeyboardInterrupt
-
-    return saved
 
 
 def test_a_state_of_other_code_is_not_used(latent_places, first, second, tmp_path, capsys):

@@ -276,9 +276,13 @@ def test_what_is_given_on_the_command_line_is_read_as_in_a_file():
 
 @pytest.mark.slow
 def test_numbers_of_the_command_line_reach_the_jobs(tmp_path):
-    code, output = dry_run(tmp_path, PARAMS, "--printshellcmds", "--config", 'stage2={"lr": 0.1}', "seeds=[1]")
+    given = ['stage2={"lr": 0.1}', 'stage3={"adversarial": 0.01}', "seeds=[1]"]
+    code, output = dry_run(tmp_path, PARAMS, "--printshellcmds", "--config", *given)
     assert code == 0, output
     commands = [line for line in output.splitlines() if "stscq.training.stage2" in line]
     trained = [v for b in PARAMS["backbones"].values() for v in b["variants"].values() if "effort" not in v]
     assert len(commands) == len(trained)
     assert all("--seed 1 " in command and "--lr 0.1 " in command for command in commands)
+    commands = [line for line in output.splitlines() if "stscq.training.stage3" in line]
+    assert commands
+    assert all("--adversarial 0.01 " in command for command in commands)

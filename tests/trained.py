@@ -26,6 +26,7 @@ CODEBOOKS = {
     **{name: value for name, value in STAGE2.items() if name != "shared"},
     "groups": 4, "entries": 8, "selection": "router", "rank": 4, "jitter": 0.05,
 }  # fmt: skip
+ADVERSARY = {"adversarial": 0.1, "adversarial_start": 1, "adversarial_channels": 32}
 STAGE3 = {"seed": 1, "steps": 4, "batch": 4, "lr": 0.001, "weight_decay": 0.0, **IMAGE}
 TITOK = json.dumps(
     {
@@ -88,3 +89,13 @@ def same_tensors(a, b):
 
 def weights(folder):
     return load_checkpoint(folder)[0]
+
+
+def stop_after(save):
+    """A program that is stopped as soon as its state is saved."""
+
+    def saved(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    return saved

@@ -31,6 +31,7 @@ from stscq.checkpoint import (
 from stscq.device import Precision
 from stscq.errors import CheckpointError
 from stscq.files import progress_seconds, read_log, write_atomically
+from stscq.training.adversary import Adversary
 from stscq.training.optimiser import Optimiser
 
 LossOfStep = Callable[[int, int], dict[str, Tensor]]
@@ -71,10 +72,11 @@ def train_and_save(
     inputs: Sequence[Path],
     out: Path,
     matrices: Sequence[nn.Parameter] = (),
+    adversary: Adversary | None = None,
 ) -> None:
     """Train `model`, then write the checkpoint folder `out`: weights (`tensors()`), recipe and log.
 
-    `matrices` of it move by Muon.
+    `matrices` of it move by Muon. `adversary` moves after each of its steps, at its rate.
 
     An unfinished run lives beside it, in OUT.partial, and is taken up again only when recipe and content of `inputs`
     are the same; by how many processes does not matter. Of several the first one writes.
@@ -89,6 +91,7 @@ def train_and_save(
         log=unfinished / "log.jsonl",
         recipe_hash=parallel.told_by_main(lambda: fingerprint(recipe, *inputs)),
         matrices=matrices,
+        adversary=adversary,
     )
     if ranks.is_main():
         save_checkpoint(out, tensors(), recipe)
@@ -107,6 +110,7 @@ def train(
     recipe_hash: str,
     log_every: int = 20,
     matrices: Sequence[nn.Parameter] = (),
+    adversary: Adversary | None = None,
 ) -> None:
     """Train those parameters of `model` that require gradients, in place.
 
@@ -115,7 +119,7 @@ def train(
     """
     steps = schedule.steps
     optimiser = Optimiser(model, schedule.lr, schedule.weight_decay, schedule.precision, matrices)
-    start = resume(model, optimiser, partial, recipe_hash)
+    start = resume(model, optimiser, partial, recipe_hash, adversary)
     start_together(model, start, partial)
     if ranks.is_main():
         lines = [line for line in read_log(log) if line["step"] < start]
@@ -133,27 +137,29 @@ def train(
     )
     with (log if ranks.is_main() else Path(os.devnull)).open("a", encoding="utf-8") as log_file:
         for step in bar:
-            optimiser.set_rate(learning_rate(step, steps, schedule.lr, warmup=max(1, steps // 20)))
+            rate = learning_rate(step, steps, schedule.lr, warmup=max(1, steps // 20))
+            optimiser.set_rate(rate)
             parts = []
             for part in range(schedule.accumulate):
                 terms = loss_of_step(step, part)
                 optimiser.backward(terms["loss"] / schedule.accumulate)
                 parts.append({name: term.detach() for name, term in terms.items()})
             optimiser.step()
+            if adversary is not None:
+                adversary.step(rate)
             if step % log_every == 0 or step == steps - 1:
                 values = mean_terms(parts)
                 done = schedule.batch * schedule.accumulate * (step + 1 - start)
-                rate = done / (time.monotonic() - began)
-                log_file.write(json.dumps({"step": step, **values, "images_per_second": round(rate, 1)}) + "\n")
+                speed = done / (time.monotonic() - began)
+                log_file.write(json.dumps({"step": step, **values, "images_per_second": round(speed, 1)}) + "\n")
                 log_file.flush()
-                bar.set_postfix_str(f"loss {values['loss']:.4f}, {rate:.0f} images/s", refresh=False)
+                bar.set_postfix_str(f"loss {values['loss']:.4f}, {speed:.0f} images/s", refresh=False)
             if ranks.is_main() and time.monotonic() - saved >= wait and step + 1 < steps:
                 began_saving = time.monotonic()
-                save_tensors(
-                    {**prefixed("model", model.state_dict()), **prefixed("optimiser", optimiser.tensors())},
-                    partial,
-                    {"step": step + 1, "recipe_hash": recipe_hash},
-                )
+                state = {**prefixed("model", model.state_dict()), **prefixed("optimiser", optimiser.tensors())}
+                if adversary is not None:
+                    state |= prefixed("adversary", adversary.tensors())
+                save_tensors(state, partial, {"step": step + 1, "recipe_hash": recipe_hash})
                 saved = time.monotonic()
                 took = saved - began_saving
                 wait = max(schedule.save_seconds, took / SAVING_SHARE if took > 1 else 0)
@@ -181,7 +187,9 @@ def start_together(model: nn.Module, start: int, partial: Path) -> None:
     parallel.take_from_main(model.state_dict().values())
 
 
-def resume(model: nn.Module, optimiser: Optimiser, partial: Path, recipe_hash: str) -> int:
+def resume(
+    model: nn.Module, optimiser: Optimiser, partial: Path, recipe_hash: str, adversary: Adversary | None = None
+) -> int:
     """Restore an unfinished run of the same recipe; the step to go on from (0 when there is none)."""
     if not partial.exists():
         return 0
@@ -195,6 +203,8 @@ def resume(model: nn.Module, optimiser: Optimiser, partial: Path, recipe_hash: s
         return 0
     model.load_state_dict(state)
     optimiser.restore(without_prefix("optimiser", tensors))
+    if adversary is not None:
+        adversary.restore(without_prefix("adversary", tensors))
     tell(f"going on from step {note['step']} of {partial}")
     return int(note["step"])
 

@@ -6,6 +6,7 @@ python -m stscq.training.stage1_tokenizer --store data/demo/faces --model '{"fam
 """
 
 import json
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from stscq.device import Precision, own_device
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device, tensors_of
 from stscq.recognition.frozen import load_frozen, weights_file
+from stscq.training.adversary import chosen_adversary
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights
@@ -56,6 +58,9 @@ def main(
     perceptual_by: PerceptualBy = "recogniser",
     alexnet: Path | None = None,
     lpips_alex: Path | None = None,
+    adversarial: float = 0.0,
+    adversarial_start: int = 0,
+    adversarial_channels: int = 128,
     save_seconds: float = 30.0,
 ) -> None:
     """Writes OUT/weights.safetensors, recipe.json and log.jsonl.
@@ -64,7 +69,7 @@ def main(
     starts from their k-means centres. A step takes ACCUMULATE batches. PIXEL_DECODER is a finished run of this for
     MaskGIT-VQGAN: a TiTok paints with its decoder, and matches its latents in the first CONTINUOUS_STEPS. PUBLISHED is
     a file of a public model's weights to start from instead of from nothing; the codebook then grows from its entries
-    to the K of MODEL. PERCEPTUAL_BY, ALEXNET, LPIPS_ALEX: as in stage 3.
+    to the K of MODEL. PERCEPTUAL_BY, ALEXNET, LPIPS_ALEX and the three of ADVERSARIAL: as in stage 3.
     """
     recipe = recipe_of(locals())
     device = own_device()
@@ -86,15 +91,20 @@ def main(
         inputs.append(pixel_decoder / "weights.safetensors")
     codec = on_device(TrainedCodec(tokenizer, Codebooks(entries[None, None].clone(), tokenizer.metric), None), device)
 
+    adversary = chosen_adversary(
+        adversarial, adversarial_start, adversarial_channels, seed, weight_decay, accumulate, device
+    )
+
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
         faces = batches.draw(step, part).images
+        against = adversary and partial(adversary.add, step=step)
         if step < continuous_steps:
             if teacher is not None:
                 return warm_up_loss(tokenizer, codec.codebooks.continuous(tokenizer.encode(faces)), teacher, faces)
-            return tokenizer_loss(codec, faces, frozen, weights, 1.0, lpips)
+            return tokenizer_loss(codec, faces, frozen, weights, 1.0, lpips, against)
         if step == continuous_steps > 0 and part == 0:
             start_codebook(codec, sample, seed)
-        return tokenizer_loss(codec, faces, frozen, weights, 0.0, lpips)
+        return tokenizer_loss(codec, faces, frozen, weights, 0.0, lpips, against)
 
     train_and_save(
         nn.ModuleDict({"tokenizer": tokenizer, "codebooks": codec.codebooks}),
@@ -104,6 +114,7 @@ def main(
         recipe=recipe,
         inputs=inputs,
         out=out,
+        adversary=adversary,
     )
 
 

@@ -18,6 +18,7 @@ from stscq.quantization.initialise import global_from_latents, grow
 from stscq.quantization.losses import codebook_loss, commitment_loss
 from stscq.quantization.trained_codec import TrainedCodec
 from stscq.recognition.frozen import Frozen
+from stscq.training.adversary import Against
 from stscq.training.encode import encode_rows
 from stscq.training.losses import ImageLossWeights, image_losses
 from stscq.training.lpips import Lpips
@@ -39,6 +40,7 @@ def tokenizer_loss(
     weights: TokenizerLossWeights,
     continuous_share: float,
     lpips: Lpips | None = None,
+    against: Against | None = None,
 ) -> dict[str, Tensor]:
     """Named terms and their weighted sum `loss`, with one global codebook. faces: B x 3 x S x S in [0, 1].
 
@@ -49,18 +51,17 @@ def tokenizer_loss(
     z_e = tokenizer.encode(faces)
     first = round(continuous_share * len(faces))
     z = codebooks.continuous(z_e[:first])
-    if first == len(faces):
-        terms = image_losses(tokenizer.decode(z), faces, frozen, weights.image, lpips)
-        if tokenizer.metric == "inner":
-            # Latents near the sphere where the entries will start: a longer latent would only favour long entries.
-            terms["loss"] = terms["loss"] + weights.commitment * commitment_loss(z_e, z)
-        return terms
-    quantised = codebooks(z_e[first:])
-    z_q = straight_through(quantised, tokenizer.metric)
-    terms = image_losses(tokenizer.decode(torch.cat([z, z_q])), faces, frozen, weights.image, lpips)
-    terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
-    terms["loss"] = terms["loss"] + quantisation_loss(quantised, weights)
-    return terms
+    quantised = None if first == len(faces) else codebooks(z_e[first:])
+    z_q = z if quantised is None else torch.cat([z, straight_through(quantised, tokenizer.metric)])
+    reconstruction = tokenizer.decode(z_q)
+    terms = image_losses(reconstruction, faces, frozen, weights.image, lpips)
+    if quantised is not None:
+        terms["codebook"] = codebook_loss(quantised.z, quantised.z_q)
+        terms["loss"] = terms["loss"] + quantisation_loss(quantised, weights)
+    elif tokenizer.metric == "inner":
+        # Latents near the sphere where the entries will start: a longer latent would only favour long entries.
+        terms["loss"] = terms["loss"] + weights.commitment * commitment_loss(z_e, z)
+    return terms if against is None else against(terms, reconstruction, faces)
 
 
 def quantisation_loss(quantised: Quantised, weights: TokenizerLossWeights) -> Tensor:
