@@ -8,10 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from stscq.data.tensors import to_float
 from stscq.parallel import share
 
 SHIFT = 3
@@ -56,16 +54,16 @@ def draw_changes(B: int, S: int, random: torch.Generator) -> Changes:
 
 
 def changed(images: Tensor, changes: Changes) -> Tensor:
-    """Images (B x 3 x S x S) after these changes."""
-    S = images.shape[3]
-    flip, gain, offset = (
-        values[:, None, None, None].to(images.device) for values in (changes.flip, changes.gain, changes.offset)
-    )
-    images = torch.where(flip, images.flip(3), images)
-    padded = F.pad(images, (reach(S),) * 4, mode="replicate")
-    places = zip(padded, changes.dy.tolist(), changes.dx.tolist(), strict=True)
-    images = torch.stack([p[:, y : y + S, x : x + S] for p, y, x in places])
-    return (gain * (images - 0.5) + 0.5 + offset).clamp(0, 1).contiguous(memory_format=torch.channels_last)
+    """Images (B x 3 x S x S) after these changes; what a shift moves in from outside repeats the edge."""
+    B, _, S, _ = images.shape
+    flip, dy, dx, gain, offset = (values.to(images.device, non_blocking=True)[:, None] for values in changes)
+    along = torch.arange(S, device=images.device)
+    rows, columns = ((along + shift - reach(S)).clamp(0, S - 1) for shift in (dy, dx))
+    columns = torch.where(flip, S - 1 - columns, columns)
+    image = torch.arange(B, device=images.device)[:, None, None]
+    shifted = images.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]  # B x S x S x 3
+    gain, offset = gain[..., None, None], offset[..., None, None]
+    return (gain * (shifted - 0.5) + 0.5 + offset).clamp(0, 1).permute(0, 3, 1, 2)
 
 
 def augment(images: Tensor, random: torch.Generator) -> Tensor:
@@ -83,6 +81,14 @@ class Draw(NamedTuple):
     chosen: Tensor
 
 
+class Read(NamedTuple):
+    """A batch as it lies on disk (B x S x S x 3 uint8), what is to be changed of it, and which rows it has."""
+
+    images: Tensor
+    changes: Changes
+    chosen: Tensor
+
+
 class Batches(NamedTuple):
     """The training images: a memory-mapped store, the rows to train on, how many at a time, for which run, and where.
 
@@ -96,10 +102,19 @@ class Batches(NamedTuple):
     seed: int
     device: torch.device
 
-    def draw(self, step: int, part: int = 0) -> Draw:
+    def read(self, step: int, part: int = 0) -> Read:
+        """The first half of `draw`: without the device, so that other processes can do it (stscq.training.ahead)."""
         random = generator(self.seed, "batch", step, part)
         chosen = torch.randint(0, len(self.rows), (self.size,), generator=random)
         changes = draw_changes(self.size, self.images.shape[2], random)
         own = share(self.size)
-        images = to_float(self.images[self.rows[chosen[own].numpy()]], self.device)
-        return Draw(changed(images, changes.of(own)), chosen[own])
+        images = torch.from_numpy(np.array(self.images[self.rows[chosen[own].numpy()]]))
+        return Read(images, changes.of(own), chosen[own])
+
+    def made_of(self, read: Read) -> Draw:
+        """The second half: on the device."""
+        images = read.images.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+        return Draw(changed(images, read.changes), read.chosen)
+
+    def draw(self, step: int, part: int = 0) -> Draw:
+        return self.made_of(self.read(step, part))

@@ -21,6 +21,7 @@ from stscq.quantization.mean_use import MeanUse
 from stscq.quantization.revival import Revival
 from stscq.quantization.search import Assignment, group_errors, normalise
 from stscq.quantization.trained_codec import TrainedCodec, tensors_of
+from stscq.training.ahead import draws_of
 from stscq.training.batches import Batches, generator
 from stscq.training.loop import Schedule, train_and_save
 
@@ -149,10 +150,11 @@ def latents_of_step(tokenizer: Tokenizer, batches: Batches, kept: Tensor | None)
     is drawn among them. Without it a step draws faces and encodes them.
     """
     if kept is None:
+        faces = draws_of(batches)
 
         @torch.no_grad()
         def encode(step: int) -> Tensor:
-            return tokenizer.encode(batches.draw(step).images)
+            return tokenizer.encode(faces(step, 0).images)
 
         return encode
     flat = kept.flatten(0, 1).to(batches.device)

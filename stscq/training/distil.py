@@ -21,6 +21,7 @@ from stscq.device import Precision, mixed, own_device
 from stscq.errors import ParamsError
 from stscq.recognition.export import export_onnx
 from stscq.recognition.iresnet import IResNet, to_input
+from stscq.training.ahead import draws_of
 from stscq.training.batches import Batches
 from stscq.training.faces import recipe_of, rows_to_pretrain_on
 from stscq.training.loop import Schedule, train_and_save
@@ -59,9 +60,10 @@ def main(
     network = IResNet(**json.loads(model)).to(device)
     targets = principal(np.load(embeddings, allow_pickle=False), rows, len(network.fc.bias)).to(device)
     batches = Batches(images, rows, batch, seed, device)
+    draw = draws_of(batches)
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
-        faces, chosen = batches.draw(step, part)
+        faces, chosen = draw(step, part)
         with mixed(device, precision):
             embedded = network(to_input(faces))
         loss = 1 - F.cosine_similarity(embedded.float(), targets[rows[chosen.numpy()]]).mean()

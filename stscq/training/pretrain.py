@@ -25,6 +25,7 @@ from stscq.errors import CheckpointError, ParamsError
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device, tensors_of
 from stscq.recognition.frozen import load_frozen, weights_file
+from stscq.training.ahead import draws_of
 from stscq.training.batches import Batches
 from stscq.training.faces import recipe_of, rows_to_pretrain_on
 from stscq.training.loop import Schedule, train_and_save
@@ -108,11 +109,12 @@ def main(
     before = [folder / "weights.safetensors" for folder in (start, like, pixel_decoder) if folder is not None]
     before += [] if leave_out is None else [leave_out]
     before += [] if recogniser is None else [weights_file(recogniser)]
+    draw = draws_of(batches)
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
         if step == continuous_steps and start is None:
             start_codebook(codec, sample, seed)
-        faces = batches.draw(step, part).images
+        faces = draw(step, part).images
         if teacher is not None and step < warm_up_steps:
             return warm_up_loss(tokenizer, codec.codebooks.continuous(tokenizer.encode(faces)), teacher, faces)
         share = 1.0 if step < continuous_steps else continuous_share

@@ -16,6 +16,7 @@ from stscq.device import own_device
 from stscq.recognition.arcface import ArcFaceHead
 from stscq.recognition.export import export_onnx
 from stscq.recognition.iresnet import IResNet, to_input
+from stscq.training.ahead import draws_of
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.loop import Schedule, train_and_save
 
@@ -43,9 +44,10 @@ def main(
     sizes = json.loads(model)
     network = IResNet(**sizes).to(device)
     head = ArcFaceHead(int(person.max()) + 1, sizes["embedding"], scale, margin).to(device)
+    draw = draws_of(batches)
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
-        faces, rows = batches.draw(step, part)
+        faces, rows = draw(step, part)
         embeddings = network(to_input(faces))
         target = person[rows].to(device)
         loss = head(embeddings, target)

@@ -19,6 +19,7 @@ from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.trained_codec import TrainedCodec, load_codec, on_device, tensors_of
 from stscq.recognition.frozen import load_frozen, weights_file
 from stscq.training.adversary import chosen_adversary
+from stscq.training.ahead import draws_of
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights
@@ -94,9 +95,10 @@ def main(
     adversary = chosen_adversary(
         adversarial, adversarial_start, adversarial_channels, seed, weight_decay, accumulate, device
     )
+    draw = draws_of(batches, accumulate)
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
-        faces = batches.draw(step, part).images
+        faces = draw(step, part).images
         against = adversary and partial(adversary.add, step=step)
         if step < continuous_steps:
             if teacher is not None:

@@ -14,6 +14,7 @@ from stscq.device import Precision, own_device
 from stscq.quantization.trained_codec import TrainedCodec, load_codec, tensors_of
 from stscq.recognition.frozen import Frozen, load_frozen, weights_file
 from stscq.training.adversary import Against, chosen_adversary
+from stscq.training.ahead import draws_of
 from stscq.training.faces import recipe_of, training_batches
 from stscq.training.loop import Schedule, train_and_save
 from stscq.training.losses import ImageLossWeights, image_losses
@@ -69,9 +70,10 @@ def main(
     adversary = chosen_adversary(
         adversarial, adversarial_start, adversarial_channels, seed, weight_decay, accumulate, device
     )
+    draw = draws_of(batches, accumulate)
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
-        faces = batches.draw(step, part).images
+        faces = draw(step, part).images
         return stage3_loss(codec, faces, frozen, weights, lpips, adversary and partial(adversary.add, step=step))
 
     train_and_save(
