@@ -1,4 +1,4 @@
-"""How benchmarks.mitigation judges a codec: on labelled faces, on training faces for the thresholds, and on LFW.
+"""How benchmarks.mitigation judges a codec: on labelled faces that nothing was trained on, and on LFW.
 
 Axes: N images, C cells (an ethnic group and a gender).
 """
@@ -28,8 +28,8 @@ from stscq.report.strangers import (
     without_copies,
 )
 
-CALIBRATED, PAIRS = 250, 1500
-"""Training faces of each cell for the thresholds; pairs of LFW."""
+PAIRS = 1500
+"""Of LFW."""
 
 Show = Callable[[np.ndarray], np.ndarray]
 """Images (N x S x S x 3 uint8) -> what a codec makes of them."""
@@ -43,11 +43,10 @@ class Data(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What the judge says of one codec. alike: similarities inside each cell of the fairness set; calibration: of the
-    training faces; ids: N of the fairness set; of LFW: pairs as judged, similarity of all, ids of images."""
+    """What the judge says of one codec. alike: similarities inside each cell of the fairness set; ids: N of it; of LFW
+    the pairs as judged, their similarity, and ids of images."""
 
     alike: list[np.ndarray]
-    calibration: list[np.ndarray]
     ids: np.ndarray
     pairs: pd.DataFrame
     similarity: np.ndarray
@@ -55,11 +54,9 @@ class Judged(NamedTuple):
 
 
 class Judge:
-    """Judges codecs on the fairness set, on training faces of each cell, and on pairs of LFW."""
+    """Judges codecs on the fairness set and on pairs of LFW."""
 
-    def __init__(
-        self, name: str, data: Data, fairness: Path, fairness_original: Path, store: Path, original: Path, seed: int
-    ):
+    def __init__(self, name: str, fairness: Path, fairness_original: Path, store: Path, original: Path, seed: int):
         self.recogniser = load_recogniser(name)
         self.faces, index = open_store(fairness)
         self.cells = cells_of(index.group)
@@ -67,13 +64,7 @@ class Judge:
         embeddings = np.load(fairness_original / "embeddings.npy", allow_pickle=False)
         self.originals, self.before = embeddings, similarities(embeddings, self.cells)
         random = np.random.default_rng(seed)
-        rows = [random.choice(rows, min(CALIBRATED, len(rows)), replace=False) for rows in data.cells.values()]
-        self.training = data.images[np.concatenate(rows)]
-        ends = np.cumsum([len(part) for part in rows])
-        self.training_cells = {
-            name: np.arange(end - len(part), end) for name, part, end in zip(data.cells, rows, ends, strict=True)
-        }
-        self.training_before = similarities(self.recogniser.embed(self.training), self.training_cells)
+        self.halves = [np.array_split(random.permutation(len(rows)), 2) for rows in self.cells.values()]
         images, self.index = open_store(store)
         pairs = pairs_of(original)
         pairs = pairs[pairs.protocol == pairs.protocol.iloc[0]]
@@ -94,12 +85,11 @@ class Judge:
         )
 
     def judge(self, show: Show) -> Judged:
-        found, training = self.embed(show, self.faces), self.embed(show, self.training)
+        found = self.embed(show, self.faces)
         lfw = self.embed(show, self.lfw)
         table = by_row(lfw, self.rows, len(self.index))
         return Judged(
             without_copies(similarities(found, self.cells), self.before),
-            without_copies(similarities(training, self.training_cells), self.training_before),
             cosine(self.originals, found),
             judge_pairs(table, self.pairs),
             similarity(table, self.pairs),
@@ -107,9 +97,17 @@ class Judge:
         )
 
     def false_matches(self, judged: Judged, each: bool) -> tuple[Estimate, list[float]]:
-        """Rates of the cells, and their thresholds: one of all, or one of each."""
-        one = threshold_at(judged.calibration, RATE)
-        limits = [threshold_at([own], RATE) if each else one for own in judged.calibration]
-        parts = [rates([a], t, [w]) for a, t, w in zip(judged.alike, limits, self.drawn, strict=True)]
-        values = np.concatenate([part.values for part in parts])
-        return Estimate(values, np.concatenate([part.draws for part in parts], axis=1)), limits
+        """Rates of the cells, and their thresholds, one of all or one of each: set on one half of the fairness set's
+        pictures and measured on the other, both ways."""
+        first, second = (self.of_half(judged, each, half) for half in (0, 1))
+        rate = Estimate(*((a + b) / 2 for a, b in zip(first[0], second[0], strict=True)))
+        return rate, [(a + b) / 2 for a, b in zip(first[1], second[1], strict=True)]
+
+    def of_half(self, judged: Judged, each: bool, half: int) -> tuple[Estimate, list[float]]:
+        parts = [[alike[np.ix_(h, h)] for h in halves] for alike, halves in zip(judged.alike, self.halves, strict=True)]
+        one = threshold_at([part[half] for part in parts], RATE)
+        limits = [threshold_at([part[half]], RATE) if each else one for part in parts]
+        drawn = [weight[:, halves[1 - half]] for weight, halves in zip(self.drawn, self.halves, strict=True)]
+        found = [rates([part[1 - half]], t, [w]) for part, t, w in zip(parts, limits, drawn, strict=True)]
+        values = np.concatenate([estimate.values for estimate in found])
+        return Estimate(values, np.concatenate([estimate.draws for estimate in found], axis=1)), limits
