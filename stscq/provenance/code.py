@@ -5,15 +5,24 @@ A real edit changes the fingerprints of the rules that run it; comments, docstri
 
 import ast
 import hashlib
-from collections.abc import Iterator
+import json
+import sqlite3
+import sys
+from contextlib import closing
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import stscq
 from stscq.errors import StscqError
 
 ROOT = Path(stscq.__file__).parent
 RECORDING = "stscq.provenance"
+DATA = (".yaml", ".json", ".csv", ".html", ".css")
+OWN = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+"""Of this file."""
+MEMORY = Path(".stscq") / "code.sqlite"
+"""In the folder of the project. It may be deleted; then every module is parsed again."""
 
 
 def code_fingerprint(module: str) -> str:
@@ -52,53 +61,79 @@ def source_file(module: str) -> Path | None:
     return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
 
 
+class Facts(NamedTuple):
+    """What of a module counts: names that it imports, strings in it that may name data files, and a digest of what it
+    does, without comments, docstrings and layout."""
+
+    imported: list[str]
+    data: list[str]
+    digest: str
+
+
 @cache
-def tree(module: str) -> ast.Module:
-    """What a module does: strings that stand alone (docstrings, also those of constants) are emptied."""
+def facts(module: str) -> Facts:
+    """Remembered by the module's text: to parse the whole package takes a second of every run without work."""
     file = source_file(module)
     if file is None:
         raise StscqError(f"{module}: no such module; a rule names it")
+    text = file.read_text(encoding="utf-8")
+    # The digest depends on how this Python prints a tree, and on what this file takes from it.
+    key = hashlib.sha256(f"{sys.version_info[:2]} {OWN} {text}".encode()).hexdigest()
+    found = remembered().get(key)
+    if found is not None:
+        return Facts(*json.loads(found))
+    made = facts_of(text, file)
+    remembered()[key] = json.dumps(made)
+    with closing(sqlite3.connect(MEMORY, timeout=60)) as database, database:
+        database.execute("replace into facts values (?, ?)", (key, remembered()[key]))
+    return made
+
+
+@cache
+def remembered() -> dict[str, str]:
+    MEMORY.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(MEMORY, timeout=60)) as database, database:
+        database.execute("create table if not exists facts (key text primary key, facts text)")
+        return dict(database.execute("select key, facts from facts"))
+
+
+def facts_of(text: str, file: Path) -> Facts:
+    """Strings that stand alone (docstrings, also those of constants) are emptied."""
     try:
-        parsed = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+        parsed = ast.parse(text, filename=str(file))
     except SyntaxError as problem:
         raise StscqError(f"{file}, line {problem.lineno}: {problem.msg}") from problem
+    imported: set[str] = set()
     for node in ast.walk(parsed):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             node.value.value = ""
-    return parsed
+        elif isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            imported.add(node.module)
+            imported |= {f"{node.module}.{alias.name}" for alias in node.names}
+    strings = {
+        node.value for node in ast.walk(parsed) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    data = {name for name in strings if name.endswith(DATA) and Path(name).name == name}
+    return Facts(sorted(imported), sorted(data), hashlib.sha256(ast.dump(parsed).encode()).hexdigest())
 
 
 @cache
 def imports(module: str) -> tuple[str, ...]:
     """What a module imports from the package; importing a.b.c runs a and a.b as well."""
-    names: set[str] = set()
-    for node in ast.walk(tree(module)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module)
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    ours = {name for name in names if name.split(".")[0] == ROOT.name and source_file(name)}
+    ours = {name for name in facts(module).imported if name.split(".")[0] == ROOT.name and source_file(name)}
     parents = {".".join(name.split(".")[:depth]) for name in ours for depth in range(1, name.count(".") + 1)}
     return tuple(sorted(ours | parents))
 
 
 @cache
 def essence(module: str) -> str:
-    """SHA-256 of a module without comments, docstrings and layout, and of the data files that it names."""
-    digest = hashlib.sha256(ast.dump(tree(module)).encode())
-    for data in data_files(module):
-        digest.update(data.read_bytes())
-    return digest.hexdigest()
-
-
-def data_files(module: str) -> Iterator[Path]:
-    """Files beside a module (or in the package's root) whose names stand in its code as strings."""
+    """SHA-256 of what a module does, and of the data files beside it that it names."""
     file = source_file(module)
     assert file is not None
-    names = {node.value for node in ast.walk(tree(module)) if isinstance(node, ast.Constant)}
-    for name in sorted(
-        name for name in names if isinstance(name, str) and name.endswith((".yaml", ".json", ".csv", ".html", ".css"))
-    ):
-        if (file.parent / name).is_file() and Path(name).name == name:
-            yield file.parent / name
+    digest = hashlib.sha256(facts(module).digest.encode())
+    for name in facts(module).data:
+        if (file.parent / name).is_file():
+            digest.update((file.parent / name).read_bytes())
+    return digest.hexdigest()

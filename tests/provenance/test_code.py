@@ -22,7 +22,7 @@ def package(tmp_path, monkeypatch):
         forget()
 
     def forget():
-        for function in (code.tree, code.imports, code.essence):
+        for function in (code.facts, code.imports, code.essence):
             function.cache_clear()
 
     forget()
@@ -101,3 +101,23 @@ def test_what_cannot_be_read_is_named(package):
         code.code_fingerprint("stscq.data.prepare")
     with pytest.raises(StscqError, match=r"stscq\.data\.nothing: no such module"):
         code.code_fingerprint("stscq.data.nothing")
+
+
+def test_what_was_parsed_once_is_remembered_by_its_text(package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parsed = []
+    facts_of = code.facts_of
+    monkeypatch.setattr(code, "facts_of", lambda text, file: parsed.append(file.name) or facts_of(text, file))
+    code.remembered.cache_clear()
+    before = fingerprints()
+    assert "stage2.py" in parsed
+    parsed.clear()
+    code.remembered.cache_clear()
+    package("data/orl.py", "ENLARGED = 300", "ENLARGED = 301")
+    after = fingerprints()
+    assert parsed == ["orl.py"]
+    assert {name for name in MODULES if before[name] != after[name]} == {"data.prepare"}
+    (tmp_path / ".stscq" / "code.sqlite").unlink()
+    code.remembered.cache_clear()
+    assert fingerprints() == after
+    code.remembered.cache_clear()  # the next test reads that of its own folder
