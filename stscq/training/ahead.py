@@ -47,6 +47,9 @@ class ReadAhead:
         self.expected: Key | None = None
 
     def draw(self, step: int, part: int = 0) -> Draw:
+        return self.batches.made_of(self.read(step, part))
+
+    def read(self, step: int, part: int = 0) -> Read:
         keys = Keys((step, part), self.parts)
         if self.expected != (step, part):
             self.reads = iter(
@@ -60,7 +63,7 @@ class ReadAhead:
                 )
             )
         self.expected = keys.after((step, part))
-        return self.batches.made_of(next(self.reads))
+        return next(self.reads)
 
 
 def draws_of(batches: Batches, parts: int = 1) -> Callable[[int, int], Draw]:
