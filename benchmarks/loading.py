@@ -1,12 +1,13 @@
 """Does a GPU wait for its batches? `python -m benchmarks.loading --out benchmarks/results`
 
 The GPU is played by a pause, in which the CPU has nothing to do: batches are drawn in between, as on the CPU, or read
-ahead by other processes (stscq.training.ahead). What a step takes beyond its pause is what a GPU would wait.
+ahead by other processes (stscq.training.ahead). What a step takes beyond its pause is what a GPU would wait. Pictures
+come from memory, or each LATE seconds late, as over a network: that is played by a pause, too.
 """
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,19 @@ from stscq.machine import machine
 from stscq.training.ahead import ReadAhead
 from stscq.training.batches import Batches
 
-SIDE, COUNT, BATCH, PAUSE, STEPS = 256, 4000, 64, 0.15, 30
-"""Pixels, pictures (0.8 GB), images a step, seconds that a step computes, steps."""
+SIDE, COUNT, BATCH, PAUSE, LATE, STEPS = 256, 4000, 64, 0.15, 0.002, 30
+"""Pixels, pictures (0.8 GB), images a step, seconds that a step computes, and that a late picture takes; steps."""
+
+
+class Slow:
+    """Pictures that come one after the other, each `late` seconds late."""
+
+    def __init__(self, images: np.ndarray, late: float):
+        self.images, self.shape, self.late = images, images.shape, late
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        time.sleep(self.late * len(rows))
+        return self.images[rows]
 
 
 def waited(draw: Callable[[int, int], object]) -> float:
@@ -36,26 +48,32 @@ def waited(draw: Callable[[int, int], object]) -> float:
     return 1000 * float(np.median(seconds))
 
 
+def rows_of(images: Slow, rounds: int) -> Iterator[dict[str, object]]:
+    """All ways in turn, some rounds of them."""
+    batches = Batches(images, np.arange(COUNT), BATCH, 1, torch.device("cpu"))  # type: ignore[arg-type]
+    pictures = f"{1000 * images.late:.0f} ms late each" if images.late else "from memory"
+    for _ in range(rounds):
+        yield {"pictures": pictures, "drawn": "in between", "ms that a step waits": waited(batches.read)}
+        for readers in (1, 2, 4):
+            ahead = ReadAhead(batches, 1, readers)
+            drawn = "ahead, by 1 process" if readers == 1 else f"ahead, by {readers}"
+            yield {"pictures": pictures, "drawn": drawn, "ms that a step waits": waited(ahead.read)}
+            del ahead
+
+
 def main(out: Path | None = None, rounds: int = 3) -> None:
-    """Prints the table; writes OUT/loading.md. All ways in turn, ROUNDS times; the least of each."""
+    """Prints the table; writes OUT/loading.md: of ROUNDS rounds the least of each way."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "images.npy"
         images = np.lib.format.open_memmap(file, "w+", np.uint8, (COUNT, SIDE, SIDE, 3))
         images[:] = np.random.default_rng(0).integers(0, 256, images.shape[1:], np.uint8)
         images.flush()
-        batches = Batches(np.load(file, mmap_mode="r"), np.arange(COUNT), BATCH, 1, torch.device("cpu"))
-        read = lambda step, part: batches.read(step, part)  # noqa: E731
-        found: dict[str, list[float]] = {}
-        for _ in range(rounds):
-            found.setdefault("read in between", []).append(waited(read))
-            for readers in (1, 2, 4):
-                ahead = ReadAhead(batches, 1, readers)
-                found.setdefault(f"read ahead by {readers}", []).append(waited(lambda s, p, a=ahead: a.read(s, p)))
-                del ahead
-    table = pd.DataFrame({"ms that a step waits": {name: min(values) for name, values in found.items()}})
+        kept = np.load(file, mmap_mode="r")
+        rows = [row for late in (0.0, LATE) for row in rows_of(Slow(kept, late), rounds)]
+    table = pd.DataFrame(rows).groupby(["pictures", "drawn"], sort=False).min()
     of = f"{BATCH} pictures of {SIDE} x {SIDE} a step of {PAUSE} s; {machine()['cpu']}, load {load_average()}."
-    text = f"# Waiting for batches\n\n{of}\n\n{table.to_markdown(floatfmt='.2f')}\n"
+    text = f"# Waiting for batches\n\n{of}\n\n{table.reset_index().to_markdown(index=False, floatfmt='.1f')}\n"
     print(text)
     if out is not None:
         write_atomically(out / "loading.md", text)
