@@ -194,14 +194,14 @@ def likeness(looks: Judge, judged: Judged, first: Judged) -> dict[str, Any]:
     )
     spread, spread_before = (spread_of(one, "ids", looks.cells) for one in (now, before))
     change = Estimate(spread.values - spread_before.values, spread.draws - spread_before.draws)
-    found = {f"IDS {name}": value for name, value in zip(looks.ethnic, now.values, strict=True)}
+    found = {f"IDS {name}": float(value) for name, value in zip(looks.ethnic, now.values, strict=True)}
     return {**found, "IDS spread": interval(spread), "its change": "" if first is judged else interval(change)}
 
 
 def in_matches(looks: Judge, by_cell: Estimate) -> dict[str, Any]:
     """False match rates of the ethnic groups, and how far apart they are."""
     rate = in_groups(by_cell, looks.cells, "ethnicity")
-    found = {f"false matches {name}, %": value for name, value in zip(looks.ethnic, rate.values, strict=True)}
+    found = {f"false matches {name}, %": float(value) for name, value in zip(looks.ethnic, rate.values, strict=True)}
     return {**found, "log2 of largest over smallest": interval(spread_of(rate, "fmr", looks.cells))}
 
 

@@ -68,7 +68,7 @@ class Judge:
         images, self.index = open_store(store)
         pairs = pairs_of(original)
         pairs = pairs[pairs.protocol == pairs.protocol.iloc[0]]
-        self.pairs = pairs.groupby("same").head(PAIRS // 2).reset_index(drop=True)
+        self.pairs = pairs.groupby(["fold", "same"]).head(PAIRS // (2 * pairs.fold.nunique())).reset_index(drop=True)
         self.rows = rows_of(self.pairs, len(images))
         self.lfw = np.array(images[self.rows])
         self.lfw_originals = np.load(original / "embeddings.npy", allow_pickle=False)[np.searchsorted(

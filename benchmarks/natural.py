@@ -9,6 +9,7 @@ has a part in it: error is that of latents, quality PSNR. Axes: N images, T toke
 """
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,11 @@ def rows_of(kind: str, work: Path) -> Iterator[dict[str, Any]]:
     z_e = latents_of(setting.tokenizer, images, np.arange(len(images)))
     with torch.no_grad():
         parts = [to_uint8(setting.tokenizer.decode(z_e[i : i + 100])) for i in range(0, len(z_e), 100)]
-    yield {"pictures": kind, "codebooks": "none: unquantised", "PSNR, dB": psnr(images, np.concatenate(parts)).mean()}
+    yield {
+        "pictures": kind,
+        "codebooks": "none: unquantised",
+        "PSNR, dB": float(psnr(images, np.concatenate(parts)).mean()),
+    }
     picture = pd.Series(np.arange(len(images)))
     base = pd.DataFrame()
     for name, scheme in schemes().items():
@@ -136,9 +141,9 @@ def rows_of(kind: str, work: Path) -> Iterator[dict[str, Any]]:
         yield {
             "pictures": kind,
             "codebooks": name,
-            "bits": 64 * np.log2(scheme.K) + np.log2(scheme.M),
-            "error": found.error.mean(),
-            "PSNR, dB": found.psnr.mean(),
+            "bits": 64 * math.log2(scheme.K) + math.log2(scheme.M),
+            "error": float(found.error.mean()),
+            "PSNR, dB": float(found.psnr.mean()),
             **({} if found is base else change),
         }
 
