@@ -28,7 +28,7 @@ from benchmarks.edge import told
 from benchmarks.effort import frame
 from benchmarks.group_adapters import adapt, decode_by_group, tuning_loss
 from benchmarks.mitigation_judge import Data, Judge, Judged, Show
-from benchmarks.numbers import lfw_numbers
+from benchmarks.numbers import lfw_numbers, markdown
 from stscq.backbones import Tokenizer
 from stscq.cli_tools import run
 from stscq.data.store import open_store
@@ -231,8 +231,7 @@ def as_text(result: dict[str, Any]) -> str:
         f"{result['machine']['cpu']}. Faces to train on: {count}. "
         f"Changes are against the first codec of {CODEBOOKS.format(M)}."
     )
-    table = pd.DataFrame(result["rows"]).to_markdown(index=False, floatfmt=".4g")
-    return f"# Groups of people: what can be done\n\n{of}\n\n{table}\n"
+    return f"# Groups of people: what can be done\n\n{of}\n\n{markdown(result['rows'])}\n"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmarks.edge import told
 from benchmarks.effort import frame
-from benchmarks.numbers import lfw_numbers
+from benchmarks.numbers import lfw_numbers, markdown
 from stscq.cli_tools import run
 from stscq.data.pixels import resize
 from stscq.data.store import Face, Row, open_store, write_store
@@ -153,12 +153,11 @@ def main(cifar: Path, faces: Path, work: Path, out: Path) -> None:
     torch.set_num_threads(1)
     stores(cifar, faces, work)
     rows = [row for kind in ("cifar", "faces") for row in rows_of(kind, work)]
-    table = pd.DataFrame(rows)
     about = {"machine": machine(), "model": MODEL, "pretrain": PRETRAIN, "trained": TRAINED, "tested": TESTED}
     write_atomically(out / "natural.json", json.dumps({**about, "rows": rows}, indent=1) + "\n")
     of = f"{TRAINED} pictures of each kind to train on, {TESTED} tested, {SIDE} x {SIDE}; {about['machine']['cpu']}."
-    text = f"# Pictures of anything\n\n{of}\n\n{table.to_markdown(index=False, floatfmt='.4g')}\n"
-    write_atomically(out / "natural.md", text.replace("nan", "   "))
+    text = f"# Pictures of anything\n\n{of}\n\n{markdown(rows)}\n"
+    write_atomically(out / "natural.md", text)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from tqdm import tqdm
 import stscq
 from benchmarks.edge import told
 from benchmarks.effort import frame
+from benchmarks.numbers import markdown
 from stscq.backbones import Tokenizer
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
@@ -206,8 +207,7 @@ def rows_of_table(
 
 def as_text(result: dict[str, Any]) -> str:
     of = f"{result['bundle']}, {result['pairs']} of LFW's pairs, {result['images']} images; {result['machine']['cpu']}."
-    table = pd.DataFrame(result["rows"]).to_markdown(index=False, floatfmt=".4g")
-    return f"# Larger pictures\n\n{of}\n\n{table}\n"
+    return f"# Larger pictures\n\n{of}\n\n{markdown(result['rows'])}\n"
 
 
 if __name__ == "__main__":
