@@ -46,7 +46,7 @@ MODEL = {
     "K": 256, "stem": 2,
 }  # fmt: skip
 PRETRAIN = {
-    "seed": 1, "steps": 4000, "continuous_steps": 1500, "batch": 32, "lr": 0.001, "weight_decay": 0.01, "codebook": 1.0,
+    "seed": 1, "steps": 2000, "continuous_steps": 800, "batch": 32, "lr": 0.001, "weight_decay": 0.01, "codebook": 1.0,
     "commitment": 0.25, "entropy": 0.05, "continuous_share": 0.5, "validation": 200,
 }  # fmt: skip
 """A stem of 2 pixels, one halving: 64 tokens of 4 x 4 pixels, as the shipped tokenizer has 64."""
