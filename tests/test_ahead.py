@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from stscq.errors import ParamsError
 from stscq.training.ahead import Keys, ReadAhead, draws_of
 from stscq.training.batches import changed, draw_changes, generator, reach
 from stscq.training.faces import training_batches
@@ -42,6 +43,13 @@ def test_what_is_read_ahead_is_what_is_drawn(batches, parts):
 
 def test_on_the_cpu_nothing_is_read_ahead(batches):
     assert draws_of(batches, 2) == batches.draw
+
+
+def test_a_batch_that_processes_cannot_share_is_told_before_it_is_read(batches, monkeypatch):
+    monkeypatch.setenv("STSCQ_TOGETHER", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(ParamsError, match="4 processes cannot share 6 images evenly"):
+        draws_of(batches._replace(device=torch.device("meta")))
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from stscq.parallel import share
 from stscq.training.batches import Batches, Draw, Read
 
 READERS, AHEAD = 4, 2
@@ -70,4 +71,5 @@ def draws_of(batches: Batches, parts: int = 1) -> Callable[[int, int], Draw]:
     """How a stage draws the batch of (step, part). On the CPU nothing is read ahead: it would wait for itself."""
     if batches.device.type == "cpu":
         return batches.draw
+    share(batches.size)  # what cannot be shared is told here, in one line, and not by each reader
     return ReadAhead(batches, parts, READERS).draw
