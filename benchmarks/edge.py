@@ -22,7 +22,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 import stscq
-from benchmarks.effort import differences
+from benchmarks.differences import differences, told
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
 from stscq.codec.onnx_export import export_onnx, session
@@ -32,7 +32,6 @@ from stscq.evaluation.cost import codebooks_mib
 from stscq.evaluation.int8 import agreement
 from stscq.evaluation.int8_codebooks import from_int8, int8_mib, to_int8
 from stscq.evaluation.judging import ImageSet, Judgement, judge_codec, open_image_set
-from stscq.evaluation.statistics import Paired
 from stscq.files import write_atomically
 from stscq.machine import machine
 
@@ -122,11 +121,6 @@ def main(store: Path, split: Path, original: Path, out: Path, bundle: Path | Non
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "edge.json", json.dumps(result, indent=1) + "\n")
     write_atomically(out / "edge.md", as_text(result))
-
-
-def told(found: Paired) -> str:
-    """A mean difference and its 95 % interval over people."""
-    return f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
 
 
 def as_text(result: dict[str, Any]) -> str:

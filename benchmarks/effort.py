@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
+from benchmarks.differences import differences, told
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
 from stscq.codec.effort import RECOGNISER
 from stscq.device import own_device
 from stscq.evaluation.judging import ImageSet, Judgement, judge_codec, open_image_set, rows_of
-from stscq.evaluation.statistics import Paired, paired_bootstrap
+from stscq.evaluation.statistics import Paired
 from stscq.files import write_atomically
 from stscq.machine import machine
 from stscq.recognition.base import unit
@@ -86,24 +86,6 @@ def measured(codec: Codec, sample: ImageSet, watched: Any, seen: np.ndarray) -> 
     }
 
 
-def differences(ours: Judgement, theirs: Judgement) -> dict[str, Paired]:
-    """Paired, by bootstrap over people."""
-    person = ours.images.set_index("row").identity
-    right = 100.0 * (ours.pairs.correct.astype(float) - theirs.pairs.correct.astype(float))
-    kind = ours.pairs.same.map({True: "genuine", False: "impostor"})
-    of_pairs = frame(right, ours.pairs.a.map(person), ours.pairs.b.map(person), kind)
-    found = {"accuracy_percent": paired_bootstrap(of_pairs)}
-    for name in ("ids", "ids_centred", "psnr"):
-        value = ours.images[name] - theirs.images[name]
-        found[name] = paired_bootstrap(frame(value, ours.images.identity, ours.images.identity, "images"))
-    return found
-
-
-def frame(value: pd.Series, first: pd.Series, second: pd.Series, stratum: Any) -> pd.DataFrame:
-    """As `paired_bootstrap` takes it, every row of the same weight."""
-    return pd.DataFrame({"value": value, "first": first, "second": second, "stratum": stratum, "weight": 1.0})
-
-
 def as_text(result: dict[str, Any]) -> str:
     """A Markdown table: a row a number, a column an effort, and the paired difference."""
     levels: Sequence[str] = list(result["efforts"])
@@ -116,8 +98,7 @@ def as_text(result: dict[str, Any]) -> str:
     for name in result["efforts"][levels[0]]:
         cells = " | ".join(f"{result['efforts'][level][name]:.4g}" for level in levels)
         paired = result["difference"].get(name)
-        told = f"{paired['difference']:+.4f} [{paired['low']:+.4f}, {paired['high']:+.4f}]" if paired else ""
-        lines.append(f"| {name} | {cells} | {told} |")
+        lines.append(f"| {name} | {cells} | {told(Paired(**paired)) if paired else ''} |")
     return "\n".join(lines) + "\n"
 
 

@@ -24,8 +24,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from benchmarks.edge import told
-from benchmarks.effort import frame
+from benchmarks.differences import frame, told
 from benchmarks.group_adapters import adapt, decode_by_group, tuning_loss
 from benchmarks.mitigation_judge import Data, Judge, Judged, Show
 from benchmarks.numbers import lfw_numbers, markdown

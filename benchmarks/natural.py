@@ -20,8 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.edge import told
-from benchmarks.effort import frame
+from benchmarks.differences import frame, told
 from benchmarks.numbers import lfw_numbers, markdown
 from stscq.cli_tools import run
 from stscq.data.pixels import resize

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.edge import told
-from benchmarks.effort import differences
+from benchmarks.differences import differences, told
 from stscq.cli_tools import run
 from stscq.errors import DataError
 from stscq.evaluation.judging import Judgement

@@ -19,8 +19,7 @@ from skimage.transform import SimilarityTransform, warp
 from tqdm import tqdm
 
 import stscq
-from benchmarks.edge import told
-from benchmarks.effort import frame
+from benchmarks.differences import frame, told
 from benchmarks.numbers import markdown
 from stscq.backbones import Tokenizer
 from stscq.cli_tools import run
