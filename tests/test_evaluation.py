@@ -61,8 +61,9 @@ def test_quality_worked_by_hand():
     assert ssim(a[:0], noise[:0]).shape == (0,)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("S", [11, 64])
-def test_ssim_is_scikit_images(S):
+def test_ssim_is_scikit_images(S, device):
     random = np.random.default_rng(2)
     smooth = np.linspace(0, 255, S)[:, None, None] * np.ones((S, S, 3))
     a = np.stack([smooth, np.full((S, S, 3), 255), np.zeros((S, S, 3)), random.integers(0, 256, (S, S, 3))]).astype(
@@ -77,8 +78,10 @@ def test_ssim_is_scikit_images(S):
         )
         for x, y in zip(a, b, strict=True)
     ]
-    np.testing.assert_allclose(ssim(a, b), expected, atol=2e-5)
-    np.testing.assert_array_equal(ssim(np.tile(a, (40, 1, 1, 1)), np.tile(b, (40, 1, 1, 1))), np.tile(ssim(a, b), 40))
+    found = ssim(a, b, device)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    many = ssim(np.tile(a, (40, 1, 1, 1)), np.tile(b, (40, 1, 1, 1)), device)
+    np.testing.assert_allclose(many, np.tile(found, 40), rtol=0, atol=0 if device == "cpu" else 1e-6)
 
 
 def test_three_kinds_of_utilisation():

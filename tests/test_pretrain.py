@@ -22,7 +22,7 @@ from stscq.evaluation.quality import psnr
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.trained_codec import TrainedCodec, load_codec
 from stscq.recognition.dlib_resnet import DlibResNet
-from stscq.recognition.onnx_arcface import OnnxArcFace
+from stscq.recognition.load import load_recogniser
 from stscq.report import learning_curves
 from stscq.training import pretrain, ship, stage1_tokenizer, tokenizer_training
 from stscq.training.encode import encode_rows
@@ -257,7 +257,7 @@ def test_a_shipped_tokenizer_shows_people(name, expected, larger):
 
 def test_the_shipped_recogniser_tells_people_apart():
     faces = list(islice(read_orl(orl_folder(), 64), 0, 400, 5))  # two of each of forty people
-    recogniser = OnnxArcFace(ROOT / "stscq/recognisers/distilled.onnx")
+    recogniser = load_recogniser(str(ROOT / "stscq/recognisers/distilled.onnx"))
     embeddings = recogniser.embed(np.stack([face.image for face in faces]))
     likest = (embeddings[::2] @ embeddings[1::2].T).argmax(1)
     assert (likest == np.arange(40)).mean() > 0.5  # by chance 0.025

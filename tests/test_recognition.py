@@ -5,8 +5,10 @@ from pathlib import Path
 import cv2
 import dlib
 import numpy as np
+import onnxruntime
 import pytest
 import torch
+from onnx import helper
 
 from stscq.data.align import CHIP, model_path
 from stscq.data.orl import orl_folder, read_orl
@@ -19,6 +21,10 @@ from stscq.recognition.dlib_resnet import MODEL, load_network
 from stscq.recognition.frozen import load_iresnet
 from stscq.recognition.iresnet import IResNet, to_input
 from stscq.recognition.load import load_recogniser
+from stscq.recognition.onnx_arcface import CPU, CUDA, OnnxArcFace, TorchArcFace, load_arcface, providers
+from stscq.recognition.onnx_torch import OtherNetworkError
+from tests.conftest import ROOT
+from tests.test_onnx_torch import CONV, written_by_hand
 
 
 def test_dlib_tells_people_apart():
@@ -59,6 +65,55 @@ def test_torch_and_onnx_agree(recogniser, faces):
         expected = torch.nn.functional.normalize(load_iresnet(recogniser)(to_input(to_float(large))))
     assert np.abs(onnx.embed(large) - expected.numpy()).max() < 1e-4
     assert onnx.embed(images).shape == (6, 16)
+
+
+SHIPPED = ROOT / "stscq/recognisers/distilled.onnx"
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_an_iresnet_in_torch_is_what_insightface_makes_of_it(faces, device):
+    images = open_store(faces).images[:40]  # more than one batch, enlarged
+    expected = load_arcface(SHIPPED, torch.device("cpu"))
+    found = TorchArcFace(SHIPPED, torch.device(device))
+    assert type(expected) is OnnxArcFace
+    assert np.abs(found.embed(images) - expected.embed(images)).max() < 1e-5
+    assert (expected.device, found.device) == ("CPU, onnxruntime", f"{device}, torch")
+
+
+@pytest.mark.gpu
+def test_judges_run_on_the_gpu(faces):
+    images, cuda = open_store(faces).images[:40], torch.device("cuda", 0)
+    for name in ("dlib", str(SHIPPED)):
+        there, here = load_recogniser(name, cuda), load_recogniser(name, torch.device("cpu"))
+        assert there.device == "cuda:0, torch"
+        assert np.abs(there.embed(images) - here.embed(images)).max() < 1e-4
+
+
+def test_a_judge_that_only_the_cpu_could_run_is_refused_where_there_is_a_gpu(tmp_path, monkeypatch):
+    """A GPU is not needed to see that: the file is refused before anything is moved to it."""
+    gpu, path = torch.device("cuda", 3), tmp_path / "mobile.onnx"
+    written_by_hand(path, CONV, helper.make_node("Tanh", ["c"], ["y"]))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
+    with pytest.raises(
+        DataError, match=r"mobile\.onnx: operator Tanh .* install onnxruntime-gpu .*STSCQ_ONNX_ON_CPU=1"
+    ):
+        load_arcface(path, gpu)
+    problem = OtherNetworkError("mobile.onnx: operator Tanh")
+    monkeypatch.setenv("STSCQ_ONNX_ON_CPU", "1")
+    assert providers(problem, gpu) == [CPU]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    assert providers(problem, gpu) == [(CUDA, {"device_id": 3})]
+
+
+def test_onnxruntime_does_not_take_the_cpu_in_silence():
+    """What it does where its CUDA libraries do not load: a warning, and the CPU."""
+    with pytest.raises(DataError, match="could not start CUDAExecutionProvider and took CPUExecutionProvider"):
+        OnnxArcFace(SHIPPED, [(CUDA, {"device_id": 0})])
+
+
+def test_a_recogniser_says_where_it_runs(capsys):
+    load_recogniser("dlib", torch.device("cpu"))
+    assert "recogniser dlib on cpu, torch" in capsys.readouterr().err
 
 
 def test_the_onnx_file_holds_no_paths_of_the_machine(recogniser):

@@ -12,6 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from stscq.data.store import open_store
+from stscq.device import own_device
 from stscq.evaluation.fid import Fid
 from stscq.evaluation.lpips import Lpips
 from stscq.evaluation.quality import psnr, ssim
@@ -139,7 +140,7 @@ def compare(
     frames, embeddings = [], [np.zeros((0, 1), np.float32)] if judge is None else []
     for part in batches(len(files)):
         originals, reconstructions = image_set.images[image_set.rows[part]], decode(files[part])
-        columns = {"psnr": psnr(originals, reconstructions), "ssim": ssim(originals, reconstructions)}
+        columns = {"psnr": psnr(originals, reconstructions), "ssim": ssim(originals, reconstructions, own_device())}
         if lpips is not None:
             columns["lpips"] = lpips(originals, reconstructions)
         if fid is not None:

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.backends import cudnn
 
 SIGMA, RADIUS = 1.5, 5
 """Of SSIM's window, in pixels."""
@@ -22,15 +23,19 @@ def psnr(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
         return 10 * np.log10(255**2 / errors)
 
 
-def ssim(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+def ssim(originals: np.ndarray, reconstructions: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
     """SSIM with the Gaussian window of Wang et al. (2004), one number an image (N x S x S x 3 uint8 both).
 
     The numbers of scikit-image, to some 1e-5, which tests hold this against; it filters one channel of one image at a
     time. The window is taken where it lies inside the picture, as there.
     """
     parts = [slice(i, i + BATCH) for i in range(0, len(originals), BATCH)]
-    found = [ssim_batch(*(torch.from_numpy(np.array(x[part])) for x in (originals, reconstructions))) for part in parts]
-    return torch.cat([torch.zeros(0), *found]).numpy().astype(float)
+    found = [np.zeros(0)]
+    with cudnn.flags(enabled=True, allow_tf32=False):  # TF32 rounds too coarsely for variances
+        for part in parts:
+            pair = (torch.from_numpy(np.array(x[part])).to(device) for x in (originals, reconstructions))
+            found.append(ssim_batch(*pair).cpu().numpy().astype(float))
+    return np.concatenate(found)
 
 
 def ssim_batch(a: Tensor, b: Tensor) -> Tensor:
@@ -48,7 +53,7 @@ def ssim_batch(a: Tensor, b: Tensor) -> Tensor:
 
 def blurred(x: Tensor) -> Tensor:
     """Each channel of x (B x C x S x S) under the window, where that lies inside: S shrinks by 2 RADIUS."""
-    offset = torch.arange(-RADIUS, RADIUS + 1)
+    offset = torch.arange(-RADIUS, RADIUS + 1, device=x.device)
     window = torch.exp(-0.5 * (offset / SIGMA) ** 2)
     window = (window[:, None] * window / window.sum() ** 2).expand(x.shape[1], 1, -1, -1)
     x = x.contiguous(memory_format=torch.channels_last)  # five times as fast on CPUs

@@ -8,6 +8,9 @@ from stscq.errors import DataError
 
 
 class Recogniser(Protocol):
+    device: str
+    """What it runs on, for people to read."""
+
     def embed(self, images: np.ndarray) -> np.ndarray:
         """N x S x S x 3 uint8 RGB aligned faces -> N x E float32 embeddings of length 1."""
 

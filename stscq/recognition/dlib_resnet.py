@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.backends import cudnn
 
 from stscq.data.align import CHIP, model_path
 from stscq.errors import DataError
@@ -151,8 +152,9 @@ def dlib_network() -> Network:
 
 
 class DlibResNet:
-    def __init__(self) -> None:
-        self.network = dlib_network()
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.network = dlib_network().to(device)
+        self.device = f"{device}, torch"
 
     @torch.no_grad()
     def embed(self, images: np.ndarray) -> np.ndarray:
@@ -160,6 +162,8 @@ class DlibResNet:
         chips = [cv2.resize(image, (CHIP, CHIP), interpolation=cv2.INTER_CUBIC) for image in images]
         parts = []
         for i in range(0, len(chips), BATCH):
-            batch = torch.from_numpy(np.stack(chips[i : i + BATCH])).permute(0, 3, 1, 2).float()
-            parts.append(self.network(batch.contiguous(memory_format=torch.channels_last)).numpy())
+            batch = torch.from_numpy(np.stack(chips[i : i + BATCH])).to(self.network.fc.weight.device)
+            batch = batch.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
+            with cudnn.flags(enabled=True, allow_tf32=False):
+                parts.append(self.network(batch).cpu().numpy())
         return unit(np.concatenate(parts))

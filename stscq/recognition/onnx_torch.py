@@ -21,6 +21,10 @@ from stscq.recognition.iresnet import INPUT_SIZE, frozen_input
 Attributes = dict[str, Any]
 
 
+class OtherNetworkError(DataError):
+    """An ONNX model, but no IResNet."""
+
+
 def conv(attributes: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
     if (top, left) != (bottom, right) or attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b""):
@@ -79,13 +83,15 @@ class OnnxIResNet(nn.Module):
     """B x 3 x 112 x 112 in [-1, 1] -> B x E, not normalised: the same numbers as onnxruntime, with gradients."""
 
     def __init__(self, path: Path):
-        """Raises DataError when the file is no ONNX model, or holds an operator that no IResNet has."""
+        """Raises DataError when the file is no ONNX model, OtherNetworkError when it holds what no IResNet has."""
         super().__init__()
         graph = read_graph(path)
         constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         inputs = [value.name for value in graph.input if value.name not in constants]
         if len(inputs) != 1 or len(graph.output) != 1:
-            raise DataError(f"{path}: {len(inputs)} inputs and {len(graph.output)} outputs, where a recogniser has one")
+            raise OtherNetworkError(
+                f"{path}: {len(inputs)} inputs and {len(graph.output)} outputs, where a recogniser has one"
+            )
         self.input, self.output = inputs[0], graph.output[0].name
         self.nodes = [
             Node(
@@ -98,7 +104,7 @@ class OnnxIResNet(nn.Module):
         ]
         for node in self.nodes:
             if node.operator not in OPERATORS:
-                raise DataError(f"{path}: operator {node.operator} (for {node.output}) is in no IResNet")
+                raise OtherNetworkError(f"{path}: operator {node.operator} (for {node.output}) is in no IResNet")
         try:
             constants |= self.cast_now(constants)
             # Buffer names must not hold dots; ONNX names usually do.
@@ -106,7 +112,7 @@ class OnnxIResNet(nn.Module):
             for name, array in constants.items():
                 self.register_buffer(self.places[name], torch.from_numpy(np.array(array)))
         except (ValueError, TypeError) as problem:  # what torch has no tensors of, such as strings, is a TypeError
-            raise DataError(f"{path}: {problem}") from problem
+            raise OtherNetworkError(f"{path}: {problem}") from problem
         self.stage_outputs = self.find_stages(path)
 
     def cast_now(self, constants: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -127,9 +133,11 @@ class OnnxIResNet(nn.Module):
             with torch.no_grad():
                 values = self.run(torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE))
         except (ValueError, RuntimeError, KeyError, TypeError) as problem:
-            raise DataError(f"{path}: not an IResNet for {INPUT_SIZE} x {INPUT_SIZE} pixels ({problem})") from problem
+            raise OtherNetworkError(
+                f"{path}: not an IResNet for {INPUT_SIZE} x {INPUT_SIZE} pixels ({problem})"
+            ) from problem
         if values[self.output].ndim != 2:
-            raise DataError(f"{path}: its output is no embedding but {tuple(values[self.output].shape)}")
+            raise OtherNetworkError(f"{path}: its output is no embedding but {tuple(values[self.output].shape)}")
         last = {
             values[node.output].shape[2]: node.output
             for node in self.nodes
