@@ -10,7 +10,7 @@ from stscq.evaluation.statistics import Paired, paired_bootstrap
 
 def differences(ours: Judgement, theirs: Judgement) -> dict[str, Paired]:
     """Paired, by bootstrap over people."""
-    person = ours.images.set_index("row").identity
+    person = ours.images.drop_duplicates("row").set_index("row").identity  # of several seeds' images, too
     right = 100.0 * (ours.pairs.correct.astype(float) - theirs.pairs.correct.astype(float))
     kind = ours.pairs.same.map({True: "genuine", False: "impostor"})
     of_pairs = frame(right, ours.pairs.a.map(person), ours.pairs.b.map(person), kind)

@@ -1,12 +1,14 @@
 """How two evaluated codecs differ, paired: on the same images and pairs, by bootstrap over people.
 
-python -m benchmarks.paired --evaluated '["data/lfw/evaluation/maskgit_vqgan/unequal_64_effort/test/seed1",
-    "data/lfw/evaluation/maskgit_vqgan/token_specific_64/test/seed1"]' --out benchmarks/results/effort_lfw.md
+python -m benchmarks.paired --evaluated '["data/lfw/evaluation/maskgit_vqgan/unequal_64_effort/test",
+    "data/lfw/evaluation/maskgit_vqgan/token_specific_64/test"]' --seeds '[1, 2]' --out benchmarks/results/effort_lfw.md
 
-Each folder is what rule `evaluate` leaves of one codec, set and seed; all are compared with the first.
+Each folder is what rule `evaluate` leaves of one codec and set, with a folder for each seed; all are compared with the
+first. A person whom several seeds test is drawn with all of his pairs.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -38,19 +40,28 @@ def read(folder: Path, selection: str) -> Judgement:
     return Judgement(images, pairs, pd.DataFrame(), measured)
 
 
-def main(evaluated: str, out: Path | None = None, selection: str = "nn") -> None:
-    """Prints a table, and writes it to OUT. EVALUATED: folders, a JSON list."""
-    folders = [Path(one) for one in json.loads(evaluated)]
-    first = read(folders[0], selection)
-    rows = []
+def together(seeds: Sequence[Judgement]) -> Judgement:
+    """Images and pairs of all seeds, and means of what was measured."""
+    images, pairs = (pd.concat([getattr(one, n) for one in seeds], ignore_index=True) for n in ("images", "pairs"))
+    measured = {key: sum(one.measured[key] for one in seeds) / len(seeds) for key in SHOWN}
+    return Judgement(images, pairs, pd.DataFrame(), measured)
+
+
+def main(evaluated: str, seeds: str = "[1]", out: Path | None = None, selection: str = "nn") -> None:
+    """Prints a table, and writes it to OUT. EVALUATED: folders, a JSON list; SEEDS: numbers, a JSON list."""
+    folders, numbers = [Path(one) for one in json.loads(evaluated)], json.loads(seeds)
+    rows, first = [], None
     for folder in folders:
-        judgement = read(folder, selection)
-        row = {"codec": "/".join(folder.parts[-4:-2]), **{name: judgement.measured[key] for key, name in SHOWN.items()}}
-        if folder != folders[0]:
+        judgement = together([read(folder / f"seed{number}", selection) for number in numbers])
+        first = judgement if first is None else first
+        row = {"codec": "/".join(folder.parts[-3:-1]), **{name: judgement.measured[key] for key, name in SHOWN.items()}}
+        if judgement is not first:
             found = differences(first, judgement)
             row |= {f"first less this: {key}": told(found[key]) for key in ("accuracy_percent", "ids", "ids_centred")}
         rows.append(row)
-    of = f"{folders[0].parts[-2]}, {folders[0].parts[-1]}: {len(first.pairs):,} pairs, {len(first.images):,} images."
+    assert first is not None
+    counts = f"{len(first.pairs):,} pairs of {first.images.identity.nunique():,} people, {len(first.images):,} images"
+    of = f"{folders[0].name}, seeds {seeds}: {counts}."
     text = f"# Paired\n\n{of}\n\n{pd.DataFrame(rows).to_markdown(index=False, floatfmt='.4f')}\n".replace("nan", "   ")
     print(text)
     if out is not None:
