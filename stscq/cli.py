@@ -1,5 +1,6 @@
 """The command `stscq`: what people call by hand. The workflow calls the modules themselves."""
 
+import gc
 import io
 import os
 import sys
@@ -10,6 +11,7 @@ import typer
 import yaml
 
 from stscq import __version__
+from stscq.cli_tools import end_quickly
 from stscq.errors import ParamsError, StscqError
 
 app = typer.Typer(
@@ -130,9 +132,12 @@ def compress(
 
     Code 3: some photos were left out, and named.
     """
+    from stscq.codec.files.early import start_reading
+
+    early = None if aligned else start_reading(paths, model)
     from stscq.codec.commands import compress as run
 
-    raise typer.Exit(run(paths, out, model, selection, aligned, workers, as_json, force, effort))
+    raise typer.Exit(run(paths, out, model, selection, aligned, workers, as_json, force, effort, early))
 
 
 @app.command()
@@ -353,6 +358,8 @@ def watermark_detect(
 
 
 def main() -> None:
+    gc.set_threshold(50_000)  # else a seventh of the time in which torch is imported goes into looking for cycles
+    end_quickly()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show ends nothing

@@ -16,11 +16,13 @@ import torch
 from stscq.cli_tools import threads
 from stscq.codec.api import Codec
 from stscq.codec.bundle.description import Selection
-from stscq.codec.bundle.find import SHIPPED, files_of
+from stscq.codec.bundle.find import files_of
 from stscq.codec.bundle.pulled import named_bundle
+from stscq.codec.bundle.shipped import SHIPPED
 from stscq.codec.files.compress import compress_many, compress_one
 from stscq.codec.files.compressed_file import CompressedFile
 from stscq.codec.files.decompress import to_file, to_folder, to_stdout
+from stscq.codec.files.early import EarlyFace
 from stscq.codec.files.inspect import describe
 from stscq.codec.files.inspect import verify as verify_one
 from stscq.codec.files.names import file_to_write
@@ -41,10 +43,12 @@ def compress(
     as_json: bool,
     force: bool = False,
     effort: int = 0,
+    early: EarlyFace | None = None,
 ) -> int:
     """One photo makes a file of one image; a folder, a store or several paths make an archive.
 
-    force: a file OUT may be replaced, unless it is an input. effort: see `Codec.with_effort`.
+    force: a file OUT may be replaced, unless it is an input. effort: see `Codec.with_effort`. early: what is reading
+    the one photo already.
     """
     torch.set_num_threads(threads(otherwise=os.cpu_count() or 1))
     codec = Codec.from_pretrained(SHIPPED if model is None else model, device=device())
@@ -56,7 +60,7 @@ def compress(
     if out != STDIN:
         refuse_to_replace(check_places([Path(out)], inputs_of(codec, sources)), force)
     if len(paths) == 1 and not Path(paths[0]).is_dir():
-        done = compress_one(codec, sources[0], out, selection, aligned, force)
+        done = compress_one(codec, sources[0], out, selection, aligned, force, early)
     else:
         easy = aligned or sources[0].row is not None
         done = compress_many(codec, sources, out, selection, aligned, workers or processes(len(sources), easy), force)

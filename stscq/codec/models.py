@@ -7,9 +7,10 @@ from typing import Any
 from stscq.codec.api import Codec
 from stscq.codec.bundle.card import EXPECTED
 from stscq.codec.bundle.description import Selection
-from stscq.codec.bundle.find import SHIPPED, bundles_at_hand
+from stscq.codec.bundle.find import bundles_at_hand
 from stscq.codec.bundle.pulled import pull as pull_bundle
 from stscq.codec.bundle.read import Bundle
+from stscq.codec.bundle.shipped import SHIPPED
 from stscq.codec.commands import tell
 from stscq.errors import BundleError, StscqError
 

@@ -5,10 +5,9 @@ from pathlib import Path
 import stscq
 from stscq.codec.bundle.pulled import pulled_folders
 from stscq.codec.bundle.read import Bundle
+from stscq.codec.bundle.shipped import SHIPPED
 from stscq.errors import BundleError
 
-SHIPPED = Path(stscq.__file__).parent / "model"
-"""The bundle that comes with the package; docs/codec.md says which one and why."""
 ALL = "models/*/*/bundle/*/*"
 
 

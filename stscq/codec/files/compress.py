@@ -14,6 +14,7 @@ from tqdm import tqdm
 from stscq.codec.api import BATCH, Codec
 from stscq.codec.bundle.description import Selection
 from stscq.codec.files import archive
+from stscq.codec.files.early import EarlyFace
 from stscq.codec.files.resumable import ProcessedImage, resumable_archive
 from stscq.codec.files.sources import STDIN, Source, read_faces
 from stscq.codec.files.write import write_bytes, write_stdout
@@ -50,11 +51,23 @@ class Writer(Protocol):
 
 
 def compress_one(
-    codec: Codec, source: Source, out: str, selection: Selection, aligned: bool, force: bool = False
+    codec: Codec,
+    source: Source,
+    out: str,
+    selection: Selection,
+    aligned: bool,
+    force: bool = False,
+    early: EarlyFace | None = None,
 ) -> CompressSummary:
-    """One photo to one file; `-` is standard output. Raises DataError, naming the photo, when it is unusable."""
+    """One photo to one file; `-` is standard output. Raises DataError, naming the photo, when it is unusable.
+
+    early: what may be reading it already.
+    """
     began = time.monotonic()
-    (read,) = read_faces([source], codec.bundle.sizes.image_size, aligned, workers=1)
+    size = codec.bundle.sizes.image_size
+    read = early.of(source, size) if early else None
+    if read is None:
+        (read,) = read_faces([source], size, aligned, workers=1)
     if read.face is None:
         raise DataError(f"{source.shown_name}: {read.problem}")
     (file,) = codec.encode(read.face[None], selection)

@@ -1,0 +1,53 @@
+"""A single photo is read by a second process while this one still imports torch: some half a second less to wait.
+
+No torch here. What is odd about paths or model is not told here, but by those who read them afterwards.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import NamedTuple
+
+from stscq.codec.bundle.shipped import SHIPPED
+from stscq.codec.files.sources import PhotoResult, Source, read_source
+from stscq.processes import worker_pool
+
+
+class EarlyFace(NamedTuple):
+    """The face of the photo in file `place`, size x size pixels, soon."""
+
+    place: Path
+    size: int
+    future: Future[PhotoResult]
+
+    def of(self, source: Source, size: int) -> PhotoResult | None:
+        """It, if it is what is wanted and its process lived."""
+        if (source.content, source.row, source.place, size) != (None, None, self.place, self.size):
+            return None
+        try:
+            return self.future.result()
+        except BrokenProcessPool:
+            return None
+
+
+def start_reading(paths: Sequence[str], model: str | None) -> EarlyFace | None:
+    """Begin to look for the face in the one file that PATHS name, for MODEL or the shipped one.
+
+    None for anything else, and with a single core.
+    """
+    if len(paths) != 1 or not Path(paths[0]).is_file() or (os.cpu_count() or 1) < 2:
+        return None
+    try:
+        size = json.loads((Path(model or SHIPPED) / "bundle.json").read_text(encoding="utf-8"))["image_size"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(size, int):
+        return None
+    place = Path(paths[0])
+    pool = worker_pool(1)
+    future = pool.submit(read_source, Source("", place), size, aligned=False)
+    pool.shutdown(wait=False)  # after this photo
+    return EarlyFace(place, size, future)
