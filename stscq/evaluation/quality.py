@@ -9,7 +9,8 @@ from torch.backends import cudnn
 SIGMA, RADIUS = 1.5, 5
 """Of SSIM's window, in pixels."""
 C1, C2 = 0.01**2, 0.03**2
-BATCH = 64
+PIXELS = 1 << 17
+"""Of a batch: what SSIM keeps of so many fits into a processor's cache, and larger batches take twice as long."""
 
 
 def psnr(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
@@ -29,7 +30,8 @@ def ssim(originals: np.ndarray, reconstructions: np.ndarray, device: torch.devic
     The numbers of scikit-image, to some 1e-5, which tests hold this against; it filters one channel of one image at a
     time. The window is taken where it lies inside the picture, as there.
     """
-    parts = [slice(i, i + BATCH) for i in range(0, len(originals), BATCH)]
+    B = max(1, PIXELS // (originals.shape[1] * originals.shape[2]))
+    parts = [slice(i, i + B) for i in range(0, len(originals), B)]
     found = [np.zeros(0)]
     with cudnn.flags(enabled=True, allow_tf32=False):  # TF32 rounds too coarsely for variances
         for part in parts:
@@ -53,8 +55,8 @@ def ssim_batch(a: Tensor, b: Tensor) -> Tensor:
 
 def blurred(x: Tensor) -> Tensor:
     """Each channel of x (B x C x S x S) under the window, where that lies inside: S shrinks by 2 RADIUS."""
-    offset = torch.arange(-RADIUS, RADIUS + 1, device=x.device)
+    C, offset = x.shape[1], torch.arange(-RADIUS, RADIUS + 1, device=x.device)
     window = torch.exp(-0.5 * (offset / SIGMA) ** 2)
-    window = (window[:, None] * window / window.sum() ** 2).expand(x.shape[1], 1, -1, -1)
-    x = x.contiguous(memory_format=torch.channels_last)  # five times as fast on CPUs
-    return F.conv2d(x, window, groups=x.shape[1])
+    window = (window / window.sum()).expand(C, 1, 1, -1)
+    x = x.contiguous(memory_format=torch.channels_last)  # several times as fast on CPUs
+    return F.conv2d(F.conv2d(x, window, groups=C), window.mT, groups=C)
