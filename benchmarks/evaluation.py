@@ -68,7 +68,8 @@ def measure(codec: Codec, faces: np.ndarray, repeats: int) -> dict[str, float]:
     rows = np.arange(len(faces))
     z_e = codec.latents(faces, rows)
     assignment = codec.quantise(faces, "nn", rows, z_e)
-    files = [codec.file_of(payload) for payload in codec.payloads(assignment)]
+    payloads = codec.payloads(assignment)
+    files = [codec.file_of(payload) for payload in payloads]
     decoded, judge = codec.decode(files), load_recogniser("dlib")
     networks = {
         "encoder": lambda: codec.latents(faces, rows),
@@ -78,7 +79,7 @@ def measure(codec: Codec, faces: np.ndarray, repeats: int) -> dict[str, float]:
     rest = {
         "nearest entries": lambda: codec.quantise(faces, "nn", rows, z_e),
         "writing files": lambda: [codec.file_of(payload) for payload in codec.payloads(assignment)],
-        "sizes of payloads": lambda: codec.sizes(assignment),
+        "sizes of payloads": lambda: codec.sizes(assignment, payloads),
         "reading files": lambda: codec.parse([codec.payload_of(file) for file in files]),
         "PSNR and SSIM": lambda: (psnr(faces, decoded), ssim(faces, decoded)),
     }

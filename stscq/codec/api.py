@@ -176,12 +176,12 @@ class Codec:
         """The inverse of `file_of`. Raises BitstreamError or WrongModelError."""
         return image_file.read(file, self.bundle.fingerprint)
 
-    def sizes(self, assignment: Assignment) -> ImageBytes:
-        """The sizes of these images in bytes, measured on the bytes themselves."""
-        sizes = []
-        for group, index in by_image(assignment):
-            forms = [form(group, index, self.alphabet) for form in (payload.fixed, payload.coded)]
-            sizes.append([*map(len, forms), len(self.file_of(min(forms, key=len)))])
+    def sizes(self, assignment: Assignment, payloads: Sequence[bytes]) -> ImageBytes:
+        """The sizes of these images in bytes. payloads: theirs; only fixed-length ones have to be range-coded here."""
+        fixed, sizes = self.alphabet.fixed_bytes, []
+        for (group, index), written in zip(by_image(assignment), payloads, strict=True):
+            coded = written if len(written) < fixed else payload.coded(group, index, self.alphabet)
+            sizes.append([fixed, len(coded), len(self.file_of(written))])
         return ImageBytes(*np.array(sizes, np.int64).reshape(-1, 3).T)
 
     def quantiser(self, selection: Selection | None = None) -> Quantiser:

@@ -101,23 +101,24 @@ def evaluate(
     inception: the weights of FID; None where it is not measured.
     """
     assignment = codec.quantise(image_set.images, selection, image_set.rows, z_e)
-    files = [codec.file_of(payload) for payload in codec.payloads(assignment)]
+    payloads = codec.payloads(assignment)
+    files = [codec.file_of(payload) for payload in payloads]
     fid = None if inception is None else Fid(inception, own_device())
     judgement = judge_codec(image_set, codec.decode, files, lpips, fid)
     measured = {
         **judgement.measured,
-        **measured_rate(codec, assignment, image_set.size**2),
+        **measured_rate(codec, assignment, payloads, image_set.size**2),
         **measured_utilisation(codec, assignment),
     }
     images = judgement.images.assign(group=assignment.group.numpy())
     return Evaluation(selection, files, judgement._replace(images=images), measured)
 
 
-def measured_rate(codec: Codec, assignment: Assignment, pixels: int) -> dict[str, float]:
+def measured_rate(codec: Codec, assignment: Assignment, payloads: Sequence[bytes], pixels: int) -> dict[str, float]:
     """bits and bpp: of the fixed-length payload, T log2 K + log2 M. Mean bytes really written, and bits a pixel of
     them: payload fixed-length, range-coded, and the whole file, which holds the shorter of the two."""
     bits = payload_bits(codec.bundle.sizes.T, codec.bundle.sizes.token_entries, codec.bundle.sizes.M)
-    written = {name: float(lengths.mean()) for name, lengths in codec.sizes(assignment)._asdict().items()}
+    written = {name: float(lengths.mean()) for name, lengths in codec.sizes(assignment, payloads)._asdict().items()}
     return {
         "bits": bits,
         "bpp": bits / pixels,

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from stscq.codec.api import Codec
+from stscq.codec.bitstream import payload
 from stscq.codec.bundle.read import Bundle
 from stscq.errors import BitstreamError, StscqError, WrongModelError
 from stscq.evaluation.batch_differences import batch_differences
@@ -34,7 +35,11 @@ def test_every_image_of_every_variant_comes_back(bundles, pictures, name, select
     assert torch.equal(found.group, assigned.group)
     assert torch.equal(found.index, assigned.index)
     assert (codec.decode(files) == codec.reconstruct(assigned)).all()
-    sizes = codec.sizes(assigned)
+    sizes = codec.sizes(assigned, codec.payloads(assigned))
+    forms = zip(assigned.group.numpy(), assigned.index.numpy(), sizes.fixed, sizes.coded, strict=True)
+    for group, index, fixed, coded in forms:
+        assert len(payload.fixed(int(group), index, codec.alphabet)) == fixed
+        assert len(payload.coded(int(group), index, codec.alphabet)) == coded
     assert (sizes.file == [len(file) for file in files]).all()
     assert (sizes.file == 5 + np.minimum(sizes.fixed, sizes.coded)).all()
 
