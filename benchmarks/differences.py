@@ -4,12 +4,19 @@ from typing import Any
 
 import pandas as pd
 
+from stscq.errors import DataError
 from stscq.evaluation.judging import Judgement
 from stscq.evaluation.statistics import Paired, paired_bootstrap
 
 
 def differences(ours: Judgement, theirs: Judgement) -> dict[str, Paired]:
-    """Paired, by bootstrap over people."""
+    """Paired, by bootstrap over people; of several seeds together, those that ran: training is not drawn again.
+
+    Raises DataError where images or pairs are not the same.
+    """
+    for name, keys in (("images", ["row", "identity"]), ("pairs", ["a", "b", "same"])):
+        if not getattr(ours, name)[keys].equals(getattr(theirs, name)[keys]):
+            raise DataError(f"the two evaluations are of other {name}")
     person = ours.images.drop_duplicates("row").set_index("row").identity  # of several seeds' images, too
     right = 100.0 * (ours.pairs.correct.astype(float) - theirs.pairs.correct.astype(float))
     kind = ours.pairs.same.map({True: "genuine", False: "impostor"})

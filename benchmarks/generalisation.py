@@ -6,8 +6,8 @@ python -m benchmarks.generalisation --bundles '["models/lfw/ibq/bundle/token_spe
 
 The squared error of the nearest entries, in per cent of the latents' variance, on faces of people who trained and of
 people who are tested: what differs is what the codebooks learned by heart. Beside it the same with centres of k-means
-in the place of the entries, as many and shared alike, from all faces that trained and from a quarter of them: what
-gradient steps could still win, and what more faces would bring.
+in the place of the entries, as many and shared alike, from all faces that trained and from a quarter of them (shared
+centres from as many latents as one token has): what gradient steps could still win, and what more faces would bring.
 """
 
 import json

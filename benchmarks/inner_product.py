@@ -42,7 +42,7 @@ def main(bundles: str, store: Path, original: Path, judge: str = "dlib", out: Pa
             first = judgement if first is None else first
             found = {} if judgement is first else differences(first, judgement)
             rows.append({
-                "codec": "/".join(folder.parts[-2:]),
+                "codec": Codec.load(folder).bundle.name,
                 "entries": choice,
                 **{key: judgement.measured[key] for key in ("mean_acc", "ids", "psnr", "file_bytes")},
                 **{f"first less this: {key}": told(found[key]) for key in ("accuracy_percent", "ids") if found},

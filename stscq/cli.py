@@ -1,6 +1,5 @@
 """The command `stscq`: what people call by hand. The workflow calls the modules themselves."""
 
-import gc
 import io
 import os
 import sys
@@ -11,7 +10,7 @@ import typer
 import yaml
 
 from stscq import __version__
-from stscq.cli_tools import end_quickly
+from stscq.cli_tools import end_quickly, without_collecting
 from stscq.errors import ParamsError, StscqError
 
 app = typer.Typer(
@@ -135,7 +134,8 @@ def compress(
     from stscq.codec.files.early import start_reading
 
     early = None if aligned else start_reading(paths, model)
-    from stscq.codec.commands import compress as run
+    with without_collecting():
+        from stscq.codec.commands import compress as run
 
     raise typer.Exit(run(paths, out, model, selection, aligned, workers, as_json, force, effort, early))
 
@@ -161,7 +161,8 @@ def decompress(
     ] = True,
 ) -> None:
     """Turn compressed faces back into pictures. Run it again after a kill."""
-    from stscq.codec.commands import decompress as run
+    with without_collecting():
+        from stscq.codec.commands import decompress as run
 
     raise typer.Exit(run(files, out, model, only or [], workers, as_json, force, watermark))
 
@@ -358,7 +359,6 @@ def watermark_detect(
 
 
 def main() -> None:
-    gc.set_threshold(50_000)  # else a seventh of the time in which torch is imported goes into looking for cycles
     end_quickly()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

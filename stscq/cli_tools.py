@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
@@ -39,6 +40,16 @@ def run(main: Callable[..., None]) -> None:
 def end_quickly() -> None:
     """At its end Python looks through all objects for cycles, and torch has 160,000: a third of a second."""
     atexit.register(gc.freeze)
+
+
+@contextmanager
+def without_collecting() -> Iterator[None]:
+    """For imports of torch, a seventh of whose time else goes into looking for cycles."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def threads(otherwise: int) -> int:

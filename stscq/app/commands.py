@@ -29,4 +29,4 @@ def serve(models: Sequence[str], host: str, port: int | None) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with TemporaryDirectory(prefix="stscq-app-") as uploads:  # else Gradio's are for all users in one place, and stay
         os.environ["GRADIO_TEMP_DIR"] = uploads
-        launch(build(to_choose_from, bundles, load_recogniser("dlib"), device), host, port)
+        launch(build(to_choose_from, bundles, load_recogniser("dlib", device), device), host, port)

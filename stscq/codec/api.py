@@ -176,9 +176,10 @@ class Codec:
         """The inverse of `file_of`. Raises BitstreamError or WrongModelError."""
         return image_file.read(file, self.bundle.fingerprint)
 
-    def sizes(self, assignment: Assignment, payloads: Sequence[bytes]) -> ImageBytes:
-        """The sizes of these images in bytes. payloads: theirs; only fixed-length ones have to be range-coded here."""
+    def sizes(self, assignment: Assignment, payloads: Sequence[bytes] | None = None) -> ImageBytes:
+        """The sizes of these images in bytes. payloads: theirs, where they are at hand, which saves coding them."""
         fixed, sizes = self.alphabet.fixed_bytes, []
+        payloads = self.payloads(assignment) if payloads is None else payloads
         for (group, index), written in zip(by_image(assignment), payloads, strict=True):
             coded = written if len(written) < fixed else payload.coded(group, index, self.alphabet)
             sizes.append([fixed, len(coded), len(self.file_of(written))])

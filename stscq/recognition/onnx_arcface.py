@@ -23,7 +23,7 @@ from stscq.recognition.onnx_torch import OnnxIResNet, OtherNetworkError
 BATCH = 32
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 ON_CPU = "STSCQ_ONNX_ON_CPU"
-"""Set in the environment, onnxruntime may take the CPU where there is a GPU."""
+"""Set in the environment, onnxruntime takes the CPU where there is a GPU."""
 
 
 def load_arcface(path: Path, device: torch.device) -> Recogniser:
@@ -41,10 +41,10 @@ def load_arcface(path: Path, device: torch.device) -> Recogniser:
 
 def providers(problem: OtherNetworkError, device: torch.device) -> list[str | tuple[str, dict[str, int | None]]]:
     """onnxruntime's for the GPU that this job holds. Raises DataError where it has none, unless ON_CPU is set."""
-    if CUDA in onnxruntime.get_available_providers():
-        return [(CUDA, {"device_id": device.index})]
     if os.environ.get(ON_CPU):
         return [CPU]
+    if CUDA in onnxruntime.get_available_providers():
+        return [(CUDA, {"device_id": device.index, "use_tf32": 0})]
     raise DataError(
         f"{problem}, so torch cannot run it, and this onnxruntime has no CUDA: install onnxruntime-gpu in its "
         f"place, or set {ON_CPU}=1 to have it on the CPU beside the GPU"
@@ -63,7 +63,10 @@ class OnnxArcFace:
         asked = providers[0] if isinstance(providers[0], str) else providers[0][0]
         runs_on = self.model.session.get_providers()[0]
         if runs_on != asked:
-            raise DataError(f"{path}: onnxruntime could not start {asked} and took {runs_on}; see its message above")
+            raise DataError(
+                f"{path}: onnxruntime could not start {asked}, for the reason that it gave above, and took {runs_on}: "
+                f"mend its installation, or set {ON_CPU}=1 to have it on the CPU beside the GPU"
+            )
         self.device = f"{'GPU' if runs_on == CUDA else 'CPU'}, onnxruntime"
 
     def embed(self, images: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A single photo that another process reads while torch is imported: the same bytes, and the same words."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from PIL import Image
 from skimage import data
 
 from stscq.codec import commands
+from stscq.codec.files import early
 from stscq.codec.files.early import start_reading
 from stscq.codec.files.sources import Source
 
@@ -22,8 +24,13 @@ def photo(here):
     return "photo.jpg"
 
 
-def compress(path, out, early):
-    return commands.compress([path], out, None, None, False, None, True, early=early)
+def compress(path, out, reading):
+    return commands.compress([path], out, None, None, False, None, True, early=reading)
+
+
+def readers():
+    """The processes that read photos for this one."""
+    return [one for one in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(one.cmdline())]
 
 
 def test_the_bytes_are_those_without_it(photo):
@@ -44,27 +51,27 @@ def test_what_is_no_single_photo_waits_for_the_rest(photo, model, monkeypatch):
     assert start_reading(["missing.jpg"], None) is None
     assert start_reading([photo, photo], None) is None
     assert start_reading([photo], "nobody/nowhere") is None
-    Path("bundle.json").write_text('{"image_size": "large"}')
-    assert start_reading([photo], ".") is None
+    for size in ('"large"', "-1", "1000000"):
+        Path("bundle.json").write_text(f'{{"image_size": {size}}}')
+        assert start_reading([photo], ".") is None
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     assert start_reading([photo], None) is None
 
 
 def test_only_the_photo_and_size_that_were_asked_for(photo):
-    early = start_reading([photo], None)
-    assert early.of(Source("", Path(photo)), 64).face.shape == (64, 64, 3)
-    assert early.of(Source("", Path(photo)), 32) is None
-    assert early.of(Source("", Path("other.jpg")), 64) is None
-    assert early.of(Source("", Path(photo), content=b"x"), 64) is None
+    reading = start_reading([photo], None)
+    assert reading.of(Source("", Path(photo)), 64).face.shape == (64, 64, 3)
+    assert reading.of(Source("", Path(photo)), 32) is None
+    assert reading.of(Source("", Path("other.jpg")), 64) is None
+    assert reading.of(Source("", Path(photo), content=b"x"), 64) is None
 
 
 def test_a_process_that_is_killed_is_not_missed(photo):
-    early = start_reading([photo], None)
-    for child in psutil.Process().children(recursive=True):
-        if "spawn_main" in " ".join(child.cmdline()):
-            child.send_signal(signal.SIGKILL)
-    assert early.of(Source("", Path(photo)), 64) is None
-    compress(photo, "killed.stscq", early)
+    reading = start_reading([photo], None)
+    for child in readers():
+        child.send_signal(signal.SIGKILL)
+    assert reading.of(Source("", Path(photo)), 64) is None
+    compress(photo, "killed.stscq", reading)
     compress(photo, "late.stscq", None)
     assert Path("killed.stscq").read_bytes() == Path("late.stscq").read_bytes()
 
@@ -86,3 +93,31 @@ def test_the_command_writes_what_commands_do(photo):
     subprocess.run([sys.executable, "-m", "stscq.cli", "compress", photo, "-o", "x.stscq"], check=True)
     compress(photo, "late.stscq", None)
     assert Path("x.stscq").read_bytes() == Path("late.stscq").read_bytes()
+
+
+def test_a_file_that_only_this_process_has_open(photo):
+    """As a shell hands it over: exec 7<photo.jpg; stscq compress /dev/fd/7."""
+    compress(photo, "late.stscq", None)
+    with Path(photo).open("rb") as file:
+        place = f"/proc/self/fd/{file.fileno()}"
+        compress(place, "early.stscq", start_reading([place], None))
+    assert Path("early.stscq").read_bytes() == Path("late.stscq").read_bytes()
+
+
+def test_where_no_process_can_be_started(photo, monkeypatch):
+    def nowhere(workers):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(early, "worker_pool", nowhere)
+    assert start_reading([photo], None) is None
+
+
+def test_ctrl_c_is_for_the_command_alone(photo):
+    """Else the process that reads would print where it was."""
+    before = signal.getsignal(signal.SIGINT)
+    reading = start_reading([photo], None)
+    masks = [Path(f"/proc/{one.pid}/status").read_text().split("SigIgn:")[1].split()[0] for one in readers()]
+    assert masks
+    assert all(int(mask, 16) >> (signal.SIGINT - 1) & 1 for mask in masks)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert reading.of(Source("", Path(photo)), 64) is not None

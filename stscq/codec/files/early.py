@@ -5,6 +5,7 @@ No torch here. What is odd about paths or model is not told here, but by those w
 
 import json
 import os
+import signal
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +16,9 @@ from stscq.codec.bundle.shipped import SHIPPED
 from stscq.codec.files.sources import PhotoResult, Source, read_source
 from stscq.processes import worker_pool
 
+MOST_PIXELS = 1024
+"""Of a side; a larger face is read afterwards, when the model has been checked."""
+
 
 class EarlyFace(NamedTuple):
     """The face of the photo in file `place`, size x size pixels, soon."""
@@ -24,13 +28,15 @@ class EarlyFace(NamedTuple):
     future: Future[PhotoResult]
 
     def of(self, source: Source, size: int) -> PhotoResult | None:
-        """It, if it is what is wanted and its process lived."""
+        """It, if it is what is wanted and could be read."""
         if (source.content, source.row, source.place, size) != (None, None, self.place, self.size):
             return None
         try:
-            return self.future.result()
+            read = self.future.result()
         except BrokenProcessPool:
             return None
+        # What is wrong is told by this process, which may have what that one lacks: open files, as /dev/fd/3.
+        return None if read.face is None else read
 
 
 def start_reading(paths: Sequence[str], model: str | None) -> EarlyFace | None:
@@ -44,10 +50,16 @@ def start_reading(paths: Sequence[str], model: str | None) -> EarlyFace | None:
         size = json.loads((Path(model or SHIPPED) / "bundle.json").read_text(encoding="utf-8"))["image_size"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if not isinstance(size, int):
+    if not isinstance(size, int) or not 0 < size <= MOST_PIXELS:
         return None
     place = Path(paths[0])
-    pool = worker_pool(1)
-    future = pool.submit(read_source, Source("", place), size, aligned=False)
-    pool.shutdown(wait=False)  # after this photo
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process inherits it, and dies with this one in silence
+    try:
+        pool = worker_pool(1)
+        future = pool.submit(read_source, Source("", place), size, aligned=False)
+        pool.shutdown(wait=False)  # after this photo
+    except (OSError, RuntimeError, NotImplementedError, ImportError):  # where no process can be started
+        return None
+    finally:
+        signal.signal(signal.SIGINT, heard)
     return EarlyFace(place, size, future)
