@@ -1,4 +1,4 @@
-"""What does evaluating one image at published size take? `python -m benchmarks.evaluation --out benchmarks/results`
+"""What does evaluating one image at published size take? `python -m benchmarks.evaluation`
 
 TiTok-S with 128 tokens, 256 x 256 pixels, groups of 1,024 entries: random weights, codebooks of latents, tables of the
 range coder fitted on 96 faces. The parts of `stscq.evaluation.evaluate`, as it calls them; milliseconds an image, the
@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import stscq
+from benchmarks.show import show
 from benchmarks.timing import DEVICE, medians
 from stscq.backbones import build
 from stscq.cli_tools import run
@@ -88,7 +89,7 @@ def measure(codec: Codec, faces: np.ndarray, repeats: int) -> dict[str, float]:
 
 
 def main(images: int = 16, M: int = 4, repeats: int = 7, out: Path | None = None) -> None:
-    """Prints a table, and writes OUT/evaluation.md."""
+    """Prints a table, and writes it to the file OUT."""
     faces = enlarged_faces(FITTED)
     with tempfile.TemporaryDirectory() as folder:
         codec = write_random_bundle(Path(folder), faces, M)
@@ -96,9 +97,8 @@ def main(images: int = 16, M: int = 4, repeats: int = 7, out: Path | None = None
     networks = sum(found[part] for part in ("encoder", "decoder", "judge"))
     table = pd.Series({**found, "all": sum(found.values()), "all but the networks": sum(found.values()) - networks})
     text = table.to_frame("ms an image").to_markdown(floatfmt=".2f")
-    print(f"{machine()}\n{stscq.__file__}\n\n{text}")
-    if out is not None:
-        (out / "evaluation.md").write_text(f"# Evaluation at published size\n\n{text}\n")
+    print(f"the package is {stscq.__file__}")
+    show(f"# Evaluation at published size\n\n{machine()['cpu']}, {images} images.\n\n{text}\n", out)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from benchmarks.show import show
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
 from stscq.data.store import open_store
-from stscq.files import write_atomically
 from stscq.quantization.initialise import token_centres
 from stscq.quantization.lookup import lookup
 
@@ -94,9 +94,7 @@ def main(bundles: str, store: Path, split: Path, out: Path | None = None) -> Non
         f"# What codebooks learn by heart\n\n{of}\n\n{table.to_markdown(index=False, floatfmt='.1f')}\n\n"
         f"By the codec's own search, tested people: {own}.\n"
     )
-    print(text)
-    if out is not None:
-        write_atomically(out, text)
+    show(text, out)
 
 
 if __name__ == "__main__":

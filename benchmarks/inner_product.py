@@ -14,12 +14,12 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.differences import differences, told
+from benchmarks.show import show
 from stscq.backbones.base import Metric
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
 from stscq.evaluation.evaluate import evaluate
 from stscq.evaluation.judging import ImageSet, Judgement, open_image_set
-from stscq.files import write_atomically
 
 CHOICES: dict[str, Metric] = {"nearest": "euclidean", "largest inner product": "inner"}
 
@@ -49,9 +49,7 @@ def main(bundles: str, store: Path, original: Path, judge: str = "dlib", out: Pa
             })  # fmt: skip
     table = pd.DataFrame(rows).fillna("").to_markdown(index=False, floatfmt=".4f")
     text = f"# How IBQ chooses entries\n\n{len(faces.pairs):,} pairs, {len(faces.rows):,} images.\n\n{table}\n"
-    print(text)
-    if out is not None:
-        write_atomically(out, text)
+    show(text, out)
 
 
 if __name__ == "__main__":

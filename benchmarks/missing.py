@@ -15,11 +15,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from benchmarks.show import show
 from stscq.cli_tools import run
 from stscq.codec.api import Codec
 from stscq.data.tensors import to_uint8
 from stscq.evaluation.judging import BATCH, ImageSet, judge_codec, open_image_set
-from stscq.files import write_atomically
 from stscq.quantization.lookup import lookup
 
 SHARES = (0.0, 0.4, 0.6, 0.8, 0.9, 1.0)
@@ -54,9 +54,7 @@ def main(bundle: Path, store: Path, original: Path, judge: str = "dlib", out: Pa
     table = pd.DataFrame(rows).to_markdown(index=False, floatfmt=("g", ".1f", ".2f", ".4f"))
     of = f"{codec.bundle.name}: {len(faces.pairs):,} pairs, {len(faces.rows):,} images."
     text = f"# What is missing\n\n{of}\n\n{table}\n"
-    print(text)
-    if out is not None:
-        write_atomically(out, text)
+    show(text, out)
 
 
 if __name__ == "__main__":

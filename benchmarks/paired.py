@@ -14,10 +14,10 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.differences import differences, told
+from benchmarks.show import show
 from stscq.cli_tools import run
 from stscq.errors import DataError
 from stscq.evaluation.judging import Judgement
-from stscq.files import write_atomically
 
 SHOWN = {
     "mean_acc": "accuracy, %",
@@ -63,9 +63,7 @@ def main(evaluated: str, seeds: str = "[1]", out: Path | None = None, selection:
     counts = f"{len(first.pairs):,} pairs of {first.images.identity.nunique():,} people, {len(first.images):,} images"
     of = f"{folders[0].name}, seeds {seeds}: {counts}."
     text = f"# Paired\n\n{of}\n\n{pd.DataFrame(rows).to_markdown(index=False, floatfmt='.4f')}\n".replace("nan", "   ")
-    print(text)
-    if out is not None:
-        write_atomically(out, text)
+    show(text, out)
 
 
 if __name__ == "__main__":

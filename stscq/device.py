@@ -7,8 +7,8 @@ the system drops however the process ends.
 
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -90,3 +90,20 @@ HELD: list[FileLock] = []
 def mixed(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """Convolutions, matrix products and attention inside run in `precision`; torch keeps the rest in float32."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """float32 whatever the caller's program has set: an autocast, another default type, or TF32, in which GPUs round to
+    10 bits. Indices and measures must not depend on it."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with (
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+        ):
+            yield
+    finally:
+        torch.set_default_dtype(default)

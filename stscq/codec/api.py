@@ -14,7 +14,6 @@ Axes: N images of S x S pixels, T tokens, M groups.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +32,7 @@ from stscq.codec.bundle.read import Bundle
 from stscq.codec.effort import STEPS, Search, check_effort, refine, teacher
 from stscq.codec.quantise import Quantiser, quantise_images
 from stscq.data.tensors import to_float, to_uint8
+from stscq.device import full_precision
 from stscq.errors import BitstreamError, StscqError
 from stscq.quantization.lookup import lookup
 from stscq.quantization.router import Router
@@ -269,23 +269,6 @@ class Codec:
         if array.dtype != np.uint8 or array.shape[1:] != (S, S, 3):
             raise StscqError(f"images: {array.dtype} {array.shape}; {takes}")
         return array
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """float32 whatever the caller's program has set: an autocast, another default type, or TF32, in which GPUs round to
-    10 bits. Indices must not depend on it."""
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        with (
-            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
-            torch.autocast("cpu", enabled=False),
-            torch.autocast("cuda", enabled=False),
-        ):
-            yield
-    finally:
-        torch.set_default_dtype(default)
 
 
 def by_image(assignment: Assignment) -> Iterator[tuple[int, np.ndarray]]:

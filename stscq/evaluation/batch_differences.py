@@ -5,10 +5,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from stscq.codec.api import Codec, full_precision
+from stscq.codec.api import Codec
 from stscq.codec.bundle.description import Selection
 from stscq.codec.quantise import TIE, quantise_latents, relative_entry_gaps
 from stscq.data.tensors import to_float
+from stscq.device import full_precision
 from stscq.quantization.search import Assignment, measured_cr
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.backends import cudnn
+
+from stscq.device import full_precision
 
 SIGMA, RADIUS = 1.5, 5
 """Of SSIM's window, in pixels."""
@@ -33,7 +34,7 @@ def ssim(originals: np.ndarray, reconstructions: np.ndarray, device: torch.devic
     B = max(1, PIXELS // (originals.shape[1] * originals.shape[2]))
     parts = [slice(i, i + B) for i in range(0, len(originals), B)]
     found = [np.zeros(0)]
-    with cudnn.flags(enabled=True, allow_tf32=False):  # TF32 rounds too coarsely for variances
+    with full_precision():
         for part in parts:
             pair = (torch.from_numpy(np.array(x[part])).to(device) for x in (originals, reconstructions))
             found.append(ssim_batch(*pair).cpu().numpy().astype(float))

@@ -15,8 +15,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from stscq.cli_tools import run
-from stscq.codec.api import Codec, full_precision
-from stscq.device import own_device
+from stscq.codec.api import Codec
+from stscq.device import full_precision, own_device
 from stscq.evaluation.judging import open_image_set
 from stscq.files import write_atomically
 from stscq.quantization.search import group_errors, normalise

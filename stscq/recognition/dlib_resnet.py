@@ -14,9 +14,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.backends import cudnn
 
 from stscq.data.align import CHIP, model_path
+from stscq.device import full_precision
 from stscq.errors import DataError
 from stscq.files import sha256_of_file
 from stscq.recognition.base import check_images, unit
@@ -164,6 +164,6 @@ class DlibResNet:
         for i in range(0, len(chips), BATCH):
             batch = torch.from_numpy(np.stack(chips[i : i + BATCH])).to(self.network.fc.weight.device)
             batch = batch.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
-            with cudnn.flags(enabled=True, allow_tf32=False):
+            with full_precision():
                 parts.append(self.network(batch).cpu().numpy())
         return unit(np.concatenate(parts))

@@ -13,8 +13,8 @@ import onnxruntime
 import torch
 from insightface.model_zoo import get_model
 from insightface.model_zoo.arcface_onnx import ArcFaceONNX
-from torch.backends import cudnn
 
+from stscq.device import full_precision
 from stscq.errors import DataError
 from stscq.recognition.base import Recogniser, check_images, unit
 from stscq.recognition.iresnet import INPUT_SIZE
@@ -92,6 +92,6 @@ class TorchArcFace:
         for i in range(0, len(images), BATCH):
             # As insightface has it; RGB already.
             blob = cv2.dnn.blobFromImages(list(images[i : i + BATCH]), 1 / 127.5, (INPUT_SIZE, INPUT_SIZE), [127.5] * 3)
-            with cudnn.flags(enabled=True, allow_tf32=False):
+            with full_precision():
                 parts.append(self.network(torch.from_numpy(blob).to(self.on)).cpu().numpy())
         return unit(np.concatenate(parts))

@@ -46,7 +46,7 @@ def test_the_bytes_are_those_without_it(photo):
 def test_without_torch(photo):
     """Else nothing would be won."""
     program = "import sys; import stscq.cli; import stscq.codec.files.early; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], check=True)
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_what_is_no_single_photo_waits_for_the_rest(photo, model, monkeypatch):

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from stscq.codec import commands, effort
-from stscq.codec.api import Codec, full_precision
+from stscq.codec.api import Codec
 from stscq.codec.commands import LEFT_OUT
 from stscq.data.tensors import to_float
+from stscq.device import full_precision
 from stscq.errors import StscqError
 from tests.codec.conftest import refused, unpack
 

@@ -58,7 +58,7 @@ def start_reading(paths: Sequence[str], model: str | None) -> EarlyFace | None:
         pool = worker_pool(1)
         future = pool.submit(read_source, Source("", place), size, aligned=False)
         pool.shutdown(wait=False)  # after this photo
-    except (OSError, RuntimeError, NotImplementedError, ImportError):  # where no process can be started
+    except (OSError, RuntimeError, NotImplementedError, ImportError):  # no process here: this one reads it later
         return None
     finally:
         signal.signal(signal.SIGINT, heard)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from stscq.backbones import Tokenizer
-from stscq.codec.api import full_precision
 from stscq.data.tensors import to_uint8
+from stscq.device import full_precision
 from stscq.evaluation.judging import ImageSet, Judgement, judge_codec
 from stscq.evaluation.trials.quantiser import Bytes, Quantiser, bytes_of, symbols_of
 from stscq.evaluation.trials.setting import Setting

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from stscq.backbones import Tokenizer
-from stscq.codec.api import full_precision
 from stscq.data.latents import read_latents
 from stscq.data.store import open_store
-from stscq.device import own_device
+from stscq.device import full_precision, own_device
 from stscq.quantization.trained_codec import load_codec
 from stscq.training.batches import Batches
 from stscq.training.codebook_training import latents_of_step
