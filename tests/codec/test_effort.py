@@ -49,6 +49,15 @@ def test_steps_that_lead_away_are_not_taken(bundles, pictures, monkeypatch):
     assert (losses(codec, images, searched) <= losses(codec, images, nearest) + 1e-6).all()
 
 
+def test_every_other_step_sees_the_picture_in_a_mirror_and_nearer():
+    picture = torch.arange(3 * 40 * 40, dtype=torch.float32).view(1, 3, 40, 40)
+    assert effort.seen(picture, False) is picture
+    nearer = effort.seen(picture, True)
+    assert nearer.shape == (1, 3, 36, 36)
+    assert torch.equal(nearer[..., 0, 0], picture[..., 2, 37])
+    assert torch.equal(nearer[..., -1, -1], picture[..., 37, 2])
+
+
 def test_effort_0_is_the_nearest_entries(bundles, pictures):
     codec = Codec.load(bundles["switchable"])
     assert codec.with_effort(0).encode(pictures[:4]) == codec.encode(pictures[:4])
