@@ -17,6 +17,8 @@ from stscq.quantization.search import (
     distances,
     group_errors,
     measured_nn,
+    nearest_of_one,
+    prepare_codebooks,
     prepared,
     scores,
     search_cr,
@@ -351,3 +353,15 @@ def test_the_kernel_for_cuda_finds_the_largest_scores(metric, N, K, d):
     entries, norms = codebooks.entries(*both), codebooks.norms(*both)
     plain = torch_backend.score(z, entries, norms, metric, torch.empty(4, N, K, device="cuda")).amax(-1)
     torch.testing.assert_close(cuda_backend.run_kernel(z, entries, norms, metric), plain)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(("S", "sizes"), [(1, None), (6, None), (6, [1, 8, 3, 8, 2, 1])])
+def test_of_one_image_the_entries_are_those_of_the_search(metric, S, sizes):
+    generator = torch.Generator().manual_seed(3)
+    codebooks = prepare_codebooks(torch.randn(2, S, 8, 5, generator=generator), metric, sizes)
+    for group in (0, 1):
+        z = torch.randn(1, 6, 5, generator=generator)
+        found = nearest_of_one(z, codebooks, group)
+        assert torch.equal(found, search_cr(z, codebooks, torch.tensor([group]), metric).index)
+        assert len(found.unique()) > 1

@@ -18,7 +18,7 @@ from torch import Tensor
 import stscq
 from stscq.codec.quantise import Quantiser
 from stscq.errors import StscqError
-from stscq.quantization.search import Assignment, normalise, search_cr
+from stscq.quantization.search import Assignment, nearest_of_one, normalise
 from stscq.recognition.frozen import Frozen, load_frozen
 
 STEPS = (0, 2, 4, 6, 8, 10, 14, 20, 28, 40)
@@ -71,7 +71,7 @@ def refine_one(image: Tensor, first: Assignment, quantiser: Quantiser, search: S
     with torch.no_grad():
         moved = normalise(search.encode(image), metric)
         wanted = [embedding(search.recogniser, seen(image, otherwise)) for otherwise in (False, True)]
-    length = STEP * moved.norm()
+    length, group = STEP * moved.norm(), int(first.group)
     best, index, least = first.index, first.index, torch.inf
     for step in range(search.steps + 1):
         last, otherwise = step == search.steps, step % 2 == 1
@@ -83,7 +83,7 @@ def refine_one(image: Tensor, first: Assignment, quantiser: Quantiser, search: S
         if not last:
             (gradient,) = torch.autograd.grad(loss, z_q)
             moved = moved - (1 - step / search.steps) * length * gradient / gradient.norm().clamp(min=1e-12)
-            index = search_cr(moved, codebooks, first.group, metric).index
+            index = nearest_of_one(moved, codebooks, group)
     return best
 
 

@@ -11,6 +11,7 @@ plain float64 definition (`reference`) for any batch, thread count and device. d
     totals         groups by the summed top scores of their tokens
     squares        groups by squared error, where distances are inner products
     entries        the nearest entries inside given groups, and which are ambiguous
+    one            the same for one image that is searched again and again, without the exactness
     scores         what a backend computes (tiles, top scores), and how far rounding can have moved it
     torch_backend, cuda_backend (Triton), cpu_backend (with cpu_kernel, which LLVM compiles, and threads)
 """
@@ -24,6 +25,7 @@ from stscq.quantization.search.nearest import (
     search_group,
     search_nn,
 )
+from stscq.quantization.search.one import nearest_of_one
 from stscq.quantization.search.prepared import PreparedCodebooks
 from stscq.quantization.search.reference import Assignment, distances, normalise, on_surface
 from stscq.quantization.search.unequal import Prepared, UnequalCodebooks, prepare_codebooks
@@ -38,6 +40,7 @@ __all__ = [
     "group_errors",
     "measured_cr",
     "measured_nn",
+    "nearest_of_one",
     "normalise",
     "on_surface",
     "prepare_codebooks",
