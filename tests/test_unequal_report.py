@@ -60,6 +60,26 @@ def test_effort_stands_beside_the_same_codec_without(unequal):
     assert frame.recogniser_ids[1] - frame.recogniser_ids[0] == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("name", ["allocation", "effort"])
+def test_what_a_classic_codec_needs_for_the_same_stands_there_too(unequal, name):
+    """The twin's as in peers_ratio: 17 bytes a file, where WebP in grey needs 200."""
+    table = MAKERS[name](unequal)
+    twin, mine = table.frame.ours_over_classic
+    assert twin == pytest.approx(17 / 200)
+    assert mine == pytest.approx(table.frame.file_bytes[1] / table.frame.best_classic_bytes[1])
+    assert table.frame.best_classic_bytes[1] >= 200
+    assert list(table.frame.at_most_a_fifth) == ["yes", "yes"]
+    assert any(note.startswith("best_classic_bytes: ") for note in table.notes)
+
+
+def test_without_classic_codecs_nothing_is_said_of_them(tmp_path):
+    summary = make_summary(tmp_path, unequal=True)
+    (summary.folder / "peers.csv").write_text("\n", encoding="utf-8")
+    table = MAKERS["allocation"](summary)
+    assert "best_classic" not in table.frame
+    assert not any(note.startswith("best_classic_bytes") for note in table.notes)
+
+
 def test_without_such_a_variant_the_table_and_the_figure_say_so(without):
     for name in ("allocation", "effort"):
         table = MAKERS[name](without)

@@ -7,6 +7,7 @@ import pandas as pd
 from stscq.report.render import Table
 from stscq.report.summary import RunSummary
 from stscq.report.tables.cells import IDS_NOTE, SEEDS_NOTE, measured, rows_of, tested_note, versus
+from stscq.report.tables.rates import CLASSIC_NOTE, beside_classic
 
 MEASURES = ("mean_acc", "ids", "ids_centred", "psnr")
 OF_RECOGNISER = ("ids",)
@@ -54,10 +55,12 @@ def beside_twins(
                     "backbone": one.backbone, "variant": one.variant, "twin": row.twin if mine else "",
                     column: getattr(its, column), "bits": its.bits,
                     **measured(s, one, ("coded_bytes", "file_bytes", *MEASURES)),
-                    **(versus(s, one, "twin", MEASURES) if mine else {}), **again,
+                    **(versus(s, one, "twin", MEASURES) if mine else {}), **again, **beside_classic(s, one),
                 }
             )  # fmt: skip
     if not rows:
         frame = pd.DataFrame([{"backbone": "none", "variant": "none"}])
         return frame, [f"No variant of this profile has `{key}`; those of lfw do."]
-    return pd.DataFrame(rows), [tested_note(s), SEEDS_NOTE, IDS_NOTE, note, TWIN_NOTE, RECOGNISER_NOTE]
+    frame = pd.DataFrame(rows)
+    classic = [CLASSIC_NOTE] if "best_classic" in frame else []
+    return frame, [tested_note(s), SEEDS_NOTE, IDS_NOTE, note, TWIN_NOTE, RECOGNISER_NOTE, *classic]

@@ -104,27 +104,48 @@ def peers_ratio(s: RunSummary) -> Table:
     compared = ours_compared(s, points)
     rows = []
     for run, row in rows_of(compared):
-        fifth = ("yes" if row.ours_over_classic <= FIFTH else "no") if row.classic_where == "between" else ""
         rows.append(
             {
                 "backbone": run.backbone, "variant": run.variant, "method": row.method, "file_bytes": row.bytes,
                 **summary_columns("mean_acc", s.measured(run, "mean_acc")),
                 **{name: mean(s, run, name) for name in ("ids", "ids_centred")},
-                "best_classic": f"{row.classic_codec} {row.classic_colour}".strip(),
-                "best_classic_bytes": row.classic_bytes, "where": row.classic_where,
-                "ours_over_classic": row.ours_over_classic, "ratio_low": row.ratio_low, "ratio_high": row.ratio_high,
-                "at_most_a_fifth": fifth,
+                **classic_columns(row),
             }
         )  # fmt: skip
     notes = [
         tested_note(s),
         *(f"{backbone}: {reach_in_words(reach(own))}" for backbone, own in of_ours(compared).groupby("backbone")),
-        "best_classic_bytes: what the best classic codec, in grey or colour, needs for the same verification accuracy, "
-        "linear in log bytes between its points in the table peers (where: between). smallest: its smallest file "
-        "verifies better already, so that nothing was measured at equal accuracy; beyond: none of its files measured "
-        "verifies as well. ratio_low, ratio_high: of single seeds.",
+        CLASSIC_NOTE,
     ]
     return Table("peers_ratio", title, pd.DataFrame(rows), notes)
+
+
+CLASSIC_NOTE = (
+    "best_classic_bytes: what the best classic codec, in grey or colour, needs for the same verification accuracy, "
+    "linear in log bytes between its points in the table peers (where: between). smallest: its smallest file "
+    "verifies better already, so that nothing was measured at equal accuracy; beyond: none of its files measured "
+    "verifies as well. ratio_low, ratio_high: of single seeds."
+)
+
+
+def beside_classic(s: RunSummary, run: Run) -> dict[str, Any]:
+    """What the best classic codec needs to verify as well as a run; nothing where there is none."""
+    points = s.frame("peers.csv")
+    if points.empty:
+        return {}
+    (row,) = against_classic_by_seed(by_seed(s, run), points, Run._fields).itertuples()
+    return classic_columns(row)
+
+
+def classic_columns(row: Any) -> dict[str, Any]:
+    """Of a row of `against_classic_by_seed`."""
+    fifth = ("yes" if row.ours_over_classic <= FIFTH else "no") if row.classic_where == "between" else ""
+    return {
+        "best_classic": f"{row.classic_codec} {row.classic_colour}".strip(),
+        "best_classic_bytes": row.classic_bytes, "where": row.classic_where,
+        "ours_over_classic": row.ours_over_classic, "ratio_low": row.ratio_low, "ratio_high": row.ratio_high,
+        "at_most_a_fifth": fifth,
+    }  # fmt: skip
 
 
 def ours_compared(s: RunSummary, points: pd.DataFrame) -> pd.DataFrame:
