@@ -28,7 +28,7 @@ def judged(bundle: Path, metric: Metric, faces: ImageSet) -> Judgement:
     """An evaluation in which the encoder chooses entries by `metric`."""
     codec = Codec.load(bundle)
     codec.encoder.metric = metric
-    found = evaluate(codec, "nn", faces, codec.latents(faces.images, faces.rows), None, None)
+    found = evaluate(codec, "nn", faces, codec.quantise(faces.images, "nn", faces.rows), None, None)
     return found.judgement._replace(measured=dict(found.measured))
 
 

@@ -4,13 +4,13 @@ python -m stscq.evaluation.evaluate --bundle models/demo/titok_s/bundle/token_sp
 """
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
 from stscq.bits import payload_bits
 from stscq.cli_tools import run
@@ -22,6 +22,7 @@ from stscq.evaluation.fid import Fid
 from stscq.evaluation.judging import FILES, ImageSet, Judgement, judge_codec, open_image_set
 from stscq.evaluation.lpips import Lpips
 from stscq.evaluation.published_metrics import missing
+from stscq.evaluation.quantise import quantised
 from stscq.evaluation.utilisation import utilisation
 from stscq.files import write_atomically
 from stscq.quantization.search import Assignment
@@ -43,7 +44,8 @@ def main(
     router is evaluated with both selections, any other with nn. ORIGINAL is the evaluation of the uncompressed images,
     which says which pairs are compared; without it the pictures are no faces, and all images of the store are compared
     by quality alone, FID included. METRICS names the weights files of LPIPS and FID (JSON); where they are absent,
-    metrics.json says so. EFFORT: of the encoder, 0 to 9 (stscq.codec.effort).
+    metrics.json says so. EFFORT: of the encoder, 0 to 9 (stscq.codec.effort); what it has found so far lies in
+    OUT.partial, and is taken up again.
     """
     image_set = open_image_set(store, original, judge)
     codec = Codec.load(bundle, own_device()).with_effort(effort)
@@ -53,7 +55,12 @@ def main(
     inception = weights["fid_inception"] if original is None and "fid" not in absent else None
     selections = SELECTIONS if codec.router is not None else SELECTIONS[:1]
     z_e = codec.latents(image_set.images, image_set.rows)
-    evaluated = [evaluate(codec, selection, image_set, z_e, lpips, inception) for selection in selections]
+    unfinished = out.with_name(f"{out.name}.partial")
+    evaluated = []
+    for selection in selections:
+        kept = unfinished / f"{selection}.safetensors"
+        assignment = quantised(codec, selection, image_set.images, image_set.rows, z_e, kept)
+        evaluated.append(evaluate(codec, selection, image_set, assignment, lpips, inception))
     out.mkdir(parents=True, exist_ok=True)
     for name in ("images", "pairs", "group_pairs"):
         frames = [getattr(one.judgement, name).assign(selection=one.selection) for one in evaluated]
@@ -77,6 +84,7 @@ def main(
         same = nn.judgement.images.group == evaluated[1].judgement.images.group
         summary["nn_router_agreement"] = float(same.mean())
     write_atomically(out / "metrics.json", json.dumps(summary, indent=2) + "\n")
+    shutil.rmtree(unfinished, ignore_errors=True)
 
 
 class Evaluation(NamedTuple):
@@ -92,15 +100,14 @@ def evaluate(
     codec: Codec,
     selection: Selection,
     image_set: ImageSet,
-    z_e: Tensor,
+    assignment: Assignment,
     lpips: Lpips | None,
     inception: Path | None,
 ) -> Evaluation:
-    """Compress, decompress and judge. z_e: the latents of the images (N x T x d), the same for all selections.
+    """Write the files of quantised images, decompress and judge. assignment: of all images of the set, by `selection`.
 
     inception: the weights of FID; None where it is not measured.
     """
-    assignment = codec.quantise(image_set.images, selection, image_set.rows, z_e)
     payloads = codec.payloads(assignment)
     files = [codec.file_of(payload) for payload in payloads]
     fid = None if inception is None else Fid(inception, own_device())
