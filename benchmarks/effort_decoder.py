@@ -2,7 +2,7 @@
 
 python -m benchmarks.effort_decoder --start models/lfw/maskgit_vqgan/stage3/unequal_64/seed1 --store data/lfw/faces
     --split data/lfw/splits/seed1/index.parquet --strangers data/lfw/sets/utkface_fairness
-    --original data/lfw/evaluation/original/utkface_fairness/seed1 --models /tmp/effort_decoder
+    --original data/lfw/evaluation/original/utkface_fairness/seed1 --models models/effort_decoder
     --out benchmarks/results/effort_decoder.md
 
 Stage 3 goes on for some steps, once with the nearest entries of every face and once with those that effort 5 finds with
@@ -11,28 +11,23 @@ nothing and are in none of LFW's pairs, so the choice is not made on LFW's test.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmarks.differences import frame, told
 from benchmarks.show import show
+from benchmarks.strangers import beside, measured, open_strangers
 from stscq.cli_tools import run
 from stscq.codec.effort import RECOGNISER, STEPS, Search, refine
 from stscq.codec.quantise import Quantiser
 from stscq.data.tensors import to_float, to_uint8
 from stscq.device import own_device
-from stscq.evaluation.judging import centred_cosine, cosine, open_image_set
-from stscq.evaluation.quality import psnr
-from stscq.evaluation.statistics import paired_bootstrap
+from stscq.errors import CheckpointError
 from stscq.files import progress_seconds
 from stscq.quantization.search import Assignment
 from stscq.quantization.trained_codec import TrainedCodec, load_codec, tensors_of
-from stscq.recognition.base import unit
 from stscq.recognition.frozen import Frozen, load_frozen
 from stscq.training.ahead import draws_of
 from stscq.training.faces import training_batches
@@ -43,6 +38,7 @@ WEIGHTS = ImageLossWeights(1.0, 0.1, 0.1)
 """Those of stage 3 in params.yaml."""
 OTHER_DRAWS = 1000
 """Added to the seed, for other faces and in another order than stage 3 took."""
+LR = 2e-4
 BATCH = 32
 
 
@@ -57,17 +53,28 @@ def sent(codec: TrainedCodec, faces: Tensor, frozen: Frozen, effort: int) -> Ass
     return refine(faces, nearest, quantiser, search)
 
 
-def tune(start: Path, store: Path, split: Path, out: Path, frozen: Frozen, effort: int, steps: int, batch: int) -> None:
-    """Stage 3 goes on from the codec START with entries of EFFORT; writes the checkpoint OUT unless it is there."""
-    if out.exists():
-        return
+def tune(start: Path, store: Path, split: Path, out: Path, frozen: Frozen, effort: int, steps: int, batch: int) -> int:
+    """Stage 3 goes on from the codec START with entries of EFFORT; how many faces it saw. Writes the checkpoint OUT,
+    unless it is there. Raises CheckpointError where it is that of other settings."""
     device = own_device()
-    codec, recipe = load_codec(start, device)
+    codec, before = load_codec(start, device)
+    recipe = {
+        **before,
+        "effort": effort,
+        "steps": steps,
+        "batch": batch,
+        "lr": LR,
+        "seed": before["seed"] + OTHER_DRAWS,
+    }
+    if out.exists():
+        if load_codec(out, device)[1] != recipe:
+            raise CheckpointError(f"{out}: left by a run with other settings; delete it or name another folder")
+        return steps * batch
     codec.tokenizer.requires_grad_(False)
     parts = codec.tokenizer.decoder_parts()
     for part in parts:
         part.requires_grad_(True)
-    draw = draws_of(training_batches(store, split, batch, int(recipe["seed"]) + OTHER_DRAWS, device), 1)
+    draw = draws_of(training_batches(store, split, batch, recipe["seed"], device), 1)
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
         faces = draw(step, part).images
@@ -78,19 +85,20 @@ def tune(start: Path, store: Path, split: Path, out: Path, frozen: Frozen, effor
     train_and_save(
         nn.ModuleList(parts),
         loss_of_step,
-        Schedule(steps, batch, lr=2e-4, weight_decay=0.0),
+        Schedule(steps, batch, LR, weight_decay=0.0),
         tensors=lambda: tensors_of(codec),
-        recipe={**recipe, "effort": effort, "steps": steps},
-        inputs=[split, start / "weights.safetensors"],
+        recipe=recipe,
+        inputs=[store / "images.npy", split, start / "weights.safetensors"],
         out=out,
     )
+    return steps * batch
 
 
 @torch.no_grad()
-def pictures(codec: TrainedCodec, images: np.ndarray, frozen: Frozen, effort: int, told: str) -> np.ndarray:
+def pictures(codec: TrainedCodec, images: np.ndarray, frozen: Frozen, effort: int, label: str) -> np.ndarray:
     """Images (N x S x S x 3 uint8), sent with some effort, as they come back."""
     parts = []
-    for i in tqdm(range(0, len(images), BATCH), desc=told, mininterval=progress_seconds()):
+    for i in tqdm(range(0, len(images), BATCH), desc=label, mininterval=progress_seconds()):
         faces = to_float(images[i : i + BATCH], own_device())
         parts.append(to_uint8(codec.tokenizer.decode(codec.codebooks.lookup(sent(codec, faces, frozen, effort)))))
     return np.concatenate(parts)
@@ -98,55 +106,26 @@ def pictures(codec: TrainedCodec, images: np.ndarray, frozen: Frozen, effort: in
 
 def main(
     start: Path, store: Path, split: Path, strangers: Path, original: Path, models: Path, out: Path | None = None,
-    steps: int = 100, batch: int = 16, people: int = 800, effort: int = 5, judge: str = "dlib",
+    steps: int = 120, batch: int = 16, people: int = 500, effort: int = 5, judge: str = "dlib",
 ) -> None:  # fmt: skip
     """Prints a table, and writes it to OUT. MODELS: a folder for the tuned codecs, which are taken up again."""
-    frozen = load_frozen(RECOGNISER, own_device())
-    codecs = {"as it was": start}
+    frozen, faces = load_frozen(RECOGNISER, own_device()), open_strangers(strangers, original, people, judge=judge)
+    codecs, seen = {"as it was": start}, 0
     for name, level in (("nearest entries", 0), (f"entries of effort {effort}", effort)):
         codecs[name] = models / f"effort{level}"
-        tune(start, store, split, codecs[name], frozen, level, steps, batch)
-    faces = open_image_set(strangers, original, judge)
-    chosen = faces.rows[:: max(1, len(faces.rows) // people)][:people]
-    assert faces.judge is not None
-    originals, centre = faces.judge.originals[np.searchsorted(faces.rows, chosen)], faces.judge.centre
-    rows = []
+        seen = tune(start, store, split, codecs[name], frozen, level, steps, batch)
+    found = {}
     for name, folder in codecs.items():
         codec = load_codec(folder, own_device())[0]
         for level in (0, effort):
-            again = pictures(codec, faces.images[chosen], frozen, level, f"{name}, {level}")
-            found = unit(faces.judge.recogniser.embed(again))
-            rows.append(
-                {
-                    "decoder tuned on": name,
-                    "encoder's effort": level,
-                    "IDS": cosine(originals, found),
-                    "IDS, centred": centred_cosine(originals, found, centre),
-                    "PSNR, dB": psnr(faces.images[chosen], again),
-                }
-            )
-    show(as_text(rows, start, len(chosen), steps * batch), out)
-
-
-def as_text(rows: list[dict[str, Any]], start: Path, images: int, seen: int) -> str:
-    """A Markdown table of means, each beside what it is more than with nearest entries at the same effort."""
-    nearest = {row["encoder's effort"]: row for row in rows if row["decoder tuned on"] == "nearest entries"}
-    table = []
-    for row in rows:
-        twin, cells = nearest[row["encoder's effort"]], {key: row[key] for key in list(row)[:2]}
-        for name in list(row)[2:]:
-            cells[name] = f"{row[name].mean():.4f}"
-            if row is not twin:
-                cells[f"{name}: less nearest"] = told(paired_bootstrap(of_strangers(row[name] - twin[name])))
-        table.append(cells)
-    of = f"{'/'.join(start.parts[-4:])}; {images} faces of strangers; the decoders saw {seen:,} faces more."
-    return f"# A decoder for effort\n\n{of}\n\n{pd.DataFrame(table).to_markdown(index=False)}\n".replace("nan", "   ")
-
-
-def of_strangers(value: np.ndarray) -> pd.DataFrame:
-    """Differences as `paired_bootstrap` takes them: everybody is somebody else."""
-    people = pd.Series(np.arange(len(value)))
-    return frame(pd.Series(value), people, people, "images")
+            again = pictures(codec, faces.images, frozen, level, f"{name}, {level}")
+            found[name, level] = measured(faces, again)
+    rows = [
+        ({"decoder tuned on": name, "encoder's effort": level}, own, found["nearest entries", level])
+        for (name, level), own in found.items()
+    ]
+    of = f"{'/'.join(start.parts[-4:])}; {people} pictures of strangers; the decoders saw {seen:,} faces more."
+    show(f"# A decoder for effort\n\n{of} more: than tuned on nearest entries.\n\n{beside(rows)}\n", out)
 
 
 if __name__ == "__main__":

@@ -356,12 +356,15 @@ def test_the_kernel_for_cuda_finds_the_largest_scores(metric, N, K, d):
 
 
 @pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("d", [5, 80])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize(("S", "sizes"), [(1, None), (6, None), (6, [1, 8, 3, 8, 2, 1])])
-def test_of_one_image_the_entries_are_those_of_the_search(metric, S, sizes):
+def test_of_one_image_the_entries_are_those_of_the_search(metric, d, dtype, S, sizes):
     generator = torch.Generator().manual_seed(3)
-    codebooks = prepare_codebooks(torch.randn(2, S, 8, 5, generator=generator), metric, sizes)
+    weight = torch.randn(2, S, 8, d, generator=generator).to(dtype)
+    codebooks = prepare_codebooks(weight if sizes or d == 5 else list(weight), metric, sizes)
     for group in (0, 1):
-        z = torch.randn(1, 6, 5, generator=generator)
+        z = torch.randn(1, 6, d, generator=generator)
         found = nearest_of_one(z, codebooks, group)
         assert torch.equal(found, search_cr(z, codebooks, torch.tensor([group]), metric).index)
         assert len(found.unique()) > 1

@@ -2,9 +2,9 @@
 
 The nearest entry of every token is the best in latents, and an embedding of the decoded picture says what it did to the
 person. Its gradient with respect to the entries moves the latents that entries are sought for, a few times; the entries
-with the least loss are kept, the nearest ones among them. Every other step looks at the picture in a mirror and nearer,
-so that less is won by what only this one sees. docs/beyond.md says what it brings, judged by one that has no part
-in it. Axes: T tokens, K entries, d channels, E embedding length, S x S pixels.
+with the least loss are kept, the nearest ones among them. Every other step shows the recogniser the picture in a mirror
+and nearer, so that less is won by what only this one sees. docs/beyond.md says what it brings, judged by another.
+Axes: T tokens, K entries, d channels, E embedding length, S x S pixels.
 """
 
 from collections.abc import Callable
@@ -27,8 +27,8 @@ STEP = 0.08
 """How far the first one moves the latents of an image, as a share of their length; it falls linearly to nothing."""
 PIXELS = 3.0
 """Weight of the mean squared error of the pixels, in [0, 1], beside 1 - cos of the embeddings."""
-MARGIN = 20
-"""Seen nearer, a picture lacks this part of its side at each edge: 3 of 64 pixels."""
+MARGIN = 0.05
+"""Seen nearer, a picture lacks this share of its side at each edge: 3 of 64 pixels."""
 RECOGNISER = Path(stscq.__file__).parent / "recognisers" / "distilled.onnx"
 """Comes with the package; it judges nothing."""
 
@@ -70,15 +70,15 @@ def refine_one(image: Tensor, first: Assignment, quantiser: Quantiser, search: S
     metric, codebooks, _ = quantiser
     with torch.no_grad():
         moved = normalise(search.encode(image), metric)
-        wanted = [embedding(search.recogniser, seen(image, otherwise)) for otherwise in (False, True)]
+        wanted = [embedding(search.recogniser, seen(image, mirrored)) for mirrored in (False, True)]
     length, group = STEP * moved.norm(), int(first.group)
     best, index, least = first.index, first.index, torch.inf
     for step in range(search.steps + 1):
-        last, otherwise = step == search.steps, step % 2 == 1
+        last, mirrored = step == search.steps, step % 2 == 1
         z_q = search.entries(Assignment(first.group, index)).detach().requires_grad_(not last)
         with torch.set_grad_enabled(not last):
-            loss = identity_and_pixels(search.decode(z_q), image, wanted[otherwise], search.recogniser, otherwise)
-        if not otherwise and loss.item() < least:
+            loss = identity_and_pixels(search.decode(z_q), image, wanted[mirrored], search.recogniser, mirrored)
+        if not mirrored and loss.item() < least:
             best, least = index, loss.item()
         if not last:
             (gradient,) = torch.autograd.grad(loss, z_q)
@@ -87,19 +87,18 @@ def refine_one(image: Tensor, first: Assignment, quantiser: Quantiser, search: S
     return best
 
 
-def identity_and_pixels(
-    decoded: Tensor, image: Tensor, wanted: Tensor, recogniser: Frozen, otherwise: bool = False
-) -> Tensor:
+def identity_and_pixels(decoded: Tensor, image: Tensor, wanted: Tensor, recogniser: Frozen, mirrored: bool) -> Tensor:
     """1 - cos of the embedding of the decoded picture and the one wanted, and PIXELS times the mean squared error to
-    the image. otherwise: see `seen`; then WANTED is of the image seen so, too."""
-    same = (embedding(recogniser, seen(decoded, otherwise)) * wanted).sum()
+    the image. Pictures 1 x 3 x S x S; wanted: 1 x E, of the image as the recogniser sees it too (see `seen`)."""
+    same = (embedding(recogniser, seen(decoded, mirrored)) * wanted).sum()
     return 1 - same + PIXELS * (decoded - image).square().mean()
 
 
-def seen(images: Tensor, otherwise: bool) -> Tensor:
+def seen(images: Tensor, mirrored: bool) -> Tensor:
     """Images (B x 3 x S x S) as the recogniser gets them, which takes any S: as they are, or in a mirror and nearer."""
-    edge = images.shape[-1] // MARGIN
-    return images.flip(-1)[..., edge : images.shape[-2] - edge, edge : images.shape[-1] - edge] if otherwise else images
+    S = images.shape[-1]
+    edge = int(MARGIN * S)
+    return images.flip(-1)[..., edge : S - edge, edge : S - edge] if mirrored else images
 
 
 def embedding(recogniser: Frozen, images: Tensor) -> Tensor:

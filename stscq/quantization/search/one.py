@@ -14,7 +14,7 @@ from stscq.quantization.search.unequal import Prepared
 
 @in_float32()
 def nearest_of_one(z_e: Tensor, codebooks: Prepared, group: int) -> Tensor:
-    """Index (1 x T) of the entries of a group nearest to the latents of one image, 1 x T x d."""
+    """Index (1 x T) of the entries of a group nearest to the latents of one image, 1 x T x d; nothing is checked."""
     index = torch.empty(z_e.shape[:2], dtype=torch.int64, device=z_e.device)
     place = range(group, group + 1), slice(None)
     for tokens, part in codebooks.parts:
