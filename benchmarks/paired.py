@@ -8,7 +8,7 @@ first. A person whom several seeds test is drawn with all of his pairs.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +18,7 @@ from benchmarks.show import show
 from stscq.cli_tools import run
 from stscq.errors import DataError
 from stscq.evaluation.judging import Judgement
+from stscq.evaluation.peers.frames import best_classic, peer_means, peer_points
 
 SHOWN = {
     "mean_acc": "accuracy, %",
@@ -47,14 +48,36 @@ def together(seeds: Sequence[Judgement]) -> Judgement:
     return Judgement(images, pairs, pd.DataFrame(), measured)
 
 
-def main(evaluated: str, seeds: str = "[1]", out: Path | None = None, selection: str = "nn") -> None:
-    """Prints a table, and writes it to OUT. EVALUATED: folders, a JSON list; SEEDS: numbers, a JSON list."""
+def beside_classic(
+    peers: Path, image_set: str, seeds: Sequence[int], measured: Mapping[str, float]
+) -> dict[str, object]:
+    """What the best of all classic codecs that the folder PEERS has on a set needs to verify as well. Raises DataError
+    where they were not evaluated in these seeds."""
+    codecs = [file.parts[-3] for file in peers.glob(f"*/{image_set}/metrics.json")]
+    points = peer_points(peers, codecs, [image_set])
+    if points.empty or not set(seeds) <= set(points.seed):
+        raise DataError(f"{peers}: no classic codecs on {image_set} in seeds {list(seeds)}")
+    found = best_classic(peer_means(points[points.seed.isin(seeds)]), measured["mean_acc"])
+    of_it = measured["file_bytes"] / found.bytes
+    return {
+        "best classic": f"{found.codec} {found.colour}, {found.bytes:.1f} bytes ({found.where})",
+        "ours over it": of_it,
+    }
+
+
+def main(
+    evaluated: str, seeds: str = "[1]", out: Path | None = None, selection: str = "nn", peers: Path | None = None
+) -> None:
+    """Prints a table, and writes it to OUT. EVALUATED: folders, a JSON list; SEEDS: numbers, a JSON list; PEERS: the
+    folder of rule `evaluate_peer`, to say what classic codecs need for the same accuracy."""
     folders, numbers = [Path(one) for one in json.loads(evaluated)], json.loads(seeds)
     rows, first = [], None
     for folder in folders:
         judgement = together([read(folder / f"seed{number}", selection) for number in numbers])
         first = judgement if first is None else first
         row = {"codec": "/".join(folder.parts[-3:-1]), **{name: judgement.measured[key] for key, name in SHOWN.items()}}
+        if peers is not None:
+            row |= beside_classic(peers, folder.name, numbers, judgement.measured)
         if judgement is not first:
             found = differences(first, judgement)
             row |= {f"first less this: {key}": told(found[key]) for key in ("accuracy_percent", "ids", "ids_centred")}

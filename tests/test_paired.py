@@ -1,5 +1,7 @@
 """Paired differences of several seeds together, and what entries leave of the latents' variance."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 from benchmarks.differences import differences
 from benchmarks.generalisation import centres, error, used
-from benchmarks.paired import together
+from benchmarks.paired import beside_classic, together
 from stscq.errors import DataError
 from stscq.evaluation.judging import Judgement
 
@@ -52,6 +54,25 @@ def test_other_images_are_refused():
         differences(ours, theirs._replace(pairs=theirs.pairs.iloc[::-1].reset_index(drop=True)))
     with pytest.raises(DataError, match="of other images"):
         differences(ours, theirs._replace(images=theirs.images.iloc[:-1]))
+
+
+def test_what_classic_codecs_need_for_the_same(tmp_path):
+    """98 % halfway between 100 and 400 bytes of one codec, in log bytes; another one is dearer."""
+    for codec, factor in (("webp", 1), ("jpeg", 3)):
+        common = {"colour": "grey", "side": 16, "seed": 1, "bpp": 1.0, "ids": 0.9, "ids_centred": 0.5, "psnr": 20.0}
+        points = [
+            {**common, "name": f"{quality}", "quality": quality, "file_bytes": size * factor, "mean_acc": right}
+            for quality, size, right in ((1, 100, 97.0), (2, 400, 99.0))
+        ]
+        found = {"encoder": codec, "smallest_bytes": 50, "smallest_bytes_full_size": 60, "points": points}
+        (tmp_path / codec / "test").mkdir(parents=True)
+        (tmp_path / codec / "test" / "metrics.json").write_text(json.dumps(found))
+    told = beside_classic(tmp_path, "test", [1], {**MEASURED, "mean_acc": 98.0})
+    assert told["best classic"] == "webp grey, 200.0 bytes (between)"
+    assert told["ours over it"] == pytest.approx(0.25)
+    for image_set, seeds in (("test", [1, 2]), ("other", [1])):
+        with pytest.raises(DataError, match=f"no classic codecs on {image_set} in seeds"):
+            beside_classic(tmp_path, image_set, seeds, MEASURED)
 
 
 def test_the_error_that_entries_leave():
