@@ -12,9 +12,10 @@ from PIL import Image
 from stscq.data.orl import orl_folder, read_orl
 from tests.conftest import ROOT
 
-UNEQUAL = ["unequal", "unequal_64", "unequal_16", "unequal_effort", "unequal_64_effort", "unequal_16_effort"]
+SIZES = ("", "_16", "_64", "_128")
+UNEQUAL = [*(f"unequal{size}" for size in SIZES), *(f"unequal{size}_effort" for size in SIZES)]
 """A hundred latents a token are too few for them; tests/test_unequal.py goes from an allocation to files."""
-DROPPED = ["global_64", "global_16", "token_specific_16"]
+DROPPED = ["global_64", "global_16", "token_specific_16", "token_specific_128"]
 FEW = {
     "extends": "lfw",
     "seeds": [1],
