@@ -53,28 +53,24 @@ def sent(codec: TrainedCodec, faces: Tensor, frozen: Frozen, effort: int) -> Ass
     return refine(faces, nearest, quantiser, search)
 
 
-def tune(start: Path, store: Path, split: Path, out: Path, frozen: Frozen, effort: int, steps: int, batch: int) -> int:
-    """Stage 3 goes on from the codec START with entries of EFFORT; how many faces it saw. Writes the checkpoint OUT,
-    unless it is there. Raises CheckpointError where it is that of other settings."""
+def tune(start: Path, store: Path, split: Path, out: Path, frozen: Frozen, effort: int, steps: int, batch: int) -> None:
+    """Stage 3 goes on from the codec START with entries of EFFORT. Writes the checkpoint OUT, unless it is there.
+
+    Raises CheckpointError where it is that of other settings.
+    """
     device = own_device()
     codec, before = load_codec(start, device)
-    recipe = {
-        **before,
-        "effort": effort,
-        "steps": steps,
-        "batch": batch,
-        "lr": LR,
-        "seed": before["seed"] + OTHER_DRAWS,
-    }
+    seed = before["seed"] + OTHER_DRAWS
+    recipe = {**before, "effort": effort, "steps": steps, "batch": batch, "lr": LR, "seed": seed}
     if out.exists():
         if load_codec(out, device)[1] != recipe:
             raise CheckpointError(f"{out}: left by a run with other settings; delete it or name another folder")
-        return steps * batch
+        return
     codec.tokenizer.requires_grad_(False)
     parts = codec.tokenizer.decoder_parts()
     for part in parts:
         part.requires_grad_(True)
-    draw = draws_of(training_batches(store, split, batch, recipe["seed"], device), 1)
+    draw = draws_of(training_batches(store, split, batch, seed, device), 1)
 
     def loss_of_step(step: int, part: int) -> dict[str, Tensor]:
         faces = draw(step, part).images
@@ -91,7 +87,6 @@ def tune(start: Path, store: Path, split: Path, out: Path, frozen: Frozen, effor
         inputs=[store / "images.npy", split, start / "weights.safetensors"],
         out=out,
     )
-    return steps * batch
 
 
 @torch.no_grad()
@@ -110,10 +105,10 @@ def main(
 ) -> None:  # fmt: skip
     """Prints a table, and writes it to OUT. MODELS: a folder for the tuned codecs, which are taken up again."""
     frozen, faces = load_frozen(RECOGNISER, own_device()), open_strangers(strangers, original, people, judge=judge)
-    codecs, seen = {"as it was": start}, 0
+    codecs = {"as it was": start}
     for name, level in (("nearest entries", 0), (f"entries of effort {effort}", effort)):
         codecs[name] = models / f"effort{level}"
-        seen = tune(start, store, split, codecs[name], frozen, level, steps, batch)
+        tune(start, store, split, codecs[name], frozen, level, steps, batch)
     found = {}
     for name, folder in codecs.items():
         codec = load_codec(folder, own_device())[0]
@@ -124,7 +119,7 @@ def main(
         ({"decoder tuned on": name, "encoder's effort": level}, own, found["nearest entries", level])
         for (name, level), own in found.items()
     ]
-    of = f"{'/'.join(start.parts[-4:])}; {people} pictures of strangers; the decoders saw {seen:,} faces more."
+    of = f"{'/'.join(start.parts[-4:])}; {people} pictures of strangers; the decoders saw {steps * batch:,} faces more."
     show(f"# A decoder for effort\n\n{of} more: than tuned on nearest entries.\n\n{beside(rows)}\n", out)
 
 

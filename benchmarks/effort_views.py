@@ -34,10 +34,8 @@ def main(
     people: int = 300, first: int = 9, effort: int = 5, judge: str = "dlib",
 ) -> None:  # fmt: skip
     """Prints a table, and writes it to OUT; PEOPLE beginning with the row FIRST of STRANGERS."""
-    frozen, faces = (
-        load_frozen(of_effort.RECOGNISER, own_device()),
-        open_strangers(strangers, original, people, first, judge),
-    )
+    faces = open_strangers(strangers, original, people, first, judge)
+    frozen = load_frozen(of_effort.RECOGNISER, own_device())
     trained = load_codec(codec, own_device())[0]
     found = {"nearest entries": measured(faces, pictures(trained, faces.images, frozen, 0, "nearest entries"))}
     for name, view in VIEWS.items():

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from stscq.codec.api import Codec
 from stscq.data.store import Face, Row, open_store, write_store
 from stscq.errors import ParamsError
 from stscq.evaluation import evaluate, original
@@ -232,6 +233,18 @@ def evaluated(faces, split, tmp_path_factory):
     bundle = make_bundle(folder / "bundle", np.array(images), "titok", False, 4, 8, True)
     evaluate.main(folder / "store", bundle, after, "dlib", "{}", before)
     return before, after
+
+
+def test_with_effort_an_evaluation_is_of_other_files_and_leaves_nothing_else(evaluated, tmp_path):
+    before, after = evaluated
+    searched = tmp_path / "searched"
+    evaluate.main(before.parent / "store", before.parent / "bundle", searched, "dlib", "{}", before, effort=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["searched"]
+    nearest, found = (pd.read_parquet(folder / "files.parquet") for folder in (after, searched))
+    assert found[["row", "selection"]].equals(nearest[["row", "selection"]])
+    assert (found.file != nearest.file).mean() > 0.2
+    codec, images = Codec.load(before.parent / "bundle").with_effort(1), open_store(before.parent / "store")[0]
+    assert found.file[found.selection == "router"].tolist()[:5] == codec.encode(images[:5], "router")
 
 
 def test_faces_without_identities_are_all_evaluated_and_keep_their_embeddings(evaluated):
