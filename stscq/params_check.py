@@ -208,10 +208,10 @@ def teacher_problems(params: Mapping[str, Any]) -> Iterator[str]:
 
 
 def allocation_problems(params: Mapping[str, Any]) -> Iterator[str]:
-    """`allocation` is for token-specific codebooks of one group, trained by nn, beside a twin of equal sizes."""
+    """`allocation` is for token-specific codebooks, beside a twin of equal sizes."""
     for key, backbone, variant, v in variants_with(params, "allocation"):
-        if v["shared"] or v["M"] > 1 or v["training"] != "nn" or taught_by_judge(v):
-            yield f"{key}.allocation: of variants with shared: false, M: 1, training: nn, and no taught_by, alone"
+        if v["shared"] or taught_by_judge(v):
+            yield f"{key}.allocation: of variants with shared: false and no taught_by alone"
         elif v["published"] is not None:
             yield f"{key}.published: must be null with allocation: the paper has codebooks of equal size alone"
         elif twin(backbone["variants"], variant) is None:

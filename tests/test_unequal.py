@@ -34,9 +34,11 @@ from stscq.quantization.search import (
     search_nn,
 )
 from stscq.quantization.search.reference import exact_distance
+from stscq.quantization.trained_codec import load_codec
 from stscq.training import sensitivity as measured
 from stscq.training import stage1_codebooks, stage2, stage3
 from stscq.training.sensitivity import errors_with, sensitivity
+from stscq.training.stage2 import group_centres, groups_of
 from tests.codec.conftest import pictures  # noqa: F401
 from tests.search_problems import METRICS, assert_same, trained
 from tests.trained import CODEBOOKS, STAGE2, STAGE3
@@ -246,12 +248,28 @@ def test_sensitivity_is_the_squared_jacobian(monkeypatch):
 def test_bits_go_where_the_weighted_error_falls_most():
     D = {1: [8.0, 8.0, 1.0, 0.5], 2: [4.0, 4.0, 0.95, 0.4], 4: [2.0, 3.95, 0.9, 0.3]}
     equal = [1.0] * 4
-    assert allocate(D, equal, 1.0, 2) == [4, 2, 1, 2]  # 4, 4, 2 and 0.1
-    assert allocate(D, [0.01, 1.0, 1.0, 1.0], 1.0, 2) == [1, 2, 2, 4]
-    assert allocate(D, [0.01, 1.0, 1.0, 1.0], 0.0, 2) == allocate(D, equal, 1.0, 2)  # by error alone
-    assert allocate(D, equal, 1.0, 4) == [4, 4, 4, 4]
-    with pytest.raises(ValueError, match="T log2 K = 12 bits are more than 4 tokens of 4 entries take"):
-        allocate(D, equal, 1.0, 8)
+    assert allocate(D, equal, 1.0, 2, M=1) == [4, 2, 1, 2]  # 4, 4, 2 and 0.1
+    assert allocate(D, [0.01, 1.0, 1.0, 1.0], 1.0, 2, M=1) == [1, 2, 2, 4]
+    assert allocate(D, [0.01, 1.0, 1.0, 1.0], 0.0, 2, M=1) == allocate(D, equal, 1.0, 2, M=1)  # by error alone
+    assert allocate(D, equal, 1.0, 4, M=1) == [4, 4, 4, 4]
+    assert allocate(D, equal, 1.0, 2, M=2) == [2, 2, 2, 2]  # half of the latents each: no codebook of 4 entries
+    for K, M, largest in ((8, 1, 4), (4, 2, 2), (2, 8, 1)):
+        words = rf"{4 * (K.bit_length() - 1)} bits are more than 4 tokens of {largest} entries take \(M = {M}\)"
+        with pytest.raises(ValueError, match=words):
+            allocate(D, equal, 1.0, K, M)
+
+
+def test_each_group_starts_on_the_latents_that_chose_it():
+    random = torch.Generator().manual_seed(0)
+    group = torch.tensor([0, 2] * 40 + [1] * 3)
+    z = 0.1 * torch.randn(len(group), 2, 3, generator=random) + group[:, None, None]
+    start = group_centres(z, group, 4, [4, 1], seed=1)
+    assert start.shape == (4, 2, 4, 3)
+    assert (start[0, 0] - 0).abs().max() < 0.5
+    assert (start[2, 0] - 2).abs().max() < 0.5
+    assert torch.allclose(start[2, 1, 0], z[group == 2, 1].mean(0), atol=1e-5)
+    assert torch.equal(start[1], start[3])  # three images are too few for four centres, and none chose the last
+    assert start[1, 0].min() < 0.5 < 1.5 < start[1, 0].max()
 
 
 def test_centres_of_each_token_and_the_errors_that_they_leave():
@@ -284,27 +302,60 @@ def test_sensitivities_come_back_and_anything_else_is_refused(tmp_path):
         read_sensitivity(file)
 
 
+def allocated(places, kept, tuned, out, K, **selection):
+    """The programs: sensitivity, stages 1 to 3, export. Returns the codec and the entries that were to be had."""
+    data = {name: places[name] for name in ("store", "split")}
+    measured.main(**data, start=tuned, latents=kept, recogniser=places["recogniser"], out=out, seed=1)
+    w, errors = read_sensitivity(out / "sensitivity.json")
+    stage1_codebooks.main(
+        **data, latents=kept, start=tuned, out=out / "one", **{**CODEBOOKS, "entries": K, **selection}
+    )
+    two = {**data, "latents": kept, "start": out / "one", **STAGE2}
+    stage2.main(**two, sensitivity=out / "sensitivity.json", power=1.0, out=out / "two")
+    stage3.main(**places, start=out / "two", out=out / "three", **STAGE3)
+    export.main(places["store"], places["split"], out / "three", out / "bundle", latents=kept)
+    return Codec.load(out / "bundle"), allocate(errors, w, 1.0, K, selection["groups"])
+
+
+def comes_back(codec, entries, pictures):  # noqa: F811
+    """Files of a codec come back, and take the bits that were to be had."""
+    assert codec.bundle.sizes.entries == entries
+    assignment = codec.quantise(pictures)
+    assert (assignment.index < torch.tensor(entries)).all()
+    files = codec.encode(pictures)
+    bits = sum(K.bit_length() - 1 for K in entries) + (codec.bundle.sizes.M - 1).bit_length()
+    assert max(map(len, files)) <= 5 + -(-bits // 8)
+    assert (codec.decode(files) == codec.reconstruct(assignment)).all()
+    return assignment
+
+
+def test_several_groups_have_one_allocation(places, kept, tuned, pictures, tmp_path):  # noqa: F811
+    codec, entries = allocated(places, kept, tuned, tmp_path, 2, groups=2, selection="router")
+    assert sum(K.bit_length() - 1 for K in entries) == len(entries)
+    assert len(set(entries)) > 1
+    assert codec.bundle.sizes.M == 2
+    trained, _ = load_codec(tmp_path / "two", torch.device("cpu"))
+    assert trained.codebooks.entries == entries
+    z_e = torch.from_numpy(np.array(np.load(kept)[0]))
+    assert torch.equal(groups_of(trained, z_e), trained.router(z_e).argmax(1))
+    assert torch.equal(groups_of(trained._replace(router=None), z_e), trained.codebooks.search(z_e).group)
+    assert set(comes_back(codec, entries, pictures[:20]).group.tolist()) <= {0, 1}
+
+
 def test_from_an_allocation_to_a_bundle(places, kept, tuned, pictures, tmp_path):  # noqa: F811
-    """The programs: sensitivity, stages 1 to 3, export; its files come back, and take the bits that were to be had."""
+    codec, entries = allocated(places, kept, tuned, tmp_path, 2, groups=1, selection="nn")
+    assert sum(K.bit_length() - 1 for K in entries) == len(entries)  # one bit a token, as 2 entries have
+    assert len(set(entries)) > 1
+    comes_back(codec, entries, pictures[:20])
+
+
+def test_what_unequal_codebooks_need(places, kept, tuned, tmp_path):
     data = {name: places[name] for name in ("store", "split")}
     measured.main(**data, start=tuned, latents=kept, recogniser=places["recogniser"], out=tmp_path, seed=1)
     w, errors = read_sensitivity(tmp_path / "sensitivity.json")
-    entries = allocate(errors, w, 1.0, 2)
-    assert sum(K.bit_length() - 1 for K in entries) == len(entries)  # one bit a token, as 2 entries have
-    assert len(set(entries)) > 1
     one = {**CODEBOOKS, "groups": 1, "entries": 2, "selection": "nn"}
     stage1_codebooks.main(**data, latents=kept, start=tuned, out=tmp_path / "one", **one)
     two = {**data, "latents": kept, "start": tmp_path / "one", **STAGE2}
-    stage2.main(**two, sensitivity=tmp_path / "sensitivity.json", power=1.0, out=tmp_path / "two")
-    stage3.main(**places, start=tmp_path / "two", out=tmp_path / "three", **STAGE3)
-    export.main(places["store"], places["split"], tmp_path / "three", tmp_path / "bundle", latents=kept)
-    codec = Codec.load(tmp_path / "bundle")
-    assert codec.bundle.sizes.entries == entries
-    assignment = codec.quantise(pictures[:20])
-    assert (assignment.index < torch.tensor(entries)).all()
-    files = codec.encode(pictures[:20])
-    assert max(map(len, files)) <= 5 + len(entries) // 8
-    assert (codec.decode(files) == codec.reconstruct(assignment)).all()
     with pytest.raises(DataError, match=r"sensitivity.json: codebooks of unequal size need --latents"):
         stage2.main(**{**two, "latents": None}, sensitivity=tmp_path / "sensitivity.json", out=tmp_path / "without")
     write_sensitivity(Sensitivity(w, {1: errors[1]}), tmp_path)

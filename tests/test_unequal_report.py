@@ -113,8 +113,8 @@ def test_a_variant_may_have_an_allocation():
     [
         (with_unequal(published=[1, 8192]), r"unequal\.published: must be null with allocation"),
         (with_unequal(K=8), r"unequal\.allocation: name a variant of the same K without it"),
-        (with_unequal(M=4), r"unequal\.allocation: of variants with shared: false, M: 1"),
-        (with_unequal(shared=True), r"unequal\.allocation: of variants with shared: false, M: 1"),
+        (with_unequal(M=3), r"unequal\.allocation: name a variant of the same K without it"),
+        (with_unequal(shared=True), r"unequal\.allocation: of variants with shared: false"),
         (with_unequal(stage3={"taught_by": "judge"}), r"unequal\.allocation: of variants .* no taught_by"),
         (merge(with_unequal(), {"latents": {"copies": 0}}), r"allocation: needs the latents of faces"),
     ],

@@ -1,7 +1,7 @@
 """How many entries each token gets where codebooks are of unequal size: bits where the identity is.
 
 The paper gives every token as many entries as every other, and names other sizes as future work (section 5); this is
-ours (docs/beyond.md). Axes: T tokens, K entries.
+ours (docs/beyond.md). Axes: M groups, T tokens, K entries.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from stscq.bits import bits_of
 
 
-def allocate(errors: Mapping[int, Sequence[float]], w: Sequence[float], power: float, K: int) -> list[int]:
-    """K_j of each token, powers of two that take as many bits as T codebooks of K entries.
+def allocate(errors: Mapping[int, Sequence[float]], w: Sequence[float], power: float, K: int, M: int) -> list[int]:
+    """K_j of each token, the same in all groups: powers of two that take as many bits as T codebooks of K entries.
 
     Bits are given one at a time, each to the token where w_j^power D_j falls most, the first of equals.
-    errors: D_j with 1, 2, 4, ... entries; w: of each token. Raises ValueError for more bits than fit.
+    errors: D_j with 1, 2, 4, ... entries, as many as all latents can teach; each of M groups has an M-th of them, so no
+    token gets more than an M-th of that. w: of each token. Raises ValueError for more bits than fit.
     """
-    T, curves = len(w), list(errors.values())
+    T, curves = len(w), [error for size, error in errors.items() if size * M <= max(errors)]
     bits = [0] * T
     for _ in range(T * bits_of(K, "K")):
         gains = [
@@ -24,8 +25,9 @@ def allocate(errors: Mapping[int, Sequence[float]], w: Sequence[float], power: f
         ]
         best = max(range(T), key=gains.__getitem__)
         if gains[best] < 0:
+            largest = f"{2 ** max(0, len(curves) - 1)} entries"
             raise ValueError(
-                f"T log2 K = {T * bits_of(K, 'K')} bits are more than {T} tokens of {max(errors)} entries take"
+                f"T log2 K = {T * bits_of(K, 'K')} bits are more than {T} tokens of {largest} take (M = {M})"
             )
         bits[best] += 1
     return [2**n for n in bits]

@@ -370,7 +370,7 @@ def allocations(e: Evaluations, models: Path) -> Iterator[dict[str, Any]]:
         ):
             v = variants[variant]
             w, errors = read_sensitivity(models / backbone / "sensitivity" / f"seed{seed}" / "sensitivity.json")
-            K_j = allocate(errors, w, v["allocation"]["power"], v["K"])
+            K_j = allocate(errors, w, v["allocation"]["power"], v["K"], v["M"])
             for token, (entries, own) in enumerate(zip(K_j, w, strict=True)):
                 where = {"backbone": backbone, "variant": variant, "seed": seed, "token": token}
                 yield {**where, "entries": entries, "sensitivity": own}

@@ -55,8 +55,8 @@ def main(
     START is a finished stage 1. --shared goes on with its token-shared codebooks, for as many steps as token-specific
     ones get: the compute-matched baseline. Groups are chosen as in stage 1, whose router learns on. The numbers are
     those of `stscq.training.stage1_codebooks`. SENSITIVITY: of stscq.training.sensitivity, where tokens have codebooks
-    of unequal size, allocated with POWER; each starts as k-means centres of its token's LATENTS, for stage 1's have
-    another size.
+    of unequal size, allocated with POWER; each starts as k-means centres of those of its token's LATENTS that chose its
+    group in stage 1, whose entries are of another number.
     """
     recipe = recipe_of(locals())
     device = own_device()
@@ -91,17 +91,39 @@ def main(
 def unequal_start(
     before: TrainedCodec, sensitivity: Path, power: float, latents: Path | None, N: int, seed: int
 ) -> tuple[Tensor, list[int]]:
-    """1 x T x K x d and K_j of each token. Raises DataError without latents or with too few, or for several groups."""
-    T, d, metric = before.tokenizer.T, before.tokenizer.d, before.tokenizer.metric
-    if latents is None or before.codebooks.M > 1:
-        raise DataError(f"{sensitivity}: codebooks of unequal size need --latents (latents.copies) and M = 1")
+    """M x T x K x d and K_j of each token, the same in all groups. Raises DataError without latents or with too few."""
+    T, d, metric, M = before.tokenizer.T, before.tokenizer.d, before.tokenizer.metric, before.codebooks.M
+    if latents is None:
+        raise DataError(f"{sensitivity}: codebooks of unequal size need --latents (latents.copies)")
     w, errors = read_sensitivity(sensitivity, T)
     try:
-        entries = allocate(errors, w, power, before.codebooks.K)
+        entries = allocate(errors, w, power, before.codebooks.K, M)
     except ValueError as problem:
         raise DataError(f"{sensitivity}: {problem}; keep more copies of latents") from problem
     kept = torch.from_numpy(np.array(read_latents(latents, N, T, d))).flatten(0, 1)
-    return token_centres(on_surface(kept, metric), entries, seed)[None], entries
+    return group_centres(on_surface(kept, metric), groups_of(before, kept), M, entries, seed), entries
+
+
+GROUPED_AT_ONCE = 1024
+"""Images whose groups are sought together."""
+
+
+@torch.no_grad()
+def groups_of(codec: TrainedCodec, z_e: Tensor) -> Tensor:
+    """The group that each image's latents (N x T x d) choose: the router's, or the nearest where there is none."""
+    device = codec.codebooks.weight.device
+
+    def choose(some: Tensor) -> Tensor:
+        return codec.codebooks.search(some).group if codec.router is None else codec.router(some).argmax(1)
+
+    return torch.cat([choose(some.to(device)) for some in z_e.split(GROUPED_AT_ONCE)]).cpu()
+
+
+def group_centres(z: Tensor, group: Tensor, M: int, entries: list[int], seed: int) -> Tensor:
+    """M x T x K x d: each group starts as the centres of those latents (N x T x d) that chose it (group: N); one that
+    too few chose for its largest codebook, as the centres of all."""
+    own = [z[group == i] for i in range(M)]
+    return torch.stack([token_centres(some if len(some) >= max(entries) else z, entries, seed) for some in own])
 
 
 INHERITED = ("model", "groups", "entries", "selection")
