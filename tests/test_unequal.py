@@ -248,15 +248,17 @@ def test_sensitivity_is_the_squared_jacobian(monkeypatch):
 def test_bits_go_where_the_weighted_error_falls_most():
     D = {1: [8.0, 8.0, 1.0, 0.5], 2: [4.0, 4.0, 0.95, 0.4], 4: [2.0, 3.95, 0.9, 0.3]}
     equal = [1.0] * 4
-    assert allocate(D, equal, 1.0, 2, M=1) == [4, 2, 1, 2]  # 4, 4, 2 and 0.1
-    assert allocate(D, [0.01, 1.0, 1.0, 1.0], 1.0, 2, M=1) == [1, 2, 2, 4]
-    assert allocate(D, [0.01, 1.0, 1.0, 1.0], 0.0, 2, M=1) == allocate(D, equal, 1.0, 2, M=1)  # by error alone
-    assert allocate(D, equal, 1.0, 4, M=1) == [4, 4, 4, 4]
-    assert allocate(D, equal, 1.0, 2, M=2) == [2, 2, 2, 2]  # half of the latents each: no codebook of 4 entries
-    for K, M, largest in ((8, 1, 4), (4, 2, 2), (2, 8, 1)):
-        words = rf"{4 * (K.bit_length() - 1)} bits are more than 4 tokens of {largest} entries take \(M = {M}\)"
+    assert allocate(D, equal, 1.0, 4, M=1) == [4, 2, 1, 2]  # 4, 4, 2 and 0.1
+    assert allocate(D, [0.01, 1.0, 1.0, 1.0], 1.0, 4, M=1) == [1, 2, 2, 4]
+    assert allocate(D, [0.01, 1.0, 1.0, 1.0], 0.0, 4, M=1) == allocate(D, equal, 1.0, 4, M=1)  # by error alone
+    assert allocate(D, equal, 1.0, 8, M=1) == [4, 4, 4, 4]
+    assert allocate(D, equal, 1.0, 5, M=1) == [4, 2, 1, 4]
+    assert allocate(D, equal, 1.0, 1, M=1) == [2, 1, 1, 1]
+    assert allocate(D, equal, 1.0, 4, M=2) == [2, 2, 2, 2]  # half of the latents each: no codebook of 4 entries
+    for bits, M, largest in ((9, 1, 4), (5, 2, 2), (1, 8, 1)):
+        words = rf"{bits} bits are more than 4 tokens of {largest} entries take \(M = {M}\)"
         with pytest.raises(ValueError, match=words):
-            allocate(D, equal, 1.0, K, M)
+            allocate(D, equal, 1.0, bits, M)
 
 
 def test_each_group_starts_on_the_latents_that_chose_it():
@@ -302,19 +304,18 @@ def test_sensitivities_come_back_and_anything_else_is_refused(tmp_path):
         read_sensitivity(file)
 
 
-def allocated(places, kept, tuned, out, K, **selection):
+def allocated(places, kept, tuned, out, bits, **selection):
     """The programs: sensitivity, stages 1 to 3, export. Returns the codec and the entries that were to be had."""
     data = {name: places[name] for name in ("store", "split")}
     measured.main(**data, start=tuned, latents=kept, recogniser=places["recogniser"], out=out, seed=1)
     w, errors = read_sensitivity(out / "sensitivity.json")
-    stage1_codebooks.main(
-        **data, latents=kept, start=tuned, out=out / "one", **{**CODEBOOKS, "entries": K, **selection}
-    )
+    one = {**CODEBOOKS, "entries": 2, **selection}
+    stage1_codebooks.main(**data, latents=kept, start=tuned, out=out / "one", **one)
     two = {**data, "latents": kept, "start": out / "one", **STAGE2}
-    stage2.main(**two, sensitivity=out / "sensitivity.json", power=1.0, out=out / "two")
+    stage2.main(**two, sensitivity=out / "sensitivity.json", power=1.0, bits=bits, out=out / "two")
     stage3.main(**places, start=out / "two", out=out / "three", **STAGE3)
     export.main(places["store"], places["split"], out / "three", out / "bundle", latents=kept)
-    return Codec.load(out / "bundle"), allocate(errors, w, 1.0, K, selection["groups"])
+    return Codec.load(out / "bundle"), allocate(errors, w, 1.0, bits or len(w), selection["groups"])
 
 
 def comes_back(codec, entries, pictures):  # noqa: F811
@@ -330,8 +331,8 @@ def comes_back(codec, entries, pictures):  # noqa: F811
 
 
 def test_several_groups_have_one_allocation(places, kept, tuned, pictures, tmp_path):  # noqa: F811
-    codec, entries = allocated(places, kept, tuned, tmp_path, 2, groups=2, selection="router")
-    assert sum(K.bit_length() - 1 for K in entries) == len(entries)
+    codec, entries = allocated(places, kept, tuned, tmp_path, 61, groups=2, selection="router")
+    assert sum(K.bit_length() - 1 for K in entries) == 61
     assert len(set(entries)) > 1
     assert codec.bundle.sizes.M == 2
     trained, _ = load_codec(tmp_path / "two", torch.device("cpu"))
@@ -343,7 +344,7 @@ def test_several_groups_have_one_allocation(places, kept, tuned, pictures, tmp_p
 
 
 def test_from_an_allocation_to_a_bundle(places, kept, tuned, pictures, tmp_path):  # noqa: F811
-    codec, entries = allocated(places, kept, tuned, tmp_path, 2, groups=1, selection="nn")
+    codec, entries = allocated(places, kept, tuned, tmp_path, None, groups=1, selection="nn")
     assert sum(K.bit_length() - 1 for K in entries) == len(entries)  # one bit a token, as 2 entries have
     assert len(set(entries)) > 1
     comes_back(codec, entries, pictures[:20])
@@ -359,5 +360,5 @@ def test_what_unequal_codebooks_need(places, kept, tuned, tmp_path):
     with pytest.raises(DataError, match=r"sensitivity.json: codebooks of unequal size need --latents"):
         stage2.main(**{**two, "latents": None}, sensitivity=tmp_path / "sensitivity.json", out=tmp_path / "without")
     write_sensitivity(Sensitivity(w, {1: errors[1]}), tmp_path)
-    with pytest.raises(DataError, match=r"sensitivity.json: T log2 K = 64 bits are more .*; keep more copies"):
+    with pytest.raises(DataError, match=r"sensitivity.json: 64 bits are more .*; keep more copies"):
         stage2.main(**two, sensitivity=tmp_path / "sensitivity.json", out=tmp_path / "few")

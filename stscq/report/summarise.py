@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from stscq.bits import bits_of
 from stscq.cli_tools import run as run_command
 from stscq.data.sensitivity import read_sensitivity
 from stscq.data.store import open_store
@@ -370,7 +371,8 @@ def allocations(e: Evaluations, models: Path) -> Iterator[dict[str, Any]]:
         ):
             v = variants[variant]
             w, errors = read_sensitivity(models / backbone / "sensitivity" / f"seed{seed}" / "sensitivity.json")
-            K_j = allocate(errors, w, v["allocation"]["power"], v["K"], v["M"])
+            bits = v["allocation"].get("bits", len(w) * bits_of(v["K"], "K"))
+            K_j = allocate(errors, w, v["allocation"]["power"], bits, v["M"])
             for token, (entries, own) in enumerate(zip(K_j, w, strict=True)):
                 where = {"backbone": backbone, "variant": variant, "seed": seed, "token": token}
                 yield {**where, "entries": entries, "sensitivity": own}

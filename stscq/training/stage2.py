@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stscq.bits import bits_of
 from stscq.cli_tools import run
 from stscq.data.latents import read_latents
 from stscq.data.sensitivity import read_sensitivity
@@ -47,6 +48,7 @@ def main(
     latents: Path | None = None,
     sensitivity: Path | None = None,
     power: float = 0.0,
+    bits: int | None = None,
     confidence_end: float | None = None,
     save_seconds: float = 30.0,
 ) -> None:
@@ -55,8 +57,8 @@ def main(
     START is a finished stage 1. --shared goes on with its token-shared codebooks, for as many steps as token-specific
     ones get: the compute-matched baseline. Groups are chosen as in stage 1, whose router learns on. The numbers are
     those of `stscq.training.stage1_codebooks`. SENSITIVITY: of stscq.training.sensitivity, where tokens have codebooks
-    of unequal size, allocated with POWER; each starts as k-means centres of those of its token's LATENTS that chose its
-    group in stage 1, whose entries are of another number.
+    of unequal size, allocated with POWER, of BITS together (None: T log2 K, K of stage 1). Each starts as k-means
+    centres of those of its token's LATENTS that chose its group in stage 1, whose entries are of another number.
     """
     recipe = recipe_of(locals())
     device = own_device()
@@ -68,7 +70,7 @@ def main(
     weight = before.codebooks.weight.detach()
     entries = None
     if sensitivity is not None:
-        weight, entries = unequal_start(before, sensitivity, power, latents, len(batches.rows), seed)
+        weight, entries = unequal_start(before, sensitivity, power, bits, latents, len(batches.rows), seed)
     elif not shared:
         weight = token_specific(weight, tokenizer.T)
     weight = large_zeros(weight.shape, device).copy_(weight)
@@ -89,7 +91,7 @@ def main(
 
 
 def unequal_start(
-    before: TrainedCodec, sensitivity: Path, power: float, latents: Path | None, N: int, seed: int
+    before: TrainedCodec, sensitivity: Path, power: float, bits: int | None, latents: Path | None, N: int, seed: int
 ) -> tuple[Tensor, list[int]]:
     """M x T x K x d and K_j of each token, the same in all groups. Raises DataError without latents or with too few."""
     T, d, metric, M = before.tokenizer.T, before.tokenizer.d, before.tokenizer.metric, before.codebooks.M
@@ -97,7 +99,7 @@ def unequal_start(
         raise DataError(f"{sensitivity}: codebooks of unequal size need --latents (latents.copies)")
     w, errors = read_sensitivity(sensitivity, T)
     try:
-        entries = allocate(errors, w, power, before.codebooks.K, M)
+        entries = allocate(errors, w, power, T * bits_of(before.codebooks.K, "K") if bits is None else bits, M)
     except ValueError as problem:
         raise DataError(f"{sensitivity}: {problem}; keep more copies of latents") from problem
     kept = torch.from_numpy(np.array(read_latents(latents, N, T, d))).flatten(0, 1)

@@ -40,8 +40,8 @@ def sensitivity_of(wc):
 def allocation_option(wc, input):
     if not input.sensitivity:
         return ""
-    power = BACKBONES[wc.backbone]["variants"][wc.variant]["allocation"]["power"]
-    return f"--sensitivity {input.sensitivity} {flags({'power': float(power)})}"
+    allocation = BACKBONES[wc.backbone]["variants"][wc.variant]["allocation"]
+    return f"--sensitivity {input.sensitivity} {flags({**allocation, 'power': float(allocation['power'])})}"
 
 
 def sensitivities():
