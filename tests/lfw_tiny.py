@@ -12,10 +12,10 @@ from PIL import Image
 from stscq.data.orl import orl_folder, read_orl
 from tests.conftest import ROOT
 
-SIZES = ("", "_16", "_64", "_128")
-UNEQUAL = [*(f"unequal{size}" for size in SIZES), *(f"unequal{size}_effort" for size in SIZES)]
+VARIANTS = yaml.safe_load((ROOT / "config" / "lfw.yaml").read_text())["backbones"]["maskgit_vqgan"]["variants"]
+UNEQUAL = [name for name, variant in VARIANTS.items() if variant and "allocation" in variant]
 """A hundred latents a token are too few for them; tests/test_unequal.py goes from an allocation to files."""
-DROPPED = ["global_64", "global_16", "token_specific_16", "token_specific_128"]
+DROPPED = ["global_64", "global_16", "token_specific_16"]
 FEW = {
     "extends": "lfw",
     "seeds": [1],

@@ -1,15 +1,19 @@
 """Codebooks of unequal size, and effort: outside all claims, in tables and a figure of their own."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
+from stscq.data.sensitivity import Sensitivity, write_sensitivity
 from stscq.errors import ParamsError
 from stscq.params import bundled, merge, outside_claims, twin
 from stscq.params_check import check
 from stscq.report.figures import FIGURES
 from stscq.report.metrics import metrics
+from stscq.report.summarise import allocations
 from stscq.report.table import MAKERS
 from tests.conftest import ROOT
 from tests.report_fixtures import UNEQUAL, make_summary
@@ -93,6 +97,21 @@ def test_the_figure_has_the_bits_of_the_most_sensitive_token_first(unequal):
     (panel,) = FIGURES["allocation"](unequal).axes
     assert [bar.get_height() for bar in panel.patches] == [4, 3, 3, 2]  # w 2.25, 1, 0.5, 0.25
     assert panel.get_title() == "titok_s\nunequal: 12 bits"
+
+
+def test_the_summary_tells_what_was_allocated(tmp_path):
+    folder = tmp_path / "titok_s" / "sensitivity" / "seed2"
+    folder.mkdir(parents=True)
+    write_sensitivity(Sensitivity([0.5, 1.5], {1: [8.0, 8.0], 2: [4.0, 4.0], 4: [2.0, 2.0]}), folder)
+    variants = {
+        "unequal": {**UNEQUAL, "K": 2}, "three": {**UNEQUAL, "K": 2, "allocation": {"power": 1.5, "bits": 3}},
+        "four": {**UNEQUAL, "K": 2, "M": 2, "allocation": {"power": 1.5, "bits": 2}},
+        "searched": {**UNEQUAL, "K": 2, "effort": 5},
+    }  # fmt: skip
+    found = pd.DataFrame(allocations(SimpleNamespace(variants={"titok_s": variants}, seeds=[2]), tmp_path))
+    entries = {name: tokens.entries.tolist() for name, tokens in found.groupby("variant")}
+    assert entries == {"unequal": [1, 4], "three": [2, 4], "four": [2, 2]}
+    assert found.sensitivity.tolist() == [0.5, 1.5] * 3
 
 
 def with_unequal(**change):

@@ -295,9 +295,12 @@ def test_what_is_given_on_the_command_line_is_read_as_in_a_file():
 @pytest.mark.slow
 def test_numbers_of_the_command_line_reach_the_jobs(tmp_path):
     given = ['stage2={"lr": 0.1}', 'stage3={"adversarial": 0.01}', "seeds=[1]"]
-    code, output = dry_run(tmp_path, PARAMS, "--printshellcmds", "--config", *given)
+    fewer = {"allocation": {"power": 2, "bits": 250}}
+    own = {"maskgit_vqgan": {"variants": {"unequal_4_bits": fewer, "unequal_4_bits_effort": fewer}}}
+    code, output = dry_run(tmp_path, merge(PARAMS, {"backbones": own}), "--printshellcmds", "--config", *given)
     assert code == 0, output
     commands = [line for line in output.splitlines() if "stscq.training.stage2" in line]
+    assert sum("--bits 250 " in command and "--power 2.0 " in command for command in commands) == 1
     trained = [v for b in PARAMS["backbones"].values() for v in b["variants"].values() if "effort" not in v]
     assert len(commands) == len(trained)
     assert all("--seed 1 " in command and "--lr 0.1 " in command for command in commands)

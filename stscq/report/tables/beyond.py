@@ -22,7 +22,7 @@ RECOGNISER_NOTE = (
 
 
 def allocation(s: RunSummary) -> Table:
-    """Each variant of unequal codebooks beside its twin, which has as many bits in codebooks of equal size."""
+    """Each variant of unequal codebooks beside its twin of equal ones, of as many bits if it asks for no others."""
     note = (
         "power: of w_j, how much identity moves by an error in token j, in the rule by which K_j was chosen "
         "(docs/beyond.md); the twin has K entries in every token."
