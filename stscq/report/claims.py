@@ -167,7 +167,7 @@ def groups_help_then_hurt(s: RunSummary) -> list[Part]:
         between = sorted(found)[1:-1]
         if not between:
             continue
-        best = max(between, key=lambda M, found=found: found[M])
+        best = max(between, key=found.__getitem__)
         run = run_of(next(sweep[best == sweep.M].itertuples()))
         for reference, name in (("one_group", "M = 1"), ("most_groups", f"M = {max(found)}")):
             statistic = f"{measure}, M = {best} (best of those between) less {name}"
