@@ -17,6 +17,7 @@ from stscq.codec.bitstream.context import Context, ImageTables, no_context
 from stscq.codec.bitstream.entropy import SymbolDecoder, read_tokens
 from stscq.codec.bitstream.packing import pack, unpack
 from stscq.codec.bitstream.symbol_tables import TOTAL, fit, uniform
+from stscq.codec.files.inspect import describe
 from stscq.data.sensitivity import Sensitivity, read_sensitivity, write_sensitivity
 from stscq.errors import DataError, StscqError
 from stscq.quantization.allocation import allocate
@@ -348,6 +349,10 @@ def test_from_an_allocation_to_a_bundle(places, kept, tuned, pictures, tmp_path)
     assert sum(K.bit_length() - 1 for K in entries) == len(entries)  # one bit a token, as 2 entries have
     assert len(set(entries)) > 1
     comes_back(codec, entries, pictures[:20])
+    (tmp_path / "a.stscq").write_bytes(codec.encode(pictures[:1])[0])
+    told = describe(str(tmp_path / "a.stscq"), tmp_path / "bundle")
+    assert told["symbols"] == f"64 tokens of {min(entries)} to {max(entries)} entries, 1 groups"
+    assert told["fixed-length payload bytes"] == 8
 
 
 def test_what_unequal_codebooks_need(places, kept, tuned, tmp_path):

@@ -147,8 +147,8 @@ def caption_of(classic: Classic, ours: int) -> str:
 def describe(bundle: Bundle) -> str:
     sizes = bundle.sizes
     return (
-        f"`{bundle.name}`: at most {most_bytes(bundle)} bytes; {sizes.T} tokens of {sizes.K} entries, {sizes.M} "
-        f"group{'s' * (sizes.M > 1)}, {sizes.image_size} × {sizes.image_size} pixels"
+        f"`{bundle.name}`: at most {most_bytes(bundle)} bytes; {sizes.T} tokens of {sizes.entries_told} entries, "
+        f"{sizes.M} group{'s' * (sizes.M > 1)}, {sizes.image_size} × {sizes.image_size} pixels"
     )
 
 

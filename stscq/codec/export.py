@@ -127,14 +127,13 @@ def entries_of(codec: Codec, group: int) -> np.ndarray:
 
 def describe(bundle: Bundle) -> dict[str, Any]:
     """The sizes of a bundle, for its card."""
-    M, T, K = bundle.sizes.M, bundle.sizes.T, bundle.sizes.K
-    entries = K if bundle.sizes.entries is None else f"{min(bundle.sizes.entries)} to {K}"
+    M, T = bundle.sizes.M, bundle.sizes.T
     codebooks = "one codebook for all tokens" if bundle.sizes.shared else f"{M} x {T} codebooks"
     return {
         "family": bundle.sizes.model["family"],
         "pixels": f"{bundle.sizes.image_size} x {bundle.sizes.image_size}",
         "tokens": T,
-        "codebooks": f"{codebooks} of {entries} entries with {bundle.sizes.d} channels",
+        "codebooks": f"{codebooks} of {bundle.sizes.entries_told} entries with {bundle.sizes.d} channels",
         "selection": bundle.selection,
         "bytes": sum(file["bytes"] for file in bundle.files.values()),
     }

@@ -43,6 +43,11 @@ class BundleSizes(NamedTuple):
         """K, or K_j of each token."""
         return self.K if self.entries is None else self.entries
 
+    @property
+    def entries_told(self) -> str:
+        """How many entries a token has, for readers: `256`, or `1 to 1024`."""
+        return str(self.K) if self.entries is None else f"{min(self.entries)} to {self.K}"
+
 
 def seal(folder: Path, part: str) -> dict[str, Any]:
     """Size and SHA-256 of a part's file."""

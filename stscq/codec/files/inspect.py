@@ -58,7 +58,7 @@ def model_facts(compressed: CompressedFile, lengths: np.ndarray, model: Path | N
         "bundle": str(bundle.folder),
         "name": bundle.name,
         "pixels": f"{sizes.image_size} x {sizes.image_size}",
-        "symbols": f"{sizes.T} tokens of {sizes.K} entries, {sizes.M} groups",
+        "symbols": f"{sizes.T} tokens of {sizes.entries_told} entries, {sizes.M} groups",
         "fixed-length payload bytes": fixed,
         "range-coded images": int((lengths < fixed).sum()),
         "bits a pixel": round(8 * compressed.bytes / max(1, len(lengths)) / sizes.image_size**2, 5),
