@@ -214,8 +214,8 @@ def allocation_problems(params: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key}.allocation: of variants with shared: false and no taught_by alone"
         elif v["published"] is not None:
             yield f"{key}.published: must be null with allocation: the paper has codebooks of equal size alone"
-        elif twin(backbone["variants"], variant) is None:
-            yield f"{key}.allocation: name a variant of the same K without it, to compare with"
+        elif "effort" not in v and twin(backbone["variants"], variant) is None:
+            yield f"{key}.allocation: name a variant of the same M, K and training without it, to compare with"
         elif params["latents"]["copies"] == 0 or "train_on" in backbone:
             yield f"{key}.allocation: needs the latents of faces (latents.copies of 1 or more, no train_on)"
 

@@ -241,12 +241,35 @@ def test_claims(summary):
     assert (parts[parts.number == 1].low > 0).all()
     # Token-specific groups are better than token-shared ones; one codebook of four entries was not trained.
     assert list(parts[parts.number == 8].verdict) == ["not testable here"] * 2 + ["holds"] * 2
-    # Both measures of the paper's tables; the router is compared by IDS from the mean, which like the paper's has a 0.
-    measures = parts.statistic.str.split(",").str[0]
-    for number in (1, 7, 8):
-        assert set(measures[parts.number == number]) == {"mean_acc", "ids"}
-    assert set(measures[parts.number == 4]) == {"mean_acc", "ids_centred"}
-    assert parts[(parts.number == 4) & (measures == "ids_centred")].why.str.contains("± 0.0055").all()
+
+
+@pytest.mark.parametrize(
+    ("test", "method", "references"),
+    [
+        (claims.token_specific_is_better, "token_specific", {"compute-matched global": "global"}),
+        (claims.groups_help_then_hurt, "switchable", {"less M = 1": "one_group", "less M = 4": "most_groups"}),
+        (claims.token_shared_groups_help, "switchable", {"less token-shared": "token_shared"}),
+        (claims.router_is_as_good, "switchable", {"less nn": "nn"}),
+    ],
+)
+def test_each_part_has_the_numbers_of_its_measure(summary, test, method, references):
+    """IDS and accuracy of every comparison are told apart here by their numbers."""
+    numbers = summary.comparisons.copy()
+    numbers["difference"] = 0.001 * np.arange(len(numbers))
+    numbers["low"], numbers["high"] = numbers.difference - 1, numbers.difference + 1
+    told = summary._replace(comparisons=numbers)
+    parts = [part for part in test(told) if part.verdict != "not testable here"]
+    expected = {(measure, name) for measure in claims.BOTH for name in references}
+    if test is claims.router_is_as_good:
+        expected = {("mean_acc", name) for name in references}  # it names points of accuracy
+    found = set()
+    for part in parts:
+        measure = part.statistic.split(",")[0]
+        name = next(name for name in references if name in part.statistic)
+        theirs = numbers[(numbers.measure == measure) & (numbers.versus == references[name])].difference
+        assert part.value in set(theirs)
+        found.add((measure, name))
+    assert found == expected
 
 
 @pytest.mark.parametrize(("bits", "verdict"), [(80, "holds"), (96, "not testable here"), (98, "not testable here")])

@@ -31,6 +31,8 @@ from stscq.quantization.search import (
     group_errors,
     measured_cr,
     measured_nn,
+    on_surface,
+    prepare_codebooks,
     search_cr,
     search_nn,
 )
@@ -39,7 +41,7 @@ from stscq.quantization.trained_codec import load_codec
 from stscq.training import sensitivity as measured
 from stscq.training import stage1_codebooks, stage2, stage3
 from stscq.training.sensitivity import errors_with, sensitivity
-from stscq.training.stage2 import group_centres, groups_of
+from stscq.training.stage2 import group_centres, unequal_start
 from tests.codec.conftest import pictures  # noqa: F401
 from tests.search_problems import METRICS, assert_same, trained
 from tests.trained import CODEBOOKS, STAGE2, STAGE3
@@ -264,15 +266,26 @@ def test_bits_go_where_the_weighted_error_falls_most():
 
 def test_each_group_starts_on_the_latents_that_chose_it():
     random = torch.Generator().manual_seed(0)
-    group = torch.tensor([0, 2] * 40 + [1] * 3)
+    group = torch.tensor([0, 2] * 40 + [1] * 15)
     z = 0.1 * torch.randn(len(group), 2, 3, generator=random) + group[:, None, None]
     start = group_centres(z, group, 4, [4, 1], seed=1)
     assert start.shape == (4, 2, 4, 3)
     assert (start[0, 0] - 0).abs().max() < 0.5
     assert (start[2, 0] - 2).abs().max() < 0.5
     assert torch.allclose(start[2, 1, 0], z[group == 2, 1].mean(0), atol=1e-5)
-    assert torch.equal(start[1], start[3])  # three images are too few for four centres, and none chose the last
+    # Fifteen images are too few for four centres, and none chose the last: both start on all, and not alike.
     assert start[1, 0].min() < 0.5 < 1.5 < start[1, 0].max()
+    assert not torch.equal(start[1, 0], start[3, 0])
+
+
+def test_groups_that_no_image_chose_start_apart():
+    """Or the nearest would always be of the first of them."""
+    z = torch.randn(400, 3, 4, generator=torch.Generator().manual_seed(0))
+    for metric in METRICS:
+        latents = on_surface(z, metric)
+        start = group_centres(latents, torch.zeros(400, dtype=torch.int64), 4, [8, 4, 2], seed=1)
+        chosen = search_nn(latents, prepare_codebooks(start, metric, [8, 4, 2]), metric).group
+        assert chosen.bincount(minlength=4).min() > 20, metric
 
 
 def test_centres_of_each_token_and_the_errors_that_they_leave():
@@ -338,10 +351,26 @@ def test_several_groups_have_one_allocation(places, kept, tuned, pictures, tmp_p
     assert codec.bundle.sizes.M == 2
     trained, _ = load_codec(tmp_path / "two", torch.device("cpu"))
     assert trained.codebooks.entries == entries
-    z_e = torch.from_numpy(np.array(np.load(kept)[0]))
-    assert torch.equal(groups_of(trained, z_e), trained.router(z_e).argmax(1))
-    assert torch.equal(groups_of(trained._replace(router=None), z_e), trained.codebooks.search(z_e).group)
-    assert set(comes_back(codec, entries, pictures[:20]).group.tolist()) <= {0, 1}
+    comes_back(codec, entries, pictures[:20])
+
+
+@pytest.mark.parametrize("selection", ["router", "nn"])
+def test_groups_start_by_their_own_latents_and_an_mth_of_the_entries(places, kept, tuned, tmp_path, selection):
+    data = {name: places[name] for name in ("store", "split")}
+    one = {**CODEBOOKS, "groups": 2, "entries": 2, "selection": selection}
+    stage1_codebooks.main(**data, latents=kept, start=tuned, out=tmp_path / "one", **one)
+    z_e = torch.from_numpy(np.load(kept)).flatten(0, 1)
+    sizes = {K: [1.0 / K] * 63 + [100.0 / K] for K in (1, 2, 4, 8)}  # one token would take all that it may
+    write_sensitivity(Sensitivity([1.0] * 64, sizes), tmp_path)
+    before, _ = load_codec(tmp_path / "one", torch.device("cpu"))
+    file = tmp_path / "sensitivity.json"
+    start, entries = unequal_start(before, file, 1.0, 10, kept, np.load(kept).shape[1], seed=1)
+    assert max(entries) == entries[-1] == 4  # half of the 8 that all latents would teach
+    assert sum(K.bit_length() - 1 for K in entries) == 10
+    logits = None if before.router is None else before.router(z_e)
+    group = before.codebooks.search(z_e).group if logits is None else logits.argmax(1)
+    assert torch.equal(start, group_centres(on_surface(z_e, "euclidean"), group, 2, entries, seed=1))
+    assert not torch.equal(start[0], start[1])
 
 
 def test_from_an_allocation_to_a_bundle(places, kept, tuned, pictures, tmp_path):  # noqa: F811
@@ -364,6 +393,10 @@ def test_what_unequal_codebooks_need(places, kept, tuned, tmp_path):
     two = {**data, "latents": kept, "start": tmp_path / "one", **STAGE2}
     with pytest.raises(DataError, match=r"sensitivity.json: codebooks of unequal size need --latents"):
         stage2.main(**{**two, "latents": None}, sensitivity=tmp_path / "sensitivity.json", out=tmp_path / "without")
+    with pytest.raises(DataError, match="--power and --bits say how entries are allocated by --sensitivity"):
+        stage2.main(**two, bits=3, out=tmp_path / "without")
+    with pytest.raises(DataError, match=r"sensitivity.json: one codebook for all tokens has no entries to allocate"):
+        stage2.main(**{**two, "shared": True}, sensitivity=tmp_path / "sensitivity.json", out=tmp_path / "without")
     write_sensitivity(Sensitivity(w, {1: errors[1]}), tmp_path)
-    with pytest.raises(DataError, match=r"sensitivity.json: 64 bits are more .*; keep more copies"):
+    with pytest.raises(DataError, match=r"sensitivity.json: 64 bits are more .*; ask for fewer .* or keep more copies"):
         stage2.main(**two, sensitivity=tmp_path / "sensitivity.json", out=tmp_path / "few")

@@ -131,8 +131,8 @@ def test_a_variant_may_have_an_allocation():
     ("change", "words"),
     [
         (with_unequal(published=[1, 8192]), r"unequal\.published: must be null with allocation"),
-        (with_unequal(K=8), r"unequal\.allocation: name a variant of the same K without it"),
-        (with_unequal(M=3), r"unequal\.allocation: name a variant of the same K without it"),
+        (with_unequal(K=8), r"unequal\.allocation: name a variant of the same M, K and training without it"),
+        (with_unequal(M=4, training="nn"), r"unequal\.allocation: name a variant of the same M, K and training"),
         (with_unequal(shared=True), r"unequal\.allocation: of variants with shared: false"),
         (with_unequal(stage3={"taught_by": "judge"}), r"unequal\.allocation: of variants .* no taught_by"),
         (merge(with_unequal(), {"latents": {"copies": 0}}), r"allocation: needs the latents of faces"),

@@ -61,6 +61,10 @@ def main(
     centres of those of its token's LATENTS that chose its group in stage 1, whose entries are of another number.
     """
     recipe = recipe_of(locals())
+    if sensitivity is None and (power or bits is not None):
+        raise DataError("--power and --bits say how entries are allocated by --sensitivity, which is missing")
+    if sensitivity is not None and shared:
+        raise DataError(f"{sensitivity}: one codebook for all tokens has no entries to allocate; leave out --shared")
     device = own_device()
     batches = training_batches(store, split, batch, seed, device)
     before, before_recipe = load_codec(start, device)
@@ -101,18 +105,24 @@ def unequal_start(
     try:
         entries = allocate(errors, w, power, T * bits_of(before.codebooks.K, "K") if bits is None else bits, M)
     except ValueError as problem:
-        raise DataError(f"{sensitivity}: {problem}; keep more copies of latents") from problem
+        raise DataError(
+            f"{sensitivity}: {problem}; ask for fewer (allocation.bits, K), or keep more copies of latents"
+        ) from problem
     kept = torch.from_numpy(np.array(read_latents(latents, N, T, d))).flatten(0, 1)
     return group_centres(on_surface(kept, metric), groups_of(before, kept), M, entries, seed), entries
 
 
 GROUPED_AT_ONCE = 1024
 """Images whose groups are sought together."""
+FOR_A_CENTRE = 4
+"""Latents of a group, at least, for each entry that starts on them: with fewer the entries are the latents."""
 
 
 @torch.no_grad()
 def groups_of(codec: TrainedCodec, z_e: Tensor) -> Tensor:
     """The group that each image's latents (N x T x d) choose: the router's, or the nearest where there is none."""
+    if codec.codebooks.M == 1:
+        return torch.zeros(len(z_e), dtype=torch.int64)
     device = codec.codebooks.weight.device
 
     def choose(some: Tensor) -> Tensor:
@@ -123,9 +133,11 @@ def groups_of(codec: TrainedCodec, z_e: Tensor) -> Tensor:
 
 def group_centres(z: Tensor, group: Tensor, M: int, entries: list[int], seed: int) -> Tensor:
     """M x T x K x d: each group starts as the centres of those latents (N x T x d) that chose it (group: N); one that
-    too few chose for its largest codebook, as the centres of all."""
+    too few chose for its largest codebook, as centres of all, found from other starts than any other group's."""
     own = [z[group == i] for i in range(M)]
-    return torch.stack([token_centres(some if len(some) >= max(entries) else z, entries, seed) for some in own])
+    enough = FOR_A_CENTRE * max(entries)
+    starts = [token_centres(some if len(some) >= enough else z, entries, seed + i) for i, some in enumerate(own)]
+    return torch.stack(starts)
 
 
 INHERITED = ("model", "groups", "entries", "selection")

@@ -25,7 +25,7 @@ def allocation(s: RunSummary) -> Table:
     """Each variant of unequal codebooks beside its twin of equal ones, of as many bits if it asks for no others."""
     note = (
         "power: of w_j, how much identity moves by an error in token j, in the rule by which K_j was chosen "
-        "(docs/beyond.md); the twin has K entries in every token."
+        "(docs/beyond.md); the twin has K entries in every token, and as many bits if the variant asks for no others."
     )
     title = "Codebooks of unequal size: bits where the identity is"
     return Table("allocation", title, *beside_twins(s, s.unequal(), "power", note, "allocation"))
