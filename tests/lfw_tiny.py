@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 VARIANTS = yaml.safe_load((ROOT / "config" / "lfw.yaml").read_text())["backbones"]["maskgit_vqgan"]["variants"]
 UNEQUAL = [name for name, variant in VARIANTS.items() if variant and "allocation" in variant]
-"""A hundred latents a token are too few for them; tests/test_unequal.py goes from an allocation to files."""
+"""A hundred latents a token are too few for them; tests/test_allocation.py goes from an allocation to files."""
 DROPPED = ["global_64", "global_16", "token_specific_16"]
 FEW = {
     "extends": "lfw",

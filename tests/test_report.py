@@ -244,15 +244,15 @@ def test_claims(summary):
 
 
 @pytest.mark.parametrize(
-    ("test", "method", "references"),
+    ("test", "references"),
     [
-        (claims.token_specific_is_better, "token_specific", {"compute-matched global": "global"}),
-        (claims.groups_help_then_hurt, "switchable", {"less M = 1": "one_group", "less M = 4": "most_groups"}),
-        (claims.token_shared_groups_help, "switchable", {"less token-shared": "token_shared"}),
-        (claims.router_is_as_good, "switchable", {"less nn": "nn"}),
+        (claims.token_specific_is_better, {"compute-matched global": "global"}),
+        (claims.groups_help_then_hurt, {"less M = 1": "one_group", "less M = 4": "most_groups"}),
+        (claims.token_shared_groups_help, {"less token-shared": "token_shared"}),
+        (claims.router_is_as_good, {"less nn": "nn"}),
     ],
 )
-def test_each_part_has_the_numbers_of_its_measure(summary, test, method, references):
+def test_each_part_has_the_numbers_of_its_measure(summary, test, references):
     """IDS and accuracy of every comparison are told apart here by their numbers."""
     numbers = summary.comparisons.copy()
     numbers["difference"] = 0.001 * np.arange(len(numbers))

@@ -6,6 +6,13 @@ ours (docs/beyond.md). Axes: M groups, T tokens, K entries.
 
 from collections.abc import Mapping, Sequence
 
+from stscq.bits import bits_of
+
+
+def total_bits(bits: int | None, T: int, K: int) -> int:
+    """What an allocation has to give: the bits it asks for, or as many as T codebooks of K entries take."""
+    return T * bits_of(K, "K") if bits is None else bits
+
 
 def allocate(errors: Mapping[int, Sequence[float]], w: Sequence[float], power: float, bits: int, M: int) -> list[int]:
     """K_j of each token, the same in all groups: powers of two that take so many bits together.

@@ -24,7 +24,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from stscq.bits import bits_of
 from stscq.cli_tools import run as run_command
 from stscq.data.sensitivity import read_sensitivity
 from stscq.data.store import open_store
@@ -33,7 +32,7 @@ from stscq.evaluation.peers.frames import peer_points
 from stscq.evaluation.symbols_frame import symbols_frame, symbols_saved
 from stscq.files import read_log, write_atomically
 from stscq.params import outside_claims, taught_by_judge, twin
-from stscq.quantization.allocation import allocate
+from stscq.quantization.allocation import allocate, total_bits
 from stscq.report.collect import IDENTITY, MEASURES, Evaluations, Run
 from stscq.report.fairness import fairness, router_choices
 from stscq.report.strangers import served, strangers
@@ -371,7 +370,7 @@ def allocations(e: Evaluations, models: Path) -> Iterator[dict[str, Any]]:
         ):
             v = variants[variant]
             w, errors = read_sensitivity(models / backbone / "sensitivity" / f"seed{seed}" / "sensitivity.json")
-            bits = v["allocation"].get("bits", len(w) * bits_of(v["K"], "K"))
+            bits = total_bits(v["allocation"].get("bits"), len(w), v["K"])
             K_j = allocate(errors, w, v["allocation"]["power"], bits, v["M"])
             for token, (entries, own) in enumerate(zip(K_j, w, strict=True)):
                 where = {"backbone": backbone, "variant": variant, "seed": seed, "token": token}

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stscq.bits import bits_of
 from stscq.cli_tools import run
 from stscq.data.latents import read_latents
 from stscq.data.sensitivity import read_sensitivity
 from stscq.device import Precision, own_device
 from stscq.errors import DataError
-from stscq.quantization.allocation import allocate
+from stscq.quantization.allocation import allocate, total_bits
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.initialise import token_centres, token_specific
 from stscq.quantization.losses import RouterLossWeights
@@ -103,7 +102,7 @@ def unequal_start(
         raise DataError(f"{sensitivity}: codebooks of unequal size need --latents (latents.copies)")
     w, errors = read_sensitivity(sensitivity, T)
     try:
-        entries = allocate(errors, w, power, T * bits_of(before.codebooks.K, "K") if bits is None else bits, M)
+        entries = allocate(errors, w, power, total_bits(bits, T, before.codebooks.K), M)
     except ValueError as problem:
         raise DataError(
             f"{sensitivity}: {problem}; ask for fewer (allocation.bits, K), or keep more copies of latents"
