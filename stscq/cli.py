@@ -270,6 +270,36 @@ def why(path: Annotated[Path, typer.Argument(help="A file that the workflow made
     raise typer.Exit(0 if tell_why(path) else 1)
 
 
+@app.command("pack")
+def pack_numbers(
+    profile: Annotated[str, typer.Argument(help="demo, or the name of a file in config/")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .zip to write")],
+    without: Annotated[
+        list[Path] | None, typer.Option(help="A pack whose files this one need not have again; may be repeated")
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="An image set whose evaluations stay here; may be repeated")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Put the numbers of a run of the workflow into one file, to be carried elsewhere: no data, no weights."""
+    from stscq.outputs import check_places, refuse_to_replace
+    from stscq.provenance.packs import pack
+
+    refuse_to_replace(check_places([out], inputs=without or []), force)
+    typer.echo(f"{out}: {pack(profile, out, without or [], leave_out or [])} files")
+
+
+@app.command("unpack")
+def unpack_numbers(
+    packs: Annotated[list[Path], typer.Argument(help="What stscq pack wrote, here or elsewhere")],
+) -> None:
+    """Lay packed numbers out in the project's folder, as if they had been computed there."""
+    from stscq.provenance.packs import unpack
+
+    typer.echo(f"files that were not here: {unpack(packs)}")
+
+
 @weights_app.command("list")
 def weights_list(profile: Needing = None, folder: Folder = Path()) -> None:
     """Print a table: file, what for, size, state, source."""

@@ -183,13 +183,15 @@ def strangers(params: Mapping[str, Any]) -> list[str]:
 def absent(params: Mapping[str, Any], made: Path) -> dict[str, str]:
     """The optional sets that are not here, and their sources.
 
-    Not here: neither is the source on this machine, nor what was made of it elsewhere (a store in MADE/sets/NAME).
+    Not here: neither is the source on this machine, nor what was made of it elsewhere (a store in MADE/sets/NAME, or
+    evaluations of its uncompressed images).
     """
 
     def here(name: str) -> bool:
-        store = made / "sets" / name
+        store, evaluated = made / "sets" / name, made / "evaluation" / "original" / name
         source = Path(params["sets"][name]["source"])
-        return source.exists() or all((store / file).exists() for file in ("images.npy", "index.parquet"))
+        stored = all((store / file).exists() for file in ("images.npy", "index.parquet"))
+        return source.exists() or stored or evaluated.exists()
 
     optional = [name for name in params["fairness_on"] if params["sets"].get(name, {}).get("optional")]
     return {name: params["sets"][name]["source"] for name in optional if not here(name)}

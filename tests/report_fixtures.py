@@ -120,7 +120,7 @@ def write_evaluation(folder, variant, v, seed, gain=None):
     if len(selections) == 2:
         everything["nn_router_agreement"] = 0.75
     (folder / "metrics.json").write_text(json.dumps(everything))
-    np.save(folder / "sheet.npy", np.zeros((6, 16, 16, 3), np.uint8))
+    np.save(folder / "sheet.npy", np.full((6, 16, 16, 3), len(variant), np.uint8))
 
 
 def write_original(folder, seed):
@@ -235,9 +235,10 @@ def write_portraits(folder, variants):
     """Three people through every codec, each codec's in a grey of its own."""
     where = folder / "coded_portraits" / "titok_s"
     where.mkdir(parents=True)
-    names = ["original", *TOKENIZERS["titok_s"], *variants]
-    greys = {name: np.full((3, 16, 16, 3), 10 * number, np.uint8) for number, name in enumerate(names)}
-    np.savez(where / "portraits.npz", **greys)
+    coded = [name for name in variants if "effort" not in variants[name]]
+    for number, name in enumerate([*TOKENIZERS["titok_s"], *coded]):
+        original, decoded = (np.full((3, 16, 16, 3), 10 * grey, np.uint8) for grey in (0, number + 1))
+        np.savez(where / f"{name}.npz", original=original, decoded=decoded)
 
 
 def make_summary(folder, strangers=False, absent="{}", taught=False, unequal=False, effort=False):
@@ -286,9 +287,9 @@ def make_summary(folder, strangers=False, absent="{}", taught=False, unequal=Fal
     if strangers:
         write_strangers(folder / "evaluation")
     summarise.main(
-        folder / "evaluation", folder / "second_judge", folder / "models", folder / "faces", folder / "cost",
-        folder / "measured", "demo", json.dumps(SEEDS), json.dumps(sets), json.dumps(variants), json.dumps(TOKENIZERS),
-        json.dumps(COMPARED), folder / "summary", folder / "peers", redundancy=folder / "redundancy", absent=absent,
-        full_size=folder / "full_size", coded_portraits=folder / "coded_portraits",
+        folder / "evaluation", folder / "second_judge", folder / "models", folder / "cost",
+        folder / "measured", "demo", 16, json.dumps(SEEDS), json.dumps(sets), json.dumps(variants),
+        json.dumps(TOKENIZERS), json.dumps(COMPARED), folder / "summary", folder / "peers", absent=absent,
+        redundancy=folder / "redundancy", full_size=folder / "full_size", coded_portraits=folder / "coded_portraits",
     )  # fmt: skip
     return read_summary(folder / "summary")

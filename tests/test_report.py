@@ -9,10 +9,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from stscq.data.store import open_store
 from stscq.errors import DataError, ParamsError
 from stscq.evaluation.published import blocks, published_row, published_rows
 from stscq.params import with_profile
-from stscq.report import claims, figure, table
+from stscq.report import claims, figure, sheets, table
 from stscq.report.collect import Evaluations, Run
 from stscq.report.fairness import common_threshold, fairness, group_accuracies, rates
 from stscq.report.figures import FIGURES
@@ -340,7 +341,7 @@ def test_tables_are_written_in_three_forms(summary, tmp_path, name):
     assert latex.count("{") - latex.count("\\{") == latex.count("}") - latex.count("\\}")
 
 
-@pytest.mark.parametrize("name", [*FIGURES, "reconstructions_titok_s", "portraits_titok_s"])
+@pytest.mark.parametrize("name", [*FIGURES, "portraits_titok_s"])
 def test_figures_are_the_same_for_the_same_numbers(summary, tmp_path, name):
     for folder in "ab":
         figure.main(summary.folder, name, tmp_path / folder / name)
@@ -356,8 +357,26 @@ def test_unknown_names_are_refused(summary, tmp_path):
         table.main(summary.folder, "mainn", tmp_path / "x")
     with pytest.raises(ParamsError, match="rate: no such figure; there are rate_accuracy"):
         figure.main(summary.folder, "rate", tmp_path / "x")
+    for name, sheet in (("reconstructions_titok_s", None), ("rate_ids", tmp_path / "x.npz")):
+        with pytest.raises(ParamsError, match=f"{name}: --sheet is for the figures reconstructions_BACKBONE"):
+            figure.main(summary.folder, name, tmp_path / "x", sheet)
     with pytest.raises(DataError, match="not a summary"):
         read_summary(tmp_path)
+
+
+def test_pictures_of_test_people_are_apart_from_the_summary(summary, tmp_path):
+    folder, variants = summary.folder.parent, ["pretrained", "token_specific"]
+    sheets.main(
+        folder / "evaluation", folder / "faces", "titok_s", json.dumps(variants), "test", 1, tmp_path / "titok_s"
+    )
+    with np.load(tmp_path / "titok_s.npz", allow_pickle=False) as found:
+        assert found.files == ["original", *variants]
+        assert np.array_equal(found["original"], open_store(folder / "faces").images[::2])  # everybody's first
+        kept = np.load(folder / "evaluation" / "titok_s" / "token_specific" / "test" / "seed1" / "sheet.npy")
+        assert np.array_equal(found["token_specific"], kept)
+    figure.main(summary.folder, "reconstructions_titok_s", tmp_path / "x", tmp_path / "titok_s.npz")
+    assert Image.open(tmp_path / "x.png").size[0] > 300
+    assert not (summary.folder / "sheets").exists()
 
 
 def test_metrics_for_dvc(summary):

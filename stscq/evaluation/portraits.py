@@ -1,10 +1,9 @@
-"""What the codecs of one backbone make of a few faces, to be looked at.
+"""What a codec makes of a few faces, to be looked at.
 
-python -m stscq.evaluation.portraits --store data/lfw/portraits --file data/lfw/portraits/ibq.npz
-    --bundles '{"token_specific": "models/lfw/ibq/bundle/token_specific/seed1"}'
+python -m stscq.evaluation.portraits --store data/lfw/portraits --bundle models/lfw/ibq/bundle/token_specific/seed1
+    --file data/lfw/coded_portraits/ibq/token_specific.npz
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +15,13 @@ from stscq.device import own_device
 from stscq.files import atomically
 
 
-def main(store: Path, bundles: str, file: Path) -> None:
-    """Writes FILE: `original`, the faces of STORE (N x S x S x 3 uint8), then the same through each of BUNDLES (JSON, a
-    name and a folder each), by selection nn, to whole files and back."""
+def main(store: Path, bundle: Path, file: Path) -> None:
+    """Writes FILE: `original`, the faces of STORE (N x S x S x 3 uint8), and `decoded`, the same through the codec of
+    BUNDLE, by selection nn, to whole files and back."""
     faces = np.asarray(open_store(store).images)
-    shown = {"original": faces}
-    for name, folder in json.loads(bundles).items():
-        codec = Codec.load(folder, own_device())
-        shown[name] = codec.decode(codec.encode(faces, "nn"))
+    codec = Codec.load(bundle, own_device())
     with atomically(file) as partial, partial.open("wb") as opened:
-        np.savez_compressed(opened, **shown)  # type: ignore[arg-type]
+        np.savez_compressed(opened, original=faces, decoded=codec.decode(codec.encode(faces, "nn")))
 
 
 if __name__ == "__main__":

@@ -176,10 +176,13 @@ def group_accuracies(pairs: pd.DataFrame, drawn: pd.DataFrame) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def router_choices(e: Evaluations) -> pd.DataFrame:
-    """Which codebook groups serve which people: rows of run, seed, person, label, codebook_group, images.
+CHOICES = [*Run._fields, "seed", "person", "label", "codebook_group", "images"]
 
-    Images of the first set; codecs with several groups.
+
+def router_choices(e: Evaluations) -> pd.DataFrame:
+    """Which codebook groups serve which people: rows of CHOICES.
+
+    Images of the first set; codecs with several groups, of which a run may have none.
     """
     rows = []
     for run, seed in product(e.runs(), e.seeds):
@@ -188,4 +191,4 @@ def router_choices(e: Evaluations) -> pd.DataFrame:
             counts = images.groupby(["identity", "label", "group"], dropna=False).size().rename("images").reset_index()
             counts = counts.rename(columns={"identity": "person", "group": "codebook_group"})
             rows.append(counts.assign(**run._asdict(), seed=seed))
-    return pd.concat(rows, ignore_index=True)
+    return pd.concat(rows, ignore_index=True)[CHOICES] if rows else pd.DataFrame(columns=CHOICES)

@@ -12,13 +12,20 @@ from stscq.report.figures.style import save
 from stscq.report.summary import read_summary
 
 
-def main(summary: Path, name: str, stem: Path) -> None:
-    """Writes STEM.png and STEM.svg. Raises ParamsError for an unknown NAME."""
+def main(summary: Path, name: str, stem: Path, sheet: Path | None = None) -> None:
+    """Writes STEM.png and STEM.svg. SHEET: the pictures of `reconstructions_BACKBONE`, from stscq.report.sheets.
+
+    Raises ParamsError for an unknown NAME, and where SHEET is missing or not asked for.
+    """
     s = read_summary(summary)
     sheets = [f"{kind}{backbone}" for kind in (SHEETS, PORTRAITS) for backbone in dict.fromkeys(s.faces().backbone)]
     if name not in (*FIGURES, *sheets):
         raise ParamsError(f"{name}: no such figure; there are {', '.join((*FIGURES, *sheets))}")
-    save(draw(s, name), stem)
+    if name.startswith(SHEETS) is (sheet is None):
+        raise ParamsError(
+            f"{name}: --sheet is for the figures {SHEETS}BACKBONE, which show its pictures, and for no other"
+        )
+    save(draw(s, name, sheet), stem)
 
 
 if __name__ == "__main__":

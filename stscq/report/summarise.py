@@ -9,13 +9,13 @@ people. strangers, served.csv: the same of faces without identities, and which c
 symbols, symbols_saved.csv: classic codecs, int8 codebooks, models of the symbols. cost, measured, training_cost.csv:
 what it costs. trials, trial_comparisons, trial_curves.csv: what stscq.evaluation.trials answered.
 second_values.parquet, second_comparisons.csv: values and comparisons of the second judge, the recogniser of training.
-What is outside all claims (`taught_by`, `allocation`, `effort`) is in values, curves and sheets alone, and compared
+What is outside all claims (`taught_by`, `allocation`, `effort`) is in values, curves and portraits alone, and compared
 with its twin alone.
-sheets/BACKBONE.npz: reconstructions of test people; portraits/BACKBONE.npz: of people whose pictures may be passed on.
+portraits/BACKBONE.npz: reconstructions of people whose pictures may be passed on; those of test people are no part of
+this (stscq.report.sheets).
 """
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -26,7 +26,6 @@ import pandas as pd
 
 from stscq.cli_tools import run as run_command
 from stscq.data.sensitivity import read_sensitivity
-from stscq.data.store import open_store
 from stscq.evaluation.int8_frame import int8_frame
 from stscq.evaluation.peers.frames import peer_points
 from stscq.evaluation.symbols_frame import symbols_frame, symbols_saved
@@ -45,10 +44,10 @@ def main(
     evaluation: Path,
     second_judge: Path,
     models: Path,
-    store: Path,
     cost: Path,
     measured: Path,
     profile: str,
+    size: int,
     seeds: str,
     sets: str,
     variants: str,
@@ -69,7 +68,7 @@ def main(
 
     SEEDS, SETS, VARIANTS and TOKENIZERS are JSON, from params.yaml; SETS: `faces` (evaluate_on), `fairness` and
     `strangers` (fairness_on: with identities, and without), and the own sets of backbones by name. ABSENT: JSON, the
-    optional sets that are not here, and where they are looked for. STORE: the images of the first set of faces. COST,
+    optional sets that are not here, and where they are looked for. SIZE: pixels of a side of the faces. COST,
     MEASURED: the folders of stscq.evaluation.count_cost and .measure_cost. SECOND_JUDGE: that of
     stscq.evaluation.second_judge, for identity_teacher. PEERS, INT8, SYMBOLS: the folders of what docs/comparison.md
     describes, and COMPARED (JSON) which codecs and variants are in them. FULL_SIZE: the folder of
@@ -102,12 +101,11 @@ def main(
     pd.DataFrame(second_comparisons(second)).to_csv(out / "second_comparisons.csv", index=False)
     pd.DataFrame(curves(everybody, models)).to_parquet(out / "curves.parquet")
     pd.DataFrame(allocations(everybody, models), columns=ALLOCATION).to_csv(out / "allocation.csv", index=False)
-    (out / "sheets").mkdir(exist_ok=True)
-    for backbone in faces.variants:
-        np.savez_compressed(out / "sheets" / f"{backbone}.npz", **sheet(faces, backbone, store))  # type: ignore[arg-type]
-        if coded_portraits:
-            (out / "portraits").mkdir(exist_ok=True)
-            shutil.copyfile(coded_portraits / backbone / "portraits.npz", out / "portraits" / f"{backbone}.npz")
+    if coded_portraits:
+        (out / "portraits").mkdir(exist_ok=True)
+        for backbone in faces.variants:
+            shown = portraits(faces, backbone, coded_portraits)
+            np.savez_compressed(out / "portraits" / f"{backbone}.npz", **shown)  # type: ignore[arg-type]
     for file in (cost / "cost.csv", measured / "measured.csv"):
         write_atomically(out / file.name, file.read_text(encoding="utf-8"))
     training_cost(map(read_training, record_files(models))).to_csv(out / "training_cost.csv", index=False)
@@ -119,7 +117,7 @@ def main(
         "profile": profile,
         "seeds": faces.seeds,
         "sets": of,
-        "size": open_store(store).images.shape[1],
+        "size": size,
         "tested": {image_set: tested(faces, image_set) for image_set in faces.sets},
         "missing": missing(everybody, of),
         "absent": json.loads(absent),
@@ -377,15 +375,18 @@ def allocations(e: Evaluations, models: Path) -> Iterator[dict[str, Any]]:
                 yield {**where, "entries": entries, "sensitivity": own}
 
 
-def sheet(e: Evaluations, backbone: str, store: Path) -> dict[str, np.ndarray]:
-    """Variant -> its reconstructions of the same test faces of the first seed; `original` comes first."""
-    seed, image_set = e.seeds[0], e.sets[0]
-    runs = [run for run in e.runs() if run.backbone == backbone and run.selection == "nn"]
-    sheets = {run.variant: np.load(e.path(run, seed, image_set, "sheet.npy"), allow_pickle=False) for run in runs}
-    index = e.selected(runs[0], seed, image_set, "images.parquet")
-    # Those that stscq.evaluation.evaluate kept: the first image of as many people.
-    shown = index.drop_duplicates("identity").row[: len(sheets[runs[0].variant])]
-    return {"original": np.asarray(open_store(store).images[shown]), **sheets}
+def portraits(e: Evaluations, backbone: str, folder: Path) -> dict[str, np.ndarray]:
+    """Variant -> what stscq.evaluation.portraits made by it, N x S x S x 3 uint8; `original` comes first.
+
+    Without the variants that are another one's codec with effort.
+    """
+    shown: dict[str, np.ndarray] = {}
+    for run in e.runs():
+        v = e.variants[run.backbone].get(run.variant, {})
+        if run.backbone == backbone and run.selection == "nn" and "effort" not in v:
+            with np.load(folder / backbone / f"{run.variant}.npz", allow_pickle=False) as file:
+                shown |= {"original": file["original"], run.variant: file["decoded"]}
+    return shown
 
 
 def missing(e: Evaluations, of: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -60,9 +60,9 @@ class Project:
         assert done.returncode != 0, f"{command} should have failed"
         return done.stdout + done.stderr
 
-    def jobs(self, *options):
+    def jobs(self, *options, target="all"):
         """Rule -> number of jobs that snakemake would run now; empty when there is nothing to do."""
-        said = self.run(f"snakemake -n --cores 2 all {' '.join(options)}")
+        said = self.run(f"snakemake -n --cores 2 {target} {' '.join(options)}")
         if "Nothing to be done" in said:
             return {}
         table = said.split("Job stats:")[1].split("total")[0].splitlines()

@@ -101,20 +101,21 @@ def pairs_of(wc):
 
 
 def missing_sources():
-    """Data sets that somebody must bring, and has not."""
-    named = {"data.source": config["data"]["source"]}
-    named |= {f"sets.{name}.source": config["sets"][name]["source"] for name in SETS if not made_elsewhere(name)}
-    return [f"{key}: {path}" for key, path in named.items() if path != "orl" and not Path(path).exists()]
+    """Data sets that a job of this run reads, and that nobody has brought.
 
-
-def made_elsewhere(name):
-    """Is a set optional and its store here (or SETS would not have it), and no job of this run makes that again?
-
-    If one did, without the source, it would first delete what came with `dvc pull`: then the source is missing.
+    No job reads them again where what was made of them elsewhere is here; if one did, it would first delete that.
     """
-    outputs = set(expand(rules.prepare_set.output, set=name))
-    remade = any(outputs & set(map(str, job.output)) for job in workflow.dag.needrun_jobs())
-    return config["sets"][name].get("optional", False) and not remade
+    readers = {"data.source": (config["data"]["source"], [*rules.prepare_faces.output, *full_size_outputs()])}
+    readers |= {
+        f"sets.{name}.source": (config["sets"][name]["source"], expand(rules.prepare_set.output, set=name))
+        for name in SETS
+    }
+    made = {str(path) for job in workflow.dag.needrun_jobs() for path in job.output}
+    return [
+        f"{key}: {path}"
+        for key, (path, outputs) in readers.items()
+        if path != "orl" and not Path(path).exists() and made & set(outputs)
+    ]
 
 
 onstart:

@@ -41,7 +41,7 @@ rule evaluate_full_size:
     input:
         source(config["data"]["source"]),
         store=store_of("test"),
-        originals=expand(rules.evaluate_original.output, set="test", seed=SEEDS),
+        originals=expand(files(f"{DATA}/evaluation/original/test/seed{{seed}}", ORIGINAL), seed=SEEDS),
         judge=verified(config["judge"]),
     output:
         files(f"{DATA}/full_size", ["metrics.json", "full_size.run.json"]),

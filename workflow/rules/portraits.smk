@@ -20,30 +20,22 @@ rule prepare_portraits:
         "{PYTHON} -m stscq.data.portraits {params.flags} --out {params.out} &> {log}"
 
 
-def bundles_to_show(wc):
-    """Variant -> the folder of its bundle, of the first seed, in the order of the tables."""
-    return {
-        variant: f"{MODELS}/{wc.backbone}/bundle/{variant}/seed{SEEDS[0]}"
-        for name, variant in EVALUATIONS
-        if name == wc.backbone and "effort" not in BACKBONES[name]["variants"].get(variant, {})
-    }
-
-
 rule code_portraits:
     input:
         store=files(f"{DATA}/portraits", STORE),
-        bundles=lambda wc: [path for folder in bundles_to_show(wc).values() for path in bundle(folder)],
+        bundle=lambda wc: bundle(f"{MODELS}/{wc.backbone}/bundle/{wc.variant}/seed{SEEDS[0]}"),
     output:
-        npz=f"{DATA}/coded_portraits/{{backbone}}/portraits.npz",
-        record=f"{DATA}/coded_portraits/{{backbone}}/portraits.run.json",
+        npz=f"{DATA}/coded_portraits/{{backbone}}/{{variant}}.npz",
+        record=f"{DATA}/coded_portraits/{{backbone}}/{{variant}}.run.json",
     params:
         code=code("evaluation.portraits"),
         store=folder_of("store"),
-        flags=lambda wc: flags({"bundles": bundles_to_show(wc)}),
+        bundle=folder_of("bundle"),
     threads: threads_of("code_portraits")
     resources:
         **resources_of("code_portraits"),
     log:
-        f"logs/{PROFILE}/code_portraits/{{backbone}}.log",
+        f"logs/{PROFILE}/code_portraits/{{backbone}}/{{variant}}.log",
     shell:
-        "{PYTHON} -m stscq.evaluation.portraits --store {params.store} {params.flags} --file {output.npz} &> {log}"
+        "{PYTHON} -m stscq.evaluation.portraits --store {params.store} --bundle {params.bundle} --file {output.npz}"
+        " &> {log}"

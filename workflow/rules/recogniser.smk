@@ -3,7 +3,7 @@
 
 rule train_recogniser:
     input:
-        store=rules.prepare_faces.output,
+        store=files(FACES, STORE),
         split=rules.prepare_split.output.index,
     output:
         stage_output(f"{MODELS}/recogniser/seed{{seed}}", "recogniser"),

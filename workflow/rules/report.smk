@@ -17,6 +17,7 @@ FIGURES = [
     *("selection_agreement", "groups_sweep", "seed_spread", "training_curves"),
     *(f"{'portraits' if SHOWN_PORTRAITS else 'reconstructions'}_{name}" for name in BACKBONES if name not in OWN_SETS),
 ]
+READ = [name for name in EVALUATION if name not in ("files.parquet", "sheet.npy")]  # the files and pictures are not summed up
 # Sheets of test people that stay here: neither on the page nor in git.
 PRIVATE = [f"reconstructions_{name}" for name in BACKBONES if name not in OWN_SETS and SHOWN_PORTRAITS]
 SUMMARY = [
@@ -26,20 +27,19 @@ SUMMARY = [
     *("redundancy.csv", "trials.csv", "trial_comparisons.csv", "trial_curves.csv"),
     *("symbols_saved.csv", "cost.csv", "measured.csv", "training_cost.csv"),
     *("second_values.parquet", "second_comparisons.csv", "allocation.csv"),
-    *(f"sheets/{name}.npz" for name in BACKBONES if name not in OWN_SETS),
     *(f"portraits/{name}.npz" for name in BACKBONES if name not in OWN_SETS and SHOWN_PORTRAITS),
 ]
 
 
 def evaluated():
-    """Every evaluation of every seed."""
+    """Of every evaluation of every seed what the summary reads."""
     folders = [
         f"{DATA}/evaluation/{name}/{variant}/{image_set}/seed{seed}"
         for name, variant in EVALUATIONS
         for image_set in stscq_params.tested_on(config, name, variant)
         for seed in SEEDS
     ]
-    return [path for folder in folders for path in files(folder, EVALUATION)]
+    return [path for folder in folders for path in files(folder, READ)]
 
 
 def originals():
@@ -88,13 +88,18 @@ def further_outputs():
 
 
 def coded_portraits():
-    names = [name for name in BACKBONES if name not in OWN_SETS]
-    return expand(rules.code_portraits.output.npz, backbone=names) if SHOWN_PORTRAITS else []
+    """What the codecs make of the portraits: of those with effort, that of their twin is there already."""
+    shown = [
+        (name, variant)
+        for name, variant in EVALUATIONS
+        if name not in OWN_SETS and "effort" not in BACKBONES[name]["variants"].get(variant, {})
+    ]
+    found = [expand(rules.code_portraits.output.npz, backbone=name, variant=variant) for name, variant in shown]
+    return [path for paths in found for path in paths] if SHOWN_PORTRAITS else []
 
 
 rule summarise:
     input:
-        store=store_of(config["evaluate_on"][0]),
         original=originals(),
         evaluations=evaluated(),
         logs=training_logs(),
@@ -103,7 +108,7 @@ rule summarise:
         cost=files(f"{DATA}/cost", ["cost.csv"]),
         measured=files(f"{DATA}/measured_cost", ["measured.csv"]),
         further=[path for path in further_outputs() if not path.endswith(".run.json")],
-        second=[path for path in second_judge_outputs() if not path.endswith(".run.json")],
+        second=[path for path in second_judge_outputs() if not path.endswith((".run.json", ".npy"))],
         portraits=coded_portraits(),
     output:
         files(f"{DATA}/summary", [*SUMMARY, "summarise.run.json"]),
@@ -112,7 +117,6 @@ rule summarise:
         evaluation=f"{DATA}/evaluation",
         second=f"{DATA}/second_judge",
         models=MODELS,
-        store=folder_of("store"),
         cost=folder_of("cost"),
         measured=folder_of("measured"),
         further=further_folders(),
@@ -120,6 +124,7 @@ rule summarise:
         flags=flags(
             {
                 "profile": PROFILE,
+                "size": config["data"]["size"],
                 "seeds": SEEDS,
                 "sets": {
                     "faces": config["evaluate_on"],
@@ -145,8 +150,46 @@ rule summarise:
     shell:
         "{PYTHON} -m stscq.report.summarise --evaluation {params.evaluation} --second-judge {params.second}"
         " --models {params.models}"
-        " --store {params.store} --cost {params.cost} --measured {params.measured} {params.further} {params.flags}"
+        " --cost {params.cost} --measured {params.measured} {params.further} {params.flags}"
         " --out {params.out} &> {log}"
+
+
+def sheet_of(figure):
+    """The pictures of a figure that shows test people; none of the others."""
+    backbone = figure.removeprefix("reconstructions_")
+    return [] if backbone == figure else [f"{DATA}/sheets/{backbone}.npz"]
+
+
+def variants_of(backbone):
+    return [variant for name, variant in EVALUATIONS if name == backbone]
+
+
+rule sheet:
+    input:
+        store=store_of(config["evaluate_on"][0]),
+        evaluations=lambda wc: expand(
+            f"{DATA}/evaluation/{wc.backbone}/{{variant}}/{config['evaluate_on'][0]}/seed{SEEDS[0]}/{{name}}",
+            variant=variants_of(wc.backbone),
+            name=["sheet.npy", "images.parquet"],
+        ),
+    output:
+        multiext(f"{DATA}/sheets/{{backbone}}", ".npz", ".run.json"),
+    params:
+        code=code("report.sheets"),
+        evaluation=f"{DATA}/evaluation",
+        store=folder_of("store"),
+        flags=lambda wc: flags(
+            {"variants": variants_of(wc.backbone), "image_set": config["evaluate_on"][0], "seed": SEEDS[0]}
+        ),
+        stem=subpath(output[0], strip_suffix=".npz"),
+    threads: threads_of("sheet")
+    resources:
+        **resources_of("sheet"),
+    log:
+        f"logs/{PROFILE}/sheet/{{backbone}}.log",
+    shell:
+        "{PYTHON} -m stscq.report.sheets --evaluation {params.evaluation} --store {params.store}"
+        " --backbone {wildcards.backbone} {params.flags} --stem {params.stem} &> {log}"
 
 
 def category(kind):
@@ -186,6 +229,7 @@ rule table:
 rule figure:
     input:
         rules.summarise.output,
+        sheet=lambda wc: sheet_of(wc.figure),
     output:
         report(
             f"{RESULTS}/figures/{{figure}}.png",
@@ -197,6 +241,7 @@ rule figure:
     params:
         code=code("report.figure"),
         summary=f"{DATA}/summary",
+        sheet=lambda wc, input: f"--sheet {input.sheet[0]}" if input.sheet else "",
         stem=subpath(output[0], strip_suffix=".png"),
     threads: threads_of("figure")
     resources:
@@ -204,8 +249,8 @@ rule figure:
     log:
         f"logs/{PROFILE}/figure/{{figure}}.log",
     shell:
-        "{PYTHON} -m stscq.report.figure --summary {params.summary} --name {wildcards.figure} --stem {params.stem}"
-        " &> {log}"
+        "{PYTHON} -m stscq.report.figure --summary {params.summary} --name {wildcards.figure} {params.sheet}"
+        " --stem {params.stem} &> {log}"
 
 
 use rule figure as private_figure with:

@@ -3,6 +3,7 @@ for every backbone, and `portraits_BACKBONE` where the run shows people whose pi
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
@@ -27,10 +28,11 @@ FIGURES: dict[str, Callable[[RunSummary], Figure]] = {
 }
 
 
-def draw(s: RunSummary, name: str) -> Figure:
-    """Raises KeyError for an unknown name."""
-    if name.startswith(SHEETS):
-        return faces.reconstructions(s, name.removeprefix(SHEETS))
+def draw(s: RunSummary, name: str, sheet: Path | None = None) -> Figure:
+    """SHEET: what stscq.report.sheets wrote, for `reconstructions_BACKBONE`. Raises KeyError for an unknown name."""
+    if sheet is not None:
+        return faces.reconstructions(s, name.removeprefix(SHEETS), sheet)
     if name.startswith(PORTRAITS):
-        return faces.reconstructions(s, name.removeprefix(PORTRAITS), "portraits")
+        backbone = name.removeprefix(PORTRAITS)
+        return faces.reconstructions(s, backbone, s.folder / "portraits" / f"{backbone}.npz")
     return FIGURES[name](s)

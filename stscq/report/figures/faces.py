@@ -1,6 +1,7 @@
 """Reconstructions, to be looked at."""
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,13 +24,13 @@ def mark_of(run: Any) -> str:
     return TAUGHT if run.outside_claims else ""
 
 
-def reconstructions(s: RunSummary, backbone: str, sheets_in: Literal["sheets", "portraits"] = "sheets") -> Figure:
+def reconstructions(s: RunSummary, backbone: str, pictures: Path) -> Figure:
     """The same unseen people, by the first seed: original, then every variant of a backbone with its bits.
 
-    SHEETS_IN: of the test people (sheets), or of people whose pictures anybody may pass on (portraits). What is
-    outside all claims has a mark."""
-    with np.load(s.folder / sheets_in / f"{backbone}.npz", allow_pickle=False) as file:
-        sheets = {name: file[name] for name in file.files if not name.startswith("groups_")}
+    PICTURES: of the test people (stscq.report.sheets), or of people whose pictures anybody may pass on (portraits of
+    the summary). What is outside all claims has a mark."""
+    with np.load(pictures, allow_pickle=False) as file:
+        sheets = {name: file[name] for name in file.files}
     runs = named(s.runs[(s.runs.backbone == backbone) & (s.runs.selection == "nn")])
     names = {r.variant: f"{r.method_name}{mark_of(r)}\n{r.M} x {r.K}: {r.bits} bits" for r in runs.itertuples()}
     people = len(sheets["original"])
