@@ -33,6 +33,7 @@ from stscq.cli_tools import run
 from stscq.data.store import open_store
 from stscq.data.tensors import to_float, to_uint8
 from stscq.evaluation.statistics import low_high_p, paired_bootstrap
+from stscq.evaluation.strangers import Cells, Estimate, cells_of, mean_ids
 from stscq.evaluation.trials.codebooks import Scheme, train_codec
 from stscq.evaluation.trials.setting import Setting, fit_module
 from stscq.evaluation.verification import accuracies
@@ -40,14 +41,7 @@ from stscq.files import write_atomically
 from stscq.machine import machine
 from stscq.quantization.trained_codec import TrainedCodec, load_codec
 from stscq.recognition.frozen import load_frozen
-from stscq.report.strangers import (
-    Cells,
-    Estimate,
-    cells_of,
-    in_groups,
-    mean_ids,
-    spread_of,
-)
+from stscq.report.strangers import in_groups, spread_of
 from stscq.training.batches import Batches
 from stscq.training.latents import encode_copies
 from stscq.training.loop import Schedule

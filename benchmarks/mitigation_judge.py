@@ -13,20 +13,20 @@ import pandas as pd
 from stscq.data.store import open_store
 from stscq.evaluation.judging import by_row, cosine, pairs_of, rows_of
 from stscq.evaluation.statistics import person_weights
-from stscq.evaluation.verification import judge_pairs, similarity
-from stscq.recognition.load import load_recogniser
-from stscq.report.fairness import DRAWS
-from stscq.report.strangers import (
+from stscq.evaluation.strangers import (
+    DRAWS,
     RATE,
     Cells,
     Estimate,
     cells_of,
-    groups_of,
     rates,
     similarities,
     threshold_at,
     without_copies,
 )
+from stscq.evaluation.verification import judge_pairs, similarity
+from stscq.recognition.load import load_recogniser
+from stscq.report.strangers import groups_of
 
 PAIRS = 1500
 """Of LFW."""

@@ -40,9 +40,9 @@ def main(profile: str, seeds: str, variants: str, tables: str, out: Path | None 
     data, models = Path("data", profile), Path("models", profile)
     with tempfile.TemporaryDirectory() as folder:
         summarise.main(
-            data / "evaluation", data / "second_judge", models, data / "cost", data / "measured_cost", profile,
-            params["data"]["size"], seeds, json.dumps(sets), json.dumps(kept), json.dumps(first), json.dumps(NOTHING),
-            Path(folder),
+            data / "evaluation", data / "second_judge", data / "strangers", models, data / "cost",
+            data / "measured_cost", profile, params["data"]["size"], seeds, json.dumps(sets), json.dumps(kept),
+            json.dumps(first), json.dumps(NOTHING), Path(folder),
         )  # fmt: skip
         summary = read_summary(Path(folder))
         found = ["#" + to_markdown(MAKERS[name](summary)) for name in json.loads(tables)]

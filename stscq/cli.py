@@ -277,9 +277,6 @@ def pack_numbers(
     without: Annotated[
         list[Path] | None, typer.Option(help="A pack whose files this one need not have again; may be repeated")
     ] = None,
-    leave_out: Annotated[
-        list[str] | None, typer.Option(help="An image set whose evaluations stay here; may be repeated")
-    ] = None,
     force: Force = False,
 ) -> None:
     """Put the numbers of a run of the workflow into one file, to be carried elsewhere: no data, no weights."""
@@ -287,7 +284,7 @@ def pack_numbers(
     from stscq.provenance.packs import pack
 
     refuse_to_replace(check_places([out], inputs=without or []), force)
-    typer.echo(f"{out}: {pack(profile, out, without or [], leave_out or [])} files")
+    typer.echo(f"{out}: {pack(profile, out, without or [])} files")
 
 
 @app.command("unpack")

@@ -7,6 +7,7 @@ import pandas as pd
 
 from stscq.data.sensitivity import Sensitivity, write_sensitivity
 from stscq.data.store import Face, Row, write_store
+from stscq.evaluation.strangers import main as measure_strangers
 from stscq.report import summarise
 from stscq.report.summary import read_summary
 from stscq.report.tables import redundancy
@@ -221,6 +222,7 @@ def write_strangers(folder):
                 images["embedding"] = list(stranger_embeddings(seed, 0.2))
                 selections = metrics["selections"]
                 pd.concat([images.assign(selection=s) for s in selections]).to_parquet(out / "images.parquet")
+                measure_strangers(out, original, folder.parent / "strangers" / "titok_s" / variant / f"seed{seed}")
 
 
 def write_second_judge(folder, further, seed):
@@ -287,7 +289,7 @@ def make_summary(folder, strangers=False, absent="{}", taught=False, unequal=Fal
     if strangers:
         write_strangers(folder / "evaluation")
     summarise.main(
-        folder / "evaluation", folder / "second_judge", folder / "models", folder / "cost",
+        folder / "evaluation", folder / "second_judge", folder / "strangers", folder / "models", folder / "cost",
         folder / "measured", "demo", 16, json.dumps(SEEDS), json.dumps(sets), json.dumps(variants),
         json.dumps(TOKENIZERS), json.dumps(COMPARED), folder / "summary", folder / "peers", absent=absent,
         redundancy=folder / "redundancy", full_size=folder / "full_size", coded_portraits=folder / "coded_portraits",

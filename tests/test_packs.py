@@ -6,6 +6,7 @@ import tracemalloc
 import zipfile
 from pathlib import Path, PurePosixPath
 
+import pandas as pd
 import pytest
 from filelock import FileLock
 from snakemake.persistence.file import FilePersistence
@@ -21,8 +22,8 @@ RECORD = "models/demo/titok_s/stage2/global/seed1/stage2.run.json"
 PACKED = [
     "data/demo/coded_portraits/titok_s/global.npz",
     "data/demo/evaluation/original/test/seed1/embeddings.npy",
-    f"{EVALUATION}/images.parquet",
     f"{EVALUATION}/metrics.json",
+    f"{EVALUATION}/pairs.parquet",
     "models/demo/titok_s/stage2/global/seed1/log.jsonl",
     RECORD,
 ]
@@ -37,7 +38,7 @@ KEPT_BACK = [
     "models/demo/titok_s/stage2/global/seed1/recipe.json",
     "models/demo/titok_s/stage2/global/seed1/weights.safetensors",
 ]
-WITHOUT_A_NOTE = f"{EVALUATION}/pairs.parquet"
+WITHOUT_A_NOTE = f"{EVALUATION}/group_pairs.parquet"
 
 
 def write(folder, name, content=None, note=True):
@@ -130,13 +131,14 @@ def test_what_is_being_written_is_not_packed(project, tmp_path):
     assert pack("demo", tmp_path / "x.zip") == len(PACKED) - 1
 
 
-def test_an_image_set_may_be_left_out(project, tmp_path):
-    write(project, EVALUATION.replace("/test/", "/utkface/") + "/images.parquet")
-    assert pack("demo", tmp_path / "all.zip") == len(PACKED) + 1
-    assert pack("demo", tmp_path / "some.zip", leave_out=["utkface"]) == len(PACKED)
-    for wrong in ("utkfaces", "demo"):
-        with pytest.raises(PackError, match=f"{wrong}: no image set of profile demo"):
-            pack("demo", tmp_path / "none.zip", leave_out=[wrong])
+@pytest.mark.parametrize(("column", "packed"), [("ids", 1), ("embedding", 0)])
+def test_embeddings_of_compressed_pictures_stay_where_they_are(project, tmp_path, column, packed):
+    name = f"{EVALUATION}/images.parquet"
+    pd.DataFrame({"row": [1], column: [0.5]}).to_parquet(name)
+    note = json.loads(note_on(name, ""))
+    note["input_checksums"] = {name: f"sha256:{hashlib.sha256(Path(name).read_bytes()).hexdigest()}"}
+    place_of_note(name).write_text(json.dumps(note))
+    assert pack("demo", tmp_path / "x.zip") == len(PACKED) + packed
 
 
 def test_other_numbers_are_not_replaced_and_nothing_is_written_then(demo):
@@ -303,9 +305,9 @@ def test_the_commands(project, tmp_path):
     assert "there already" in str(run("pack", "demo", "-o", out).exception)
     assert run("pack", "demo", "-o", out, "--force").exit_code == 0
     assert "also what is to be read" in str(run("pack", "demo", "-o", out, "--without", out, "--force").exception)
-    write(project, EVALUATION.replace("/test/", "/utkface/") + "/images.parquet")
+    write(project, WITHOUT_A_NOTE)
     assert run("pack", "demo", "-o", more, "--without", out).output.strip() == f"{more}: 1 files"
-    nothing = run("pack", "demo", "-o", tmp_path / "y.zip", "--without", out, "--leave-out", "utkface")
+    nothing = run("pack", "demo", "-o", tmp_path / "y.zip", "--without", out, "--without", more)
     assert "nothing to pack" in str(nothing.exception)
     (project / PACKED[0]).unlink()
     assert run("unpack", out, more).output.strip() == "files that were not here: 1"

@@ -15,24 +15,23 @@ from stscq.data.store import Face, Row, open_store, write_store
 from stscq.errors import ParamsError
 from stscq.evaluation import evaluate, original
 from stscq.evaluation.statistics import independence
+from stscq.evaluation.strangers import (
+    Estimate,
+    cells_of,
+    mean_ids,
+    rates,
+    read_strangers,
+    threshold_at,
+    without_copies,
+)
+from stscq.evaluation.strangers import main as measure_strangers
 from stscq.params import absent, merge, sets_in_use
 from stscq.params import tested_on as sets_of
 from stscq.params_check import check
 from stscq.report import claims, table
 from stscq.report.collect import Evaluations
 from stscq.report.figures import draw
-from stscq.report.strangers import (
-    Estimate,
-    cells_of,
-    groups_of,
-    mean_ids,
-    rates,
-    served,
-    spread_of,
-    strangers,
-    threshold_at,
-    without_copies,
-)
+from stscq.report.strangers import groups_of, served, spread_of, strangers
 from stscq.report.summarise import published
 from stscq.report.summary import read_summary
 from stscq.report.tables import TABLES
@@ -128,8 +127,8 @@ def without_strangers(summary, folder, absent):
     about = {**summary.about, "absent": absent, "sets": {**summary.about["sets"], "strangers": []}}
     (folder / "about.json").write_text(json.dumps(about))
     nobody = published(Evaluations(folder, SEEDS, [], VARIANTS, TOKENIZERS))
-    strangers(nobody).to_csv(folder / "strangers.csv", index=False)
-    served(nobody).to_csv(folder / "served.csv", index=False)
+    strangers(nobody, folder).to_csv(folder / "strangers.csv", index=False)
+    served(nobody, folder).to_csv(folder / "served.csv", index=False)
     return read_summary(folder)
 
 
@@ -265,6 +264,25 @@ def test_faces_without_identities_are_all_evaluated_and_keep_their_embeddings(ev
     assert (measured["protocols"], "mean_acc" in measured, "ids" in measured) == ({}, False, True)
 
 
+def test_what_is_measured_of_strangers_holds_no_picture(evaluated, tmp_path):
+    before, after = evaluated
+    measure_strangers(after, before, tmp_path)
+    found = {selection: read_strangers(tmp_path / "strangers.npz", selection) for selection in ("nn", "router")}
+    images = pd.read_parquet(after / "images.parquet")
+    for selection, one in found.items():
+        part = images[images.selection == selection].reset_index(drop=True)
+        assert one.cells.keys() == cells_of(part.label).keys()
+        for cell, (name, rows) in enumerate(one.cells.items()):
+            assert (part.label[rows] == name).all()
+            assert one.measured["ids"].values[cell] == pytest.approx(part.ids[rows].mean())
+            assert one.served[cell].tolist() == [
+                (part.group[rows] == group).sum() for group in range(one.served.shape[1])
+            ]
+    assert found["nn"].measured["before"].values.tolist() == found["router"].measured["before"].values.tolist()
+    with np.load(tmp_path / "strangers.npz") as arrays:
+        assert max(array.size for array in arrays.values()) == 1000 * len(found["nn"].cells)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -324,6 +342,7 @@ def test_the_workflow_runs_without_an_optional_set_and_uses_what_was_made_of_it(
     assert code == 0, output
     counts = job_counts(output)
     assert (counts["prepare_set"], counts["evaluate_original"], counts["evaluate"]) == (1, 2, 4)
+    assert counts["measure_strangers"] == 1
     assert '"strangers": ["x"]' in output
     assert "--absent '{}'" in output
     assert "optional" not in next(line for line in output.splitlines() if "--kind utkface" in line)

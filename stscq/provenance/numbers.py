@@ -11,6 +11,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pyarrow.parquet import read_schema
+
 FOLDERS = ("data", "models")
 """In which jobs write what is no result yet; the second part of a path is the profile."""
 KEPT_BACK = ("faces", "sets", "splits", "portraits", "sheets", "summary")
@@ -35,9 +37,14 @@ def is_number(path: PurePosixPath) -> bool:
         return path.name in ("log.jsonl", "sensitivity.json") or path.name.endswith(".run.json")
     if path.name in EMBEDDINGS:
         return path.parts[3] == "original"
-    if path.parts[2] == "coded_portraits":  # of people whose pictures may be passed on
+    if path.parts[2] in ("coded_portraits", "strangers"):  # pictures that may be passed on; rates of groups of people
         return path.suffix in (".npz", ".json")
     return path.suffix in ENDINGS and path.name != FILES
+
+
+def shows_people(path: PurePosixPath) -> bool:
+    """Whether a number that is here holds an embedding of each compressed picture, as of faces of unknown identity."""
+    return path.name == "images.parquet" and "embedding" in read_schema(path).names
 
 
 def note_place(path: PurePosixPath) -> Path:

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from stscq.errors import DataError
 from stscq.files import atomically
-from stscq.provenance.numbers import is_made, is_number, note_place, noted, read_note, speaks_of
+from stscq.provenance.numbers import is_made, is_number, note_place, noted, read_note, shows_people, speaks_of
 
 NOTES = "notes/"
 LARGEST, MOST = 1 << 30, 200_000
@@ -41,19 +41,13 @@ class Pack(NamedTuple):
     notes: dict[PurePosixPath, dict[str, Any]]
 
 
-def pack(profile: str, file: Path, without: Sequence[Path] = (), leave_out: Sequence[str] = ()) -> int:
+def pack(profile: str, file: Path, without: Sequence[Path] = ()) -> int:
     """Write FILE with the numbers of a profile's run in this folder; how many they are. Jobs may be running.
 
-    without: packs whose members need not be in this one. leave_out: image sets whose evaluations are not packed. Raises
-    PackError when there is nothing to pack, or no such image set.
+    without: packs whose members need not be in this one. Raises PackError when there is nothing to pack.
     """
-    known = noted(profile)
-    for name in leave_out:
-        if not any(name in path.parts[3:] for path in known):
-            raise PackError(f"{name}: no image set of profile {profile} with anything to leave out")
-        known = [path for path in known if name not in path.parts[3:]]
     here = {member: crc for other in without for member, crc in checksums(other).items()}
-    notes = {path: read_note(path) for path in known}
+    notes = {path: read_note(path) for path in noted(profile)}
     members = {str(path): content for path, note in notes.items() if (content := finished(path, note)) is not None}
     count = len(new := {name: content for name, content in members.items() if here.get(name) != zlib.crc32(content)})
     if not new:
@@ -74,7 +68,7 @@ def finished(path: PurePosixPath, note: dict[str, Any]) -> bytes | None:
     if not is_number(path) or not Path(path).is_file():
         return None
     content = Path(path).read_bytes()
-    return content if speaks_of(note, path, content) else None
+    return content if speaks_of(note, path, content) and not shows_people(path) else None
 
 
 def unpack(files: Sequence[Path]) -> int:

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from stscq.evaluation.statistics import low_high_p, person_weights
+from stscq.evaluation.strangers import DRAWS
 from stscq.report.collect import Evaluations, Run
 
-DRAWS = 1000
 ORIGINAL = Run("none", "original", "")
 RATES = ("mean_acc", "fmr", "fnmr")
 """In %: balanced accuracy, false match rate (impostors taken for the same person), false non-match rate."""

@@ -43,6 +43,7 @@ from stscq.report.trials import trial_frames
 def main(
     evaluation: Path,
     second_judge: Path,
+    measured_strangers: Path,
     models: Path,
     cost: Path,
     measured: Path,
@@ -72,7 +73,8 @@ def main(
     MEASURED: the folders of stscq.evaluation.count_cost and .measure_cost. SECOND_JUDGE: that of
     stscq.evaluation.second_judge, for identity_teacher. PEERS, INT8, SYMBOLS: the folders of what docs/comparison.md
     describes, and COMPARED (JSON) which codecs and variants are in them. FULL_SIZE: the folder of
-    stscq.evaluation.full_size. CODED_PORTRAITS: of stscq.evaluation.portraits.
+    stscq.evaluation.full_size. CODED_PORTRAITS: of stscq.evaluation.portraits. MEASURED_STRANGERS: of
+    stscq.evaluation.strangers, empty where SETS names none.
     """
     of = json.loads(sets)
     everybody = Evaluations(evaluation, json.loads(seeds), of["faces"], json.loads(variants), json.loads(tokenizers))
@@ -94,8 +96,8 @@ def main(
         pd.DataFrame(utilisation_by(claimed, unit)).to_parquet(out / f"utilisation_{unit}s.parquet")
     router_choices(claimed).to_parquet(out / "people.parquet")
     fairness(published(faces).on(of["fairness"])).to_csv(out / "fairness.csv", index=False)
-    strangers(unknown).to_csv(out / "strangers.csv", index=False)
-    served(unknown).to_csv(out / "served.csv", index=False)
+    strangers(unknown, measured_strangers).to_csv(out / "strangers.csv", index=False)
+    served(unknown, measured_strangers).to_csv(out / "served.csv", index=False)
     second = faces.judged_twice()._replace(folder=second_judge)
     pd.DataFrame(second_values(second)).to_parquet(out / "second_values.parquet")
     pd.DataFrame(second_comparisons(second)).to_csv(out / "second_comparisons.csv", index=False)

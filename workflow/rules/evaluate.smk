@@ -3,6 +3,7 @@
 EVALUATIONS = stscq_params.evaluations(config)
 ORIGINAL = ["metrics.json", "embeddings.npy", "centre.npy", "pairs.parquet", "group_pairs.parquet"]
 EVALUATION = ["metrics.json", "images.parquet", "files.parquet", "pairs.parquet", "group_pairs.parquet", "sheet.npy"]
+STRANGERS = stscq_params.strangers(config)
 FACE_SETS = list(dict.fromkeys([*config["evaluate_on"], *config["fairness_on"]]))
 
 

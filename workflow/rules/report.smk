@@ -1,7 +1,6 @@
 # Tables, figures and the page. One rule reads the evaluations; all others read its summary.
 
 OWN_SETS = {name: b["evaluate_on"] for name, b in BACKBONES.items() if "evaluate_on" in b}
-STRANGERS = stscq_params.strangers(config)
 TABLES = [
     *("headline", "main", "per_dataset_accuracy", "per_dataset_ids", "seeds", "selection_at_inference"),
     *("stages", "ablation", "rate_gain"),
@@ -32,14 +31,17 @@ SUMMARY = [
 
 
 def evaluated():
-    """Of every evaluation of every seed what the summary reads."""
-    folders = [
-        f"{DATA}/evaluation/{name}/{variant}/{image_set}/seed{seed}"
+    """Of every evaluation of every seed what the summary reads; of strangers the rest is in `stranger_outputs`."""
+    return [
+        path
         for name, variant in EVALUATIONS
         for image_set in stscq_params.tested_on(config, name, variant)
         for seed in SEEDS
+        for path in files(
+            f"{DATA}/evaluation/{name}/{variant}/{image_set}/seed{seed}",
+            READ if image_set not in STRANGERS else ["metrics.json"],
+        )
     ]
-    return [path for folder in folders for path in files(folder, READ)]
 
 
 def originals():
@@ -109,6 +111,7 @@ rule summarise:
         measured=files(f"{DATA}/measured_cost", ["measured.csv"]),
         further=[path for path in further_outputs() if not path.endswith(".run.json")],
         second=[path for path in second_judge_outputs() if not path.endswith((".run.json", ".npy"))],
+        strangers=[path for path in stranger_outputs() if not path.endswith(".run.json")],
         portraits=coded_portraits(),
     output:
         files(f"{DATA}/summary", [*SUMMARY, "summarise.run.json"]),
@@ -116,6 +119,7 @@ rule summarise:
         code=code("report.summarise"),
         evaluation=f"{DATA}/evaluation",
         second=f"{DATA}/second_judge",
+        strangers=f"{DATA}/strangers",
         models=MODELS,
         cost=folder_of("cost"),
         measured=folder_of("measured"),
@@ -149,7 +153,7 @@ rule summarise:
         f"logs/{PROFILE}/summarise.log",
     shell:
         "{PYTHON} -m stscq.report.summarise --evaluation {params.evaluation} --second-judge {params.second}"
-        " --models {params.models}"
+        " --measured-strangers {params.strangers} --models {params.models}"
         " --cost {params.cost} --measured {params.measured} {params.further} {params.flags}"
         " --out {params.out} &> {log}"
 
@@ -321,6 +325,7 @@ def every_output():
         *(path for name, variant in EVALUATIONS for path in coded(name, variant)),
         *further_outputs(),
         *second_judge_outputs(),
+        *stranger_outputs(),
         *rules.count_cost.output,
         *rules.measure_cost.output,
         *rules.summarise.output,

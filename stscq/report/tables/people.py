@@ -8,11 +8,12 @@ import pandas as pd
 
 from stscq.evaluation.published import beside, errata
 from stscq.evaluation.statistics import Independence, independence
+from stscq.evaluation.strangers import ETHNIC, GENDERS
 from stscq.params import TOKENIZERS
 from stscq.report.collect import Run
 from stscq.report.fairness import ORIGINAL, RATES
 from stscq.report.render import Table, summary_columns
-from stscq.report.strangers import ETHNIC, GENDERS, MEASURES
+from stscq.report.strangers import MEASURES
 from stscq.report.summary import RunSummary, of_run
 from stscq.report.tables.cells import SEEDS_NOTE, rows_of
 
