@@ -113,15 +113,16 @@ class Evaluations(NamedTuple):
             frames.append(differences(s, value, both.a.map(person), both.b.map(person)))
         return paired_bootstrap(pd.concat(frames))
 
-    def compare_images(self, run: Run, baseline: Run, measure: str) -> Paired:
-        """Difference of a per-image measure (ids, ids_centred, psnr, ssim)."""
-        frames = []
+    def compare_images(self, run: Run, baseline: Run, measures: Sequence[str]) -> dict[str, Paired]:
+        """Difference of each of some per-image measures (ids, ids_centred, psnr, ssim)."""
+        frames: dict[str, list[pd.DataFrame]] = {measure: [] for measure in measures}
         for seed, s in product(self.seeds, self.sets):
             ours, theirs = (self.selected(r, seed, s, "images.parquet") for r in (run, baseline))
             both = ours.merge(theirs, on=["row", "identity"], validate="one_to_one", suffixes=("", "_theirs"))
-            value = both[measure] - both[f"{measure}_theirs"]
-            frames.append(differences(s, value, both.identity, both.identity))
-        return paired_bootstrap(pd.concat(frames))
+            for measure in measures:
+                value = both[measure] - both[f"{measure}_theirs"]
+                frames[measure].append(differences(s, value, both.identity, both.identity))
+        return {measure: paired_bootstrap(pd.concat(found)) for measure, found in frames.items()}
 
 
 def differences(image_set: str, value: pd.Series, first: pd.Series, second: pd.Series) -> pd.DataFrame:

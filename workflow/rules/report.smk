@@ -16,7 +16,9 @@ FIGURES = [
     *("selection_agreement", "groups_sweep", "seed_spread", "training_curves"),
     *(f"{'portraits' if SHOWN_PORTRAITS else 'reconstructions'}_{name}" for name in BACKBONES if name not in OWN_SETS),
 ]
-READ = [name for name in EVALUATION if name not in ("files.parquet", "sheet.npy")]  # the files and pictures are not summed up
+# What the summary reads of an evaluation, of a codec and of the uncompressed images: no files, no pictures, no embeddings.
+READ = [name for name in EVALUATION if name not in ("files.parquet", "sheet.npy")]
+READ_ORIGINAL = [name for name in ORIGINAL if not name.endswith(".npy")]
 # Sheets of test people that stay here: neither on the page nor in git.
 PRIVATE = [f"reconstructions_{name}" for name in BACKBONES if name not in OWN_SETS and SHOWN_PORTRAITS]
 SUMMARY = [
@@ -47,7 +49,7 @@ def evaluated():
 def originals():
     """Every evaluation of uncompressed images."""
     folders = [f"{DATA}/evaluation/original/{image_set}/seed{seed}" for image_set in FACE_SETS for seed in SEEDS]
-    return [path for folder in folders for path in files(folder, ORIGINAL)]
+    return [path for folder in folders for path in files(folder, READ_ORIGINAL)]
 
 
 def training_logs():
