@@ -35,10 +35,6 @@ class Quantised(NamedTuple):
     propagation: Propagation | None
 
 
-NO_ENTRY = -1e6
-"""In the place of an inner product, behind the last entry of a token: no softmax gives it a share."""
-
-
 class Rows(torch.autograd.Function):
     """weight[index] as nn.Embedding(sparse=True) has it: the gradient holds the rows that were read, and no zeros."""
 
@@ -122,22 +118,32 @@ class Codebooks(nn.Module):
     def _propagate_index(self, z_e: Tensor, assignment: Assignment) -> tuple[Tensor, Propagation]:
         """IBQ (Shi et al., 2025): one-hot forward, softmax over all K entries of the chosen group backward.
 
-        Group by group: at published size one group's codebooks (T x K x d) are 2 GiB.
+        Group by group: at published size one group's codebooks (T x K x d) are 2 GiB. Tokens of one size together: with
+        codebooks of unequal size most have far fewer entries than the largest.
         """
         groups, which = assignment.group.unique(return_inverse=True)
-        z_q, entries = torch.empty_like(z_e), torch.empty_like(z_e)
-        all_logits = z_e.new_empty(*assignment.index.shape, self.K)
+        z_q, entries, logits = torch.empty_like(z_e), torch.empty_like(z_e), []
         for number, codebooks in enumerate(self.rows(groups)):  # S x K x d
             images = which == number
-            logits = z_e[images].transpose(0, 1) @ codebooks.mT  # T x B_group x K
-            if self.entries is not None:
-                logits = logits.masked_fill(~self.has()[:, None], NO_ENTRY)
-            soft = logits.softmax(-1)
-            hard = F.one_hot(assignment.index[images].T, self.K).to(soft.dtype)
-            z_q[images] = ((hard + soft - soft.detach()) @ codebooks).transpose(0, 1)
-            entries[images] = (hard @ codebooks).transpose(0, 1)
-            all_logits[images] = logits.transpose(0, 1)
-        return z_q, Propagation(all_logits, entries)
+            z, index = z_e[images], assignment.index[images]
+            soft_entries, hard_entries = torch.empty_like(z), torch.empty_like(z)
+            for tokens, size in self.sizes():
+                own = codebooks[tokens, :size]  # t x K_j x d
+                found = z[:, tokens].transpose(0, 1) @ own.mT  # t x B_group x K_j
+                soft = found.softmax(-1)
+                hard = F.one_hot(index[:, tokens].T, size).to(soft.dtype)
+                soft_entries[:, tokens] = ((hard + soft - soft.detach()) @ own).transpose(0, 1)
+                hard_entries[:, tokens] = (hard @ own).transpose(0, 1)
+                logits.append(found.flatten(0, 1))
+            z_q[images], entries[images] = soft_entries, hard_entries
+        return z_q, Propagation(logits, entries)
+
+    def sizes(self) -> list[tuple[Any, int]]:
+        """The tokens of each size (an index into T), and how many entries they have."""
+        if self.entries is None:
+            return [(slice(None), self.K)]
+        sizes = torch.tensor(self.entries, device=self.weight.device)
+        return [((sizes == size).nonzero()[:, 0], int(size)) for size in sizes.unique()]
 
 
 def straight_through(quantised: Quantised, metric: Metric) -> Tensor:

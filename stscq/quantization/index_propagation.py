@@ -4,9 +4,11 @@ Written after its mathematics; value and gradient agree with it (tests/test_inde
 tokens, K entries, d channels.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stscq.parallel import averaged
@@ -20,9 +22,10 @@ EPS = 1e-5
 
 
 class Propagation(NamedTuple):
-    """logits: B x T x K, inner products with the entries of each image's group; entries: B x T x d, the chosen ones."""
+    """logits: inner products of each token of each image with the entries of its group, in parts of as many entries
+    (n x K_j each; n are together B T). entries: B x T x d, the chosen ones."""
 
-    logits: Tensor
+    logits: Sequence[Tensor]
     entries: Tensor
 
 
@@ -35,12 +38,18 @@ def index_propagation_loss(z: Tensor, z_q: Tensor, entries: Tensor, beta: float 
     return pulled + beta * (entries - z.detach()).square().mean()
 
 
-def entry_entropy_loss(logits: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+def entry_entropy_loss(logits: Sequence[Tensor], temperature: float = TEMPERATURE) -> Tensor:
     """Decided tokens, and all entries used over the batch: the tokens' mean entropy less that of their mean.
 
-    logits: B x T x K. The published code adds EPS to the logits of the logarithm too, which changes nothing.
+    logits: as Propagation has them. The mean is over all tokens, entry by entry: a token that has no such entry gives
+    it no share. The published code adds EPS to the logits of the logarithm too, which changes nothing.
     """
-    rows = logits.flatten(0, 1) / temperature
-    soft = rows.softmax(1)
-    mean = averaged(soft.mean(0))
-    return torch.sum(mean * (mean + EPS).log()) - (soft * rows.log_softmax(1)).sum(1).mean()
+    tokens, K = sum(len(part) for part in logits), max(part.shape[1] for part in logits)
+    total, entropy = logits[0].new_zeros(K), logits[0].new_zeros(())
+    for part in logits:
+        rows = part / temperature
+        soft = rows.softmax(1)
+        total = total + F.pad(soft.sum(0), (0, K - part.shape[1]))
+        entropy = entropy - (soft * rows.log_softmax(1)).sum()
+    mean = averaged(total / tokens)
+    return torch.sum(mean * (mean + EPS).log()) + entropy / tokens
