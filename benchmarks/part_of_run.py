@@ -16,7 +16,7 @@ import yaml
 from benchmarks.show import show
 from stscq.cli_tools import run
 from stscq.errors import ParamsError
-from stscq.params import with_profile
+from stscq.params import TOKENIZERS, with_profile
 from stscq.report import summarise
 from stscq.report.render import to_markdown
 from stscq.report.summary import read_summary
@@ -29,13 +29,13 @@ def main(profile: str, seeds: str, variants: str, tables: str, out: Path | None 
     """Prints the tables, and writes them to OUT. VARIANTS: JSON, backbone -> names; pretrained and fine_tuned are names
     too. SEEDS, TABLES: JSON lists. Raises ParamsError for a variant that the profile has not."""
     params = with_profile(yaml.safe_load(Path("params.yaml").read_text()), Path("config"), {"profile": profile})
-    asked, tokenizers = json.loads(variants), ("pretrained", "fine_tuned")
+    asked = json.loads(variants)
     backbones = {name: params["backbones"][name] for name in asked}
     for name, chosen in asked.items():
-        if unknown := set(chosen) - set(backbones[name]["variants"]) - set(tokenizers):
+        if unknown := set(chosen) - set(backbones[name]["variants"]) - set(TOKENIZERS):
             raise ParamsError(f"{', '.join(sorted(unknown))}: no variants of {name} in profile {profile}")
     kept = {name: {v: one for v, one in b["variants"].items() if v in asked[name]} for name, b in backbones.items()}
-    first = {name: {t: b["model"]["K"] for t in tokenizers if t in asked[name]} for name, b in backbones.items()}
+    first = {name: {t: b["model"]["K"] for t in TOKENIZERS if t in asked[name]} for name, b in backbones.items()}
     sets = {"faces": params["evaluate_on"], "fairness": [], "strangers": []}
     data, models = Path("data", profile), Path("models", profile)
     with tempfile.TemporaryDirectory() as folder:

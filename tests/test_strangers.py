@@ -304,6 +304,8 @@ def test_groups_of_people_are_measured_on_variants_of_published_rows(tmp_path):
     assert sets_of(params, "titok_s", "groups_2x64") == sets_of(params, "titok_s", "fine_tuned") == ["test"]
     assert sets_in_use(params) == ["x"]
     assert absent(params, tmp_path) == {"x": "elsewhere/utkface"}
+    (tmp_path / "unpacked" / "evaluation" / "original" / "x").mkdir(parents=True)  # numbers without the pictures
+    assert absent(params, tmp_path / "unpacked") == {}
     store = tmp_path / "sets" / "x"
     store.mkdir(parents=True)
     (store / "images.npy").touch()

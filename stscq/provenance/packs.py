@@ -49,7 +49,8 @@ def pack(profile: str, file: Path, without: Sequence[Path] = ()) -> int:
     here = {member: crc for other in without for member, crc in checksums(other).items()}
     notes = {path: read_note(path) for path in noted(profile)}
     members = {str(path): content for path, note in notes.items() if (content := finished(path, note)) is not None}
-    count = len(new := {name: content for name, content in members.items() if here.get(name) != zlib.crc32(content)})
+    new = {name: content for name, content in members.items() if here.get(name) != zlib.crc32(content)}
+    count = len(new)
     if not new:
         raise PackError(
             f"{file}: nothing to pack: no numbers of profile {profile} here, or the other packs have them all"

@@ -17,7 +17,6 @@ from stscq.evaluation.strangers import AFTER, BEFORE, ETHNIC, FILE, GENDERS, Cel
 from stscq.report.collect import Evaluations, Run
 from stscq.report.fairness import ORIGINAL, one_group
 
-MEASURES = AFTER
 COLUMNS = [*Run._fields, "measure", "by", "group", "value", "low", "high", "p", "people"]
 
 
@@ -38,8 +37,7 @@ def strangers(e: Evaluations, folder: Path) -> pd.DataFrame:
     before = over_seeds([one.measured[BEFORE] for one in first])  # the same of every codec
     measured = {ORIGINAL: {"fmr": before, "fmr_reset": before}}
     measured |= {
-        run: {name: over_seeds([one.measured[name] for one in seeds]) for name in MEASURES}
-        for run, seeds in found.items()
+        run: {name: over_seeds([one.measured[name] for one in seeds]) for name in AFTER} for run, seeds in found.items()
     }
     cells = first[0].cells
     rows = [row for run in measured for row in rows_of_run(measured, run, one_group(e, run), cells)]

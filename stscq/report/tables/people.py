@@ -8,12 +8,11 @@ import pandas as pd
 
 from stscq.evaluation.published import beside, errata
 from stscq.evaluation.statistics import Independence, independence
-from stscq.evaluation.strangers import ETHNIC, GENDERS
+from stscq.evaluation.strangers import AFTER, ETHNIC, GENDERS
 from stscq.params import TOKENIZERS
 from stscq.report.collect import Run
 from stscq.report.fairness import ORIGINAL, RATES
 from stscq.report.render import Table, summary_columns
-from stscq.report.strangers import MEASURES
 from stscq.report.summary import RunSummary, of_run
 from stscq.report.tables.cells import SEEDS_NOTE, rows_of
 
@@ -120,7 +119,7 @@ def strangers(s: RunSummary) -> Table:
     runs += [(run, {"method": row.method, "groups": row.M, "bpp": row.bpp}) for run, row in compared_runs(s)]
     rows = [
         {"backbone": run.backbone, **cells, "measure": measure, **people_cells(of_measure(found, run, measure))}
-        for measure in MEASURES
+        for measure in AFTER
         for run, cells in runs
         if (run, measure) != (ORIGINAL, "ids")
     ]
