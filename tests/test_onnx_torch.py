@@ -5,12 +5,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import torch.nn.functional as F
 from onnx import helper
 
 from stscq.errors import DataError
 from stscq.recognition.export import export_onnx
 from stscq.recognition.iresnet import IResNet
-from stscq.recognition.onnx_torch import OnnxIResNet
+from stscq.recognition.onnx_torch import FrozenPRelu, OnnxIResNet
 
 X = torch.randn(3, 3, 112, 112, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
 
@@ -77,6 +78,22 @@ def test_gradients_are_right(recogniser):
     with torch.no_grad():
         difference = (module(x + 1e-6 * direction).sum() - module(x - 1e-6 * direction).sum()) / 2e-6
     assert (gradient * direction).sum().item() == pytest.approx(difference.item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_frozen_prelu_is_torchs(layout):
+    """To the last bit, at 0 as well and for slopes outside of 0 to 1."""
+    x, gradient = torch.randn(2, 2, 4, 5, 5, generator=torch.Generator().manual_seed(2))
+    x = x.to(memory_format=layout)
+    x[0, 0, 0, 0] = 0
+    slope = torch.tensor([0.25, 0.0, -0.5, 1.5])
+    found = []
+    for function in (F.prelu, FrozenPRelu.apply):
+        leaf = x.clone().requires_grad_()
+        y = function(leaf, slope)
+        found.append((y.detach(), *torch.autograd.grad(y, leaf, gradient)))
+    for expected, measured in zip(*found, strict=True):
+        torch.testing.assert_close(measured, expected, rtol=0, atol=0)
 
 
 def written_by_hand(path, *nodes, outputs=("y",)):

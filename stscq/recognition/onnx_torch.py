@@ -37,6 +37,27 @@ def batch_norm(attributes: Attributes, x: Tensor, scale: Tensor, bias: Tensor, m
     return F.batch_norm(x, mean, var, scale, bias, eps=attributes.get("epsilon", 1e-5))
 
 
+class FrozenPRelu(torch.autograd.Function):
+    """F.prelu whose slopes (C) are constant. torch's backward pass takes their gradient with that of x, by a kernel
+    that is several times as slow on CPUs as what x alone needs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slope)
+        return F.prelu(x, slope)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        x, slope = ctx.saved_tensors
+        # Not torch.where: it branches, and is as slow as the kernel that is avoided (benchmarks/results/prelu_cpu.md).
+        of_positive = torch.ops.aten.threshold_backward(gradient, x, 0.0)
+        return torch.lerp(of_positive, gradient, slope[:, None, None]), None
+
+
+def prelu(attributes: Attributes, x: Tensor, slope: Tensor) -> Tensor:
+    return FrozenPRelu.apply(x, slope.flatten())  # type: ignore[no-any-return]
+
+
 def gemm(attributes: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     a = a.T if attributes.get("transA", 0) else a
     b = b.T if attributes.get("transB", 0) else b
@@ -67,7 +88,7 @@ OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Flatten": flatten,
     "Gemm": gemm,
     "Identity": lambda attributes, x: x,
-    "PRelu": lambda attributes, x, slope: F.prelu(x, slope.flatten()),
+    "PRelu": prelu,
     "Reshape": flatten,
 }
 
