@@ -19,7 +19,7 @@ from stscq.codec.bundle.description import Selection
 from stscq.device import own_device
 from stscq.evaluation.batch_differences import batch_differences
 from stscq.evaluation.fid import Fid
-from stscq.evaluation.judging import FILES, ImageSet, Judgement, judge_codec, open_image_set
+from stscq.evaluation.judging import FILES, Compared, ImageSet, Judgement, judge_codec, open_image_set
 from stscq.evaluation.lpips import Lpips
 from stscq.evaluation.published_metrics import missing
 from stscq.evaluation.quantise import quantised
@@ -56,11 +56,12 @@ def main(
     selections = SELECTIONS if codec.router is not None else SELECTIONS[:1]
     z_e = codec.latents(image_set.images, image_set.rows)
     unfinished = out.with_name(f"{out.name}.partial")
-    evaluated = []
+    evaluated: list[Evaluation] = []
     for selection in selections:
         kept = unfinished / f"{selection}.safetensors"
         assignment = quantised(codec, selection, image_set.images, image_set.rows, z_e, kept)
-        evaluated.append(evaluate(codec, selection, image_set, assignment, lpips, inception))
+        before = evaluated[-1].judgement.compared if evaluated else None  # the router often finds the nearest group
+        evaluated.append(evaluate(codec, selection, image_set, assignment, lpips, inception, before))
     out.mkdir(parents=True, exist_ok=True)
     for name in ("images", "pairs", "group_pairs"):
         frames = [getattr(one.judgement, name).assign(selection=one.selection) for one in evaluated]
@@ -103,15 +104,16 @@ def evaluate(
     assignment: Assignment,
     lpips: Lpips | None,
     inception: Path | None,
+    before: Compared | None = None,
 ) -> Evaluation:
     """Write the files of quantised images, decompress and judge. assignment: of all images of the set, by `selection`.
 
-    inception: the weights of FID; None where it is not measured.
+    inception: the weights of FID; None where it is not measured. before: of the same images, by another selection.
     """
     payloads = codec.payloads(assignment)
     files = [codec.file_of(payload) for payload in payloads]
     fid = None if inception is None else Fid(inception, own_device())
-    judgement = judge_codec(image_set, codec.decode, files, lpips, fid)
+    judgement = judge_codec(image_set, codec.decode, files, lpips, fid, before)
     measured = {
         **judgement.measured,
         **measured_rate(codec, assignment, payloads, image_set.size**2),

@@ -59,17 +59,28 @@ class ImageSet(NamedTuple):
         return int(self.images.shape[1])
 
 
+class Compared(NamedTuple):
+    """The files of the N images of a set, and what they decode to, beside the originals: N rows of PER_IMAGE, and N x E
+    embeddings (N x 0 without a judge)."""
+
+    files: Sequence[bytes]
+    frame: pd.DataFrame
+    embeddings: np.ndarray
+
+
 class Judgement(NamedTuple):
     """What was measured of the reconstructions of one codec on one set.
 
     images: a row an image (row, identity, and PER_IMAGE; label and embedding where identities are unknown); pairs: as
-    `judge_pairs` has them; group_pairs: with similarity; measured: means of PER_IMAGE, and what concerns the whole set.
+    `judge_pairs` has them; group_pairs: with similarity; measured: means of PER_IMAGE, and what concerns the whole set;
+    compared: for a further judgement of files that are the same in part.
     """
 
     images: pd.DataFrame
     pairs: pd.DataFrame
     group_pairs: pd.DataFrame
     measured: dict[str, Any]
+    compared: Compared | None = None
 
 
 def open_image_set(store: Path, original: Path | None, judge: str) -> ImageSet:
@@ -104,19 +115,25 @@ def load_judge(name: str, original: Path) -> Judge:
 
 
 def judge_codec(
-    image_set: ImageSet, decode: Decode, files: Sequence[bytes], lpips: Lpips | None = None, fid: Fid | None = None
+    image_set: ImageSet,
+    decode: Decode,
+    files: Sequence[bytes],
+    lpips: Lpips | None = None,
+    fid: Fid | None = None,
+    before: Compared | None = None,
 ) -> Judgement:
     """Compare what a codec made of images[rows] with them: quality, and verification where there is a judge.
 
-    lpips: with its weights, else it is not measured. fid: a fresh one, of this set, else it is not measured.
+    lpips: with its weights, else it is not measured. fid: a fresh one, of this set, else it is not measured. before: of
+    other files of the same codec; what is the same in both is not decoded again.
     """
-    frame, embeddings = compare(image_set, decode, files, lpips, fid)
-    frame = frame.assign(row=image_set.rows, identity=image_set.identity)
+    compared = compare(image_set, decode, files, lpips, fid, before)
+    frame, embeddings = compared.frame.assign(row=image_set.rows, identity=image_set.identity), compared.embeddings
     measured: dict[str, Any] = {name: float(frame[name].mean()) for name in PER_IMAGE if name in frame}
     if fid is not None:
         measured["fid"] = fid.value()
     if image_set.judge is None:
-        return Judgement(frame, image_set.pairs, image_set.group_pairs, measured)
+        return Judgement(frame, image_set.pairs, image_set.group_pairs, measured, compared)
     table = by_row(embeddings, image_set.rows, len(image_set.images))
     pairs = judge_pairs(table, image_set.pairs)
     group_pairs = image_set.group_pairs.assign(similarity=similarity(table, image_set.group_pairs))
@@ -124,22 +141,49 @@ def judge_codec(
     measured["protocols"] = protocols
     if image_set.labels is not None:
         frame = frame.assign(label=image_set.labels, embedding=list(embeddings))
-        return Judgement(frame, pairs, group_pairs, measured)
+        return Judgement(frame, pairs, group_pairs, measured, compared)
     mean_acc = protocols[image_set.pairs.protocol.iloc[0]]["mean_acc"]
-    return Judgement(frame, pairs, group_pairs, {"mean_acc": mean_acc, **measured})
+    return Judgement(frame, pairs, group_pairs, {"mean_acc": mean_acc, **measured}, compared)
 
 
 def compare(
-    image_set: ImageSet, decode: Decode, files: Sequence[bytes], lpips: Lpips | None, fid: Fid | None
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Decode, and compare each image with its original, a batch at a time. Measures (a row an image); N x E embeddings.
+    image_set: ImageSet,
+    decode: Decode,
+    files: Sequence[bytes],
+    lpips: Lpips | None,
+    fid: Fid | None,
+    before: Compared | None,
+) -> Compared:
+    """Decode, and compare each image with its original, a batch at a time.
 
-    Columns ids and ids_centred only with a judge, lpips only with its weights. `fid` takes all pairs in.
+    Columns ids and ids_centred only with a judge, lpips only with its weights. `fid` takes all pairs in, so that it
+    cannot do with the files that differ from those `before`.
     """
+    if before is None or fid is not None:
+        return compare_some(image_set, decode, files, np.arange(len(files)), lpips, fid)
+    new = np.array([i for i, pair in enumerate(zip(files, before.files, strict=True)) if pair[0] != pair[1]], dtype=int)
+    if not len(new):
+        return before
+    found = compare_some(image_set, decode, [files[i] for i in new], new, lpips, fid)
+    frame, embeddings = before.frame.copy(), before.embeddings.copy()
+    frame.loc[new], embeddings[new] = found.frame.to_numpy(), found.embeddings
+    return Compared(files, frame, embeddings)
+
+
+def compare_some(
+    image_set: ImageSet,
+    decode: Decode,
+    files: Sequence[bytes],
+    which: np.ndarray,
+    lpips: Lpips | None,
+    fid: Fid | None,
+) -> Compared:
+    """The files of those images of the set whose positions among its N rows are `which`, in that order."""
     judge = image_set.judge
-    frames, embeddings = [], [np.zeros((0, 1), np.float32)] if judge is None else []
+    frames, embeddings = [], []
     for part in batches(len(files)):
-        originals, reconstructions = image_set.images[image_set.rows[part]], decode(files[part])
+        positions = which[part]
+        originals, reconstructions = image_set.images[image_set.rows[positions]], decode(files[part])
         columns = {"psnr": psnr(originals, reconstructions), "ssim": ssim(originals, reconstructions, own_device())}
         if lpips is not None:
             columns["lpips"] = lpips(originals, reconstructions)
@@ -147,11 +191,11 @@ def compare(
             fid.update(originals, reconstructions)
         if judge is not None:
             found = judge.recogniser.embed(reconstructions)
-            columns["ids"] = cosine(judge.originals[part], found)
-            columns["ids_centred"] = centred_cosine(judge.originals[part], found, judge.centre)
-            embeddings.append(found)
+            columns["ids"] = cosine(judge.originals[positions], found)
+            columns["ids_centred"] = centred_cosine(judge.originals[positions], found, judge.centre)
         frames.append(pd.DataFrame(columns))
-    return pd.concat(frames, ignore_index=True), np.concatenate(embeddings)
+        embeddings.append(np.zeros((len(positions), 0), np.float32) if judge is None else found)
+    return Compared(files, pd.concat(frames, ignore_index=True), np.concatenate(embeddings))
 
 
 def by_protocol(judged: pd.DataFrame, frame: pd.DataFrame) -> dict[str, dict[str, float]]:
