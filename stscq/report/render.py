@@ -62,10 +62,18 @@ def shown_columns(frame: pd.DataFrame) -> list[str]:
     return [c for c in frame.columns if not any(c.endswith(e) and c.removesuffix(e) in frame.columns for e in endings)]
 
 
+def whole_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """With whole numbers beside empty cells as such: pandas makes floats of them, in a CSV too."""
+    frame = frame.infer_objects()
+    floats = frame.select_dtypes("float")
+    whole = [c for c in floats if (floats[c].dropna() % 1 == 0).all()]
+    return frame.astype(dict.fromkeys(whole, "Int64"))
+
+
 def cells(table: Table) -> pd.DataFrame:
     """The table as a reader sees it, all text. Whole numbers beside empty cells stay whole."""
     columns = shown_columns(table.frame)
-    frame = table.frame.convert_dtypes(convert_string=False, convert_boolean=False, convert_floating=False)
+    frame = whole_numbers(table.frame)
     # By columns: a row of numbers alone would turn whole ones into floats.
     records = [dict(zip(frame.columns, values, strict=True)) for values in frame.itertuples(index=False, name=None)]
     shown = [{c: cell(record, c, table.digits) for c in columns} for record in records]

@@ -1,7 +1,7 @@
 """Tables about what it costs."""
 
 from stscq.evaluation.published import errata
-from stscq.report.render import Table
+from stscq.report.render import Table, whole_numbers
 from stscq.report.summary import RunSummary
 
 
@@ -41,6 +41,4 @@ def training_cost(s: RunSummary) -> Table:
         "Tokenizers of this profile's sizes on this profile's machine; the published hours are those of the paper's "
         "sizes.",
     ]
-    # Counts beside empty cells, which CSV turned into floats, become whole again.
-    frame = s.frame("training_cost.csv").convert_dtypes(convert_string=False, convert_floating=False)
-    return Table("training_cost", "Cost of training", frame, notes)
+    return Table("training_cost", "Cost of training", whole_numbers(s.frame("training_cost.csv")), notes)
