@@ -109,6 +109,13 @@ def taught_by_judge(variant: Mapping[str, Any]) -> bool:
     return "taught_by" in variant.get("stage3", {})
 
 
+def method(variant: Mapping[str, Any]) -> str:
+    """What the paper's tables call it: whether tokens share codebooks, of one group or several."""
+    if variant["shared"]:
+        return "global" if variant["M"] == 1 else "token_shared"
+    return "token_specific" if variant["M"] == 1 else "switchable"
+
+
 def outside_claims(variant: Mapping[str, Any]) -> bool:
     """Has a variant no place among the paper's claims? What the judge taught, codebooks of unequal size, and effort."""
     return taught_by_judge(variant) or "allocation" in variant or "effort" in variant

@@ -13,8 +13,8 @@ from stscq.params import bundled, merge, outside_claims, twin
 from stscq.params_check import check
 from stscq.report.figures import FIGURES
 from stscq.report.metrics import metrics
-from stscq.report.summarise import allocations
 from stscq.report.table import MAKERS
+from stscq.report.training_records import allocations
 from tests.conftest import ROOT
 from tests.report_fixtures import UNEQUAL, make_summary
 

@@ -16,28 +16,29 @@ this (stscq.report.sheets).
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stscq.cli_tools import run as run_command
-from stscq.data.sensitivity import read_sensitivity
 from stscq.evaluation.int8_frame import int8_frame
 from stscq.evaluation.peers.frames import peer_points
 from stscq.evaluation.symbols_frame import symbols_frame, symbols_saved
-from stscq.files import read_log, write_atomically
-from stscq.params import outside_claims, taught_by_judge, twin
-from stscq.quantization.allocation import allocate, total_bits
-from stscq.report.collect import IDENTITY, MEASURES, Evaluations, Run
+from stscq.files import write_atomically
+from stscq.params import method, outside_claims, twin
+from stscq.report.collect import Evaluations
+from stscq.report.comparisons import comparisons, second_comparisons
 from stscq.report.fairness import fairness, router_choices
 from stscq.report.strangers import served, strangers
 from stscq.report.summary import OWN_SET
 from stscq.report.training_cost import read_training, record_files, training_cost
+from stscq.report.training_records import ALLOCATION, allocations, curves
 from stscq.report.trials import trial_frames
+from stscq.report.values import all_values, full_size_values, second_values, utilisation_by
 
 
 def main(
@@ -188,61 +189,6 @@ def describe(e: Evaluations) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"published_M": "Int64", "published_K": "Int64"})
 
 
-def method(variant: Mapping[str, Any]) -> str:
-    if variant["shared"]:
-        return "global" if variant["M"] == 1 else "token_shared"
-    return "token_specific" if variant["M"] == 1 else "switchable"
-
-
-def all_values(e: Evaluations) -> Iterator[dict[str, Any]]:
-    """A row a number, of every run and of the uncompressed images."""
-    for image_set, seed in product(e.sets if e.runs() else (), e.seeds):
-        for run in e.runs():
-            whole = e.everything(run, seed, image_set)
-            found = whole["selections"][run.selection]
-            if run.selection == "router":
-                found |= {"nn_router_agreement": whole["nn_router_agreement"]}
-            else:
-                found |= {f"batch_{name}": value for name, value in whole["batch_1_and_64"].items()}
-            yield from number_rows(run, seed, image_set, found)
-        if "protocols" in found:  # otherwise pictures that are no faces
-            yield from original_rows(e, seed, image_set)
-
-
-def original_rows(e: Evaluations, seed: int, image_set: str) -> Iterator[dict[str, Any]]:
-    original = e.original(seed, image_set)
-    yield from number_rows(Run("none", "original", ""), seed, image_set, original)
-    yield from number_rows(Run("none", "mean_face", ""), seed, image_set, original["mean_face"])
-
-
-def second_values(e: Evaluations) -> Iterator[dict[str, Any]]:
-    """`all_values` of the second judge."""
-    for image_set, seed in product(e.sets, e.seeds):
-        yield from original_rows(e, seed, image_set)
-        for run in nn_runs(e):
-            yield from number_rows(run, seed, image_set, e.metrics(run, seed, image_set))
-
-
-def second_comparisons(e: Evaluations) -> Iterator[dict[str, Any]]:
-    """`comparisons` of the second judge: what is outside all claims, with its twin."""
-    for run in nn_runs(e):
-        if outside_claims(e.variants[run.backbone][run.variant]):
-            yield from compared(e, run, "twin", references(e, run)["twin"], IDENTITY)
-
-
-def nn_runs(e: Evaluations) -> list[Run]:
-    """The second judge judges no other selection."""
-    return [run for run in e.runs() if run.selection == "nn"]
-
-
-def full_size_values(folder: Path | None) -> Iterator[dict[str, Any]]:
-    """The same of the uncompressed images at full size, where they were evaluated."""
-    if folder is not None:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        for seed, found in metrics["seeds"].items():
-            yield from number_rows(Run("none", "original_full_size", ""), int(seed), OWN_SET, found)
-
-
 def tested(e: Evaluations, image_set: str) -> dict[str, Any]:
     """Who is behind an accuracy: pairs of each seed; different pairs, and people in them, of all seeds together."""
     run = e.runs()[0]
@@ -251,131 +197,6 @@ def tested(e: Evaluations, image_set: str) -> dict[str, Any]:
     images = pd.concat([e.selected(run, seed, image_set, "images.parquet") for seed in e.seeds])
     people = set(images.identity[images.row.isin(np.unique(everybody[["a", "b"]]))])
     return {"pairs_by_seed": [len(part) for part in pairs], "pairs": len(everybody), "people": len(people)}
-
-
-def number_rows(run: Run, seed: int, image_set: str, measures: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """protocol: empty for the measures of a whole set."""
-    for protocol, part in {"": measures, **measures.get("protocols", {})}.items():
-        where = {**run._asdict(), "set": image_set, "protocol": protocol, "seed": seed}
-        for measure, value in part.items():
-            if isinstance(value, int | float):
-                yield {**where, "measure": measure, "value": float(value)}
-
-
-def comparisons(e: Evaluations) -> Iterator[dict[str, Any]]:
-    """Paired differences of each run to its references, over all seeds and sets of e."""
-    identity = "ids" in e.metrics(e.runs()[0], e.seeds[0], e.sets[0])
-    for run in e.runs():
-        for name, baseline in references(e, run).items():
-            yield from compared(e, run, name, baseline, MEASURES if identity else MEASURES[len(IDENTITY) :])
-
-
-def compared(e: Evaluations, run: Run, versus: str, baseline: Run, measures: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """A row a measure: the paired difference of a run to one of its references, which is called `versus`."""
-    paired = e.compare_images(run, baseline, [measure for measure in measures if measure != "mean_acc"])
-    if "mean_acc" in measures:
-        paired = {"mean_acc": e.compare_accuracy(run, baseline), **paired}
-    for measure in measures:
-        yield {**run._asdict(), "versus": versus, "measure": measure, **paired[measure]._asdict()}
-
-
-def references(e: Evaluations, run: Run) -> dict[str, Run]:
-    """What a run is compared with, each with selection nn.
-
-    global: the compute-matched baseline; where there are several and the run has one group, that of as many entries.
-    pretrained: of the fine-tuned tokenizer. nn: of selection by the router, the same codec. nn_trained: the same M
-    and K, trained with nn. one_group, most_groups: token-specific, the same K. one_shared: of token-shared groups, one
-    shared codebook of the same K. token_shared: the same M, K and training, token-shared. What is outside all
-    claims is nobody's reference, and has one: its twin, with the same selection.
-    """
-    v = e.variants[run.backbone].get(run.variant)
-    if v is not None and outside_claims(v):
-        other = twin(e.variants[run.backbone], run.variant)
-        return {} if other is None else {"twin": run._replace(variant=other)}
-    variants = e.claimed().variants[run.backbone]
-    names: dict[str, str | None] = {}
-    baselines = [name for name, other in variants.items() if method(other) == "global"]
-    alike = [name for name in baselines if v is not None and v["M"] == 1 and variants[name]["K"] == v["K"]]
-    names["global"] = (alike or baselines)[0]
-    if run.selection == "router":
-        names["nn"] = run.variant
-    elif v is None:
-        names["pretrained"] = "pretrained" if "pretrained" in e.tokenizers[run.backbone] else None
-    else:
-        M, K, shared = v["M"], v["K"], v["shared"]
-        if not shared and v["training"] == "router":
-            names["nn_trained"] = find_variant(variants, shared=False, M=M, K=K, training="nn")
-        if M > 1:
-            names["one_shared" if shared else "one_group"] = find_variant(variants, shared=shared, M=1, K=K)
-        if not shared:
-            names["token_shared"] = (
-                find_variant(variants, shared=True, M=M, K=K, training=v["training"]) if M > 1 else None
-            )
-            routed = {
-                o["M"]: name
-                for name, o in variants.items()
-                if not o["shared"] and o["K"] == K and o["training"] == "router"
-            }
-            names["most_groups"] = routed[max(routed)] if routed and max(routed) > M else None
-    found = {name: Run(run.backbone, variant, "nn") for name, variant in names.items() if variant is not None}
-    return {name: reference for name, reference in found.items() if reference != run}
-
-
-def find_variant(variants: Mapping[str, Mapping[str, Any]], **properties: Any) -> str | None:
-    """The name of the first variant that has these properties."""
-    return next(
-        (name for name, v in variants.items() if all(v[key] == value for key, value in properties.items())), None
-    )
-
-
-def utilisation_by(e: Evaluations, unit: Literal["token", "group"]) -> list[dict[str, Any]]:
-    """A row a token (or codebook group): its share of used entries, in [0, 1], on every set and seed."""
-    rows = []
-    for run, image_set, seed in product(e.runs(), e.sets, e.seeds):
-        where = {**run._asdict(), "set": image_set, "seed": seed}
-        shares = e.metrics(run, seed, image_set)[f"utilisation_per_{unit}"]
-        rows += [{**where, unit: number, "share": share} for number, share in enumerate(shares)]
-    return rows
-
-
-TERMS = {"stage1_codebooks": "codebook", "stage2": "codebook", "stage3": "loss"}
-"""What the curve of a stage shows: its loss, but where the router's terms change with M, the codebooks'."""
-
-
-def curves(e: Evaluations, models: Path) -> list[dict[str, Any]]:
-    """The training curves: rows of backbone, stage, variant, seed, step, value."""
-    rows = []
-    for backbone, variants in e.variants.items():
-        for stage, term in TERMS.items():
-            for variant, v in variants.items():
-                if "effort" in v or (taught_by_judge(v) and stage != "stage3"):
-                    continue  # those of its twin
-                for seed in e.seeds:
-                    name = f"{v['M']}x{v['K']}_{v['training']}" if stage == "stage1_codebooks" else variant
-                    folder = models / backbone / stage / name / f"seed{seed}"
-                    where = {"backbone": backbone, "stage": stage, "variant": variant, "seed": seed}
-                    rows += [
-                        {**where, "step": line["step"], "value": line[term]} for line in read_log(folder / "log.jsonl")
-                    ]
-    return rows
-
-
-ALLOCATION = ["backbone", "variant", "seed", "token", "entries", "sensitivity"]
-
-
-def allocations(e: Evaluations, models: Path) -> Iterator[dict[str, Any]]:
-    """A row a token of the codebooks of unequal size: K_j and w_j."""
-    for backbone, variants in e.variants.items():
-        for variant, seed in product(
-            (n for n, v in variants.items() if "allocation" in v and "effort" not in v), e.seeds
-        ):
-            v = variants[variant]
-            w, errors = read_sensitivity(models / backbone / "sensitivity" / f"seed{seed}" / "sensitivity.json")
-            bits = total_bits(v["allocation"].get("bits"), len(w), v["K"])
-            K_j = allocate(errors, w, v["allocation"]["power"], bits, v["M"])
-            for token, (entries, own) in enumerate(zip(K_j, w, strict=True)):
-                where = {"backbone": backbone, "variant": variant, "seed": seed, "token": token}
-                yield {**where, "entries": entries, "sensitivity": own}
 
 
 def portraits(e: Evaluations, backbone: str, folder: Path) -> dict[str, np.ndarray]:
