@@ -6,6 +6,7 @@ python -m benchmarks.part_of_run --profile lfw --seeds '[1, 2, 3]' --variants '{
 Reads data/PROFILE and models/PROFILE here, computed or unpacked (`stscq unpack`). Beside the evaluations of these
 variants it needs those of the uncompressed images by both judges, and data/PROFILE/cost and measured_cost; with
 --strangers '["utkface_fairness"]' the evaluations of published variants on that set too, and data/PROFILE/strangers.
+The uncompressed images at full size (data/PROFILE/full_size) are in the tables if they were evaluated.
 """
 
 import json
@@ -48,11 +49,12 @@ def main(
     first = {name: {t: b["model"]["K"] for t in TOKENIZERS if t in asked[name]} for name, b in backbones.items()}
     sets = {"faces": params["evaluate_on"], "fairness": [], "strangers": json.loads(strangers)}
     data, models = Path("data", profile), Path("models", profile)
+    full_size = data / "full_size" if (data / "full_size").exists() else None
     with tempfile.TemporaryDirectory() as summary_folder:
         summarise.main(
             data / "evaluation", data / "second_judge", data / "strangers", models, data / "cost",
             data / "measured_cost", profile, params["data"]["size"], seeds, json.dumps(sets), json.dumps(kept),
-            json.dumps(first), json.dumps(NOTHING), Path(summary_folder),
+            json.dumps(first), json.dumps(NOTHING), Path(summary_folder), full_size=full_size,
         )  # fmt: skip
         summary = read_summary(Path(summary_folder))
         found = ["#" + to_markdown(MAKERS[name](summary)) for name in json.loads(tables)]
