@@ -1,6 +1,7 @@
 """Means over seeds, and paired comparisons over people. Axes: n seeds, P people, R bootstrap draws."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,9 +42,15 @@ class Paired(NamedTuple):
 
 def person_weights(people: np.ndarray, draws: int, seed: int) -> pd.DataFrame:
     """R x P: how often each person occurs in each resample of the people, with replacement."""
-    random = np.random.default_rng(seed)
-    counts = random.multinomial(len(people), np.full(len(people), 1 / len(people)), size=draws)
-    return pd.DataFrame(counts, columns=people)
+    return pd.DataFrame(resamples(len(people), draws, seed), columns=people)
+
+
+@lru_cache(maxsize=2)
+def resamples(P: int, draws: int, seed: int) -> np.ndarray:
+    """R x P counts, not to be written to. Kept: a run compares hundreds of times with the same people."""
+    counts = np.random.default_rng(seed).multinomial(P, np.full(P, 1 / P), size=draws)
+    counts.flags.writeable = False
+    return counts
 
 
 def paired_bootstrap(difference: pd.DataFrame, draws: int = 2000, seed: int = 0) -> Paired:
@@ -56,7 +63,7 @@ def paired_bootstrap(difference: pd.DataFrame, draws: int = 2000, seed: int = 0)
     The p-value is the doubled share of draws on the far side of zero, never below 1 / (R + 1).
     """
     people = np.unique(difference[["first", "second"]].to_numpy().ravel())
-    weights = person_weights(people, draws, seed).to_numpy()
+    weights = resamples(len(people), draws, seed)
     position = {person: i for i, person in enumerate(people)}
     means = np.zeros(draws)
     for _, part in difference.groupby("stratum"):
@@ -91,7 +98,9 @@ CELLS = 1 << 24
 
 def weighted_means(drawn: np.ndarray, a: np.ndarray, b: np.ndarray, sums: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """r weighted means, one a draw (r x P: how often each person occurs); a, b, sums, weight: pairs of people."""
-    times = np.where(a == b, drawn[:, a], drawn[:, a] * drawn[:, b])
+    times = drawn[:, a].astype(float)
+    two = a != b
+    times[:, two] *= drawn[:, b[two]]
     return (times @ sums) / np.maximum(times @ weight, 1e-12)
 
 
