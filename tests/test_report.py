@@ -311,6 +311,8 @@ def test_people_that_would_decide_worked_by_hand():
     found = {"difference": 1.0, "low": -3.0, "high": 5.0, "p": 0.6, "people": 20}
     assert above("x", "y", found).why == "the interval contains 0; with some 320 people (20 here) it would be decided"
     assert above("x", "y", {**found, "difference": 0.0}).why == "the interval contains 0"
+    tiny = above("x", "y", {**found, "difference": 0.01}).why
+    assert tiny == "the interval contains 0; a million people (20 here) would not decide it"
     part = within("x", "y", {**found, "difference": 0.0, "low": -4.0, "high": 4.0}, 2.0)
     assert part.why == "the interval is partly inside ± 2.0; with some 80 people (20 here) it would be decided"
 

@@ -105,6 +105,8 @@ def deciding(found: Mapping[str, float], distance: float) -> str:
     people = found.get("people", nan) * (half / distance) ** 2 if distance else inf
     if not isfinite(people):
         return ""
+    if people > 1e6:
+        return f"; a million people ({found['people']:.0f} here) would not decide it"
     digits = 10 ** max(0, len(str(int(people))) - 2)
     return f"; with some {ceil(people / digits) * digits} people ({found['people']:.0f} here) it would be decided"
 
