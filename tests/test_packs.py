@@ -296,6 +296,20 @@ def test_a_folder_in_the_way_is_named(demo):
         unpack([demo])
 
 
+def test_a_number_that_another_pack_has_the_note_of_alone(project, tmp_path, monkeypatch):
+    """As of a file that somebody had deleted while that pack was made."""
+    late, first, second = project / PACKED[0], tmp_path / "first.zip", tmp_path / "second.zip"
+    late.rename(tmp_path / "kept")
+    pack("demo", first)
+    (tmp_path / "kept").rename(late)
+    assert pack("demo", second, [first]) == 1
+    (tmp_path / "further").mkdir()
+    (tmp_path / "further" / "Snakefile").touch()
+    monkeypatch.chdir(tmp_path / "further")
+    assert unpack([first, second]) == len(PACKED)
+    assert Path(PACKED[0]).read_text() == PACKED[0]
+
+
 def test_the_commands(project, tmp_path):
     def run(*words):
         return CliRunner().invoke(cli.app, [*map(str, words)])

@@ -57,7 +57,12 @@ def pack(profile: str, file: Path, without: Sequence[Path] = ()) -> int:
         )
     # Notes of all outputs, packed or not: Snakemake believes checksums only where it has those of all that a job wrote.
     noted_ones = {f"{NOTES}{path}": json.dumps(note).encode() for path, note in notes.items()}
-    new |= {name: content for name, content in noted_ones.items() if here.get(name) != zlib.crc32(content)}
+    # And those of the numbers in it, also where another pack has the note alone: a pack is checked by itself.
+    new |= {
+        name: content
+        for name, content in noted_ones.items()
+        if name.removeprefix(NOTES) in new or here.get(name) != zlib.crc32(content)
+    }
     with atomically(file) as partial, zipfile.ZipFile(partial, "w") as archive:
         for name, content in new.items():
             archive.writestr(zipfile.ZipInfo(name, TIME), content, zipfile.ZIP_DEFLATED, 9)
