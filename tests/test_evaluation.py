@@ -14,7 +14,7 @@ from stscq.evaluation import original
 from stscq.evaluation.judging import centred_cosine, cosine
 from stscq.evaluation.protocols import CHANGED, HARD, OWN, coarse_change, group_pairs, own_protocols
 from stscq.evaluation.quality import psnr, ssim
-from stscq.evaluation.statistics import low_high_p, paired_bootstrap, summarise
+from stscq.evaluation.statistics import low_high_p, paired_bootstrap, summarise, weighted_means
 from stscq.evaluation.utilisation import utilisation
 from stscq.evaluation.verification import accuracy, best_threshold, verify
 from stscq.quantization.search import Assignment
@@ -126,6 +126,15 @@ def test_a_stratum_keeps_its_share_in_every_resample():
     impostors = impostors.assign(value=0.0, stratum="different", weight=6 / len(pairs))
     result = paired_bootstrap(pd.concat([genuine, impostors]))
     assert (result.difference, result.low, result.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_a_pair_counts_as_often_as_both_of_its_people_worked_by_hand():
+    """Person 0 twice, person 1 three times: his own pair twice, their common one six times; then everybody once."""
+    a, b = np.array([0, 0, 1]), np.array([0, 1, 2])
+    drawn = np.array([[2, 3, 0], [1, 1, 1]])
+    found = weighted_means(drawn, a, b, sums=np.array([1.0, 10.0, 100.0]), weight=np.ones(3))
+    assert found.tolist() == pytest.approx([(2 * 1 + 6 * 10) / (2 + 6), 111 / 3])
+    assert drawn.tolist() == [[2, 3, 0], [1, 1, 1]]  # resamples are kept for further comparisons
 
 
 def test_bootstrap_finds_a_difference_that_everybody_shows():

@@ -19,7 +19,7 @@ from stscq.report.fairness import common_threshold, fairness, group_accuracies, 
 from stscq.report.figures import FIGURES
 from stscq.report.metrics import metrics
 from stscq.report.readme import filled
-from stscq.report.render import Table, to_latex, to_markdown
+from stscq.report.render import Table, cells, to_latex, to_markdown, whole_numbers
 from stscq.report.summary import read_summary
 from stscq.report.table import MAKERS
 from stscq.report.tables import TABLES
@@ -304,6 +304,15 @@ def test_a_claim_without_its_effect_is_open_or_refuted(summary):
 def test_likeness_needs_the_whole_interval(low, high, verdict):
     part = within("x", "y", {"difference": (low + high) / 2, "low": low, "high": high, "p": 1.0}, 0.4)
     assert part.verdict == verdict
+
+
+def test_whole_numbers_beside_empty_cells_stay_whole():
+    frame = pd.DataFrame({"count": [1, None], "rate": [1.0, 1.5], "none": [None, np.nan], "shared": [True, False]})
+    shown = cells(Table("x", "X", frame, []))
+    assert shown.to_dict("list") == {
+        "count": ["1", ""], "rate": ["1.00", "1.50"], "none": ["", ""], "shared": ["True", "False"],
+    }  # fmt: skip
+    assert whole_numbers(frame).to_csv(index=False).splitlines()[1] == "1,1.0,,True"
 
 
 def test_people_that_would_decide_worked_by_hand():
