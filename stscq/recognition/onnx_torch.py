@@ -39,7 +39,7 @@ def batch_norm(attributes: Attributes, x: Tensor, scale: Tensor, bias: Tensor, m
 
 class FrozenPRelu(torch.autograd.Function):
     """F.prelu whose slopes (C) are constant. torch's backward pass takes their gradient with that of x, by a kernel
-    that is several times as slow on CPUs as what x alone needs."""
+    that is several times as slow on CPUs as what x alone needs (benchmarks/results/prelu_cpu.md)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class FrozenPRelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         x, slope = ctx.saved_tensors
-        # Not torch.where: it branches, and is as slow as the kernel that is avoided (benchmarks/results/prelu_cpu.md).
+        # Not torch.where, which branches on every number.
         of_positive = torch.ops.aten.threshold_backward(gradient, x, 0.0)
         return torch.lerp(of_positive, gradient, slope[:, None, None]), None
 
