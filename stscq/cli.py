@@ -127,7 +127,7 @@ def compress(
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Compress faces: one photo to a file of some 30 bytes, a folder to an archive. Run it again after a kill.
+    """Compress faces: one photo to a file of some 60 bytes, a folder to an archive. Run it again after a kill.
 
     Code 3: some photos were left out, and named.
     """
@@ -323,7 +323,7 @@ def weights_verify(names: Names = None, profile: Needing = None, folder: Folder 
 
 @models_app.command("list")
 def models_list(as_json: AsJson = False) -> None:
-    """Print the model bundles under models/ and those pulled from the hub. Code 1 if one is damaged."""
+    """Print the shipped model bundle, those under models/ and those pulled from the hub. Code 1 if one is damaged."""
     from stscq.codec.models import show
 
     raise typer.Exit(show(as_json))

@@ -58,6 +58,17 @@ def test_impossible_parameters_stop_before_any_job(tmp_path, change, words):
     assert "Job stats" not in output
 
 
+@pytest.mark.slow
+def test_lost_pictures_are_noticed_as_lost_tables_are(tmp_path):
+    code, output = dry_run(tmp_path, PARAMS, "--config", "profile=lfw")
+    assert code == 0, output
+    wanted = output.split("rule all:\n    input: ")[1].splitlines()[0].split(", ")
+    for backbone in PARAMS["backbones"]:
+        assert f"data/lfw/sheets/{backbone}.npz" in wanted
+        assert f"data/lfw/coded_portraits/{backbone}/global.npz" in wanted
+    assert "data/lfw/portraits/images.npy" in wanted
+
+
 def rules_of(file):
     """Name -> text of each rule of a file that runs something."""
     parts = re.split(r"^rule (\w+):$", file.read_text(), flags=re.MULTILINE)

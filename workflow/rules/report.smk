@@ -310,6 +310,7 @@ rule page:
 def every_output():
     """What `all` makes: data, models and results, so that a missing model is noticed as well as a missing table."""
     recogniser = verified(PUBLISHED_RECOGNISER) or rules.train_recogniser.output
+    portraits = [*rules.prepare_portraits.output, *coded_portraits()] if SHOWN_PORTRAITS else []
 
     def coded(name, variant):
         """A codec, where it is not another variant's, and its evaluations."""
@@ -328,6 +329,8 @@ def every_output():
         *further_outputs(),
         *second_judge_outputs(),
         *stranger_outputs(),
+        *portraits,
+        *(path for figure in [*FIGURES, *PRIVATE] for path in sheet_of(figure)),
         *rules.count_cost.output,
         *rules.measure_cost.output,
         *rules.summarise.output,
