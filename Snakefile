@@ -5,11 +5,11 @@
 
 from pathlib import Path
 
-from snakemake.utils import min_version, validate
+from snakemake.utils import min_version
 
 from stscq import params as stscq_params
 from stscq.errors import ParamsError
-from stscq.params_check import check
+from stscq.params_check import check, check_schema
 from stscq.provenance.code import code_fingerprint
 from stscq.provenance.commit import tell_if_commit_is_unknown
 from stscq.provenance.notes import keep_notes

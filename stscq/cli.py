@@ -218,13 +218,14 @@ def params(
     folder: Annotated[Path, typer.Option(help="Where params.yaml and config/ are")] = Path(),
 ) -> None:
     """Print params.yaml with a profile laid over it, after checking it."""
-    from stscq.params import with_profile
-    from stscq.params_check import check
+    from stscq.params import SCHEMA, with_profile
+    from stscq.params_check import check, check_schema
 
     file = folder / "params.yaml"
     if not file.is_file():
         raise ParamsError(f"{file}: no such file; run this in the project's folder, or name it by --folder")
     merged = with_profile(yaml.safe_load(file.read_text(encoding="utf-8")), folder / "config", {"profile": profile})
+    check_schema(merged, folder / SCHEMA)
     check(merged)
     typer.echo(yaml.safe_dump(merged, sort_keys=False))
 

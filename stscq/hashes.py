@@ -7,29 +7,68 @@ cannot be set back by hand, so an edit that restores size and modification time 
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stscq.files import sha256_of_file
 
 CACHE = Path(".stscq") / "hashes.sqlite"
 """In the folder of the project. It may be deleted; then everything is read again."""
+EVERY = 1.0
+"""Seconds after which what was read is written down in one go: others may write meanwhile, and a kill loses no more."""
+
+
+class Memory:
+    """Digests by path and state, of this process and of those before."""
+
+    def __init__(self, database: sqlite3.Connection):
+        self.database, self.fresh, self.written = database, list[tuple[str, str, str]](), time.monotonic()
+        self.database.execute("create table if not exists hashes (path text primary key, state text, sha256 text)")
+
+    def recall(self, place: str, state: str) -> str | None:
+        known = self.database.execute("select sha256 from hashes where path = ? and state = ?", (place, state))
+        row = known.fetchone()
+        return None if row is None else str(row[0])
+
+    def keep(self, place: str, state: str, digest: str) -> None:
+        self.fresh.append((place, state, digest))
+        if time.monotonic() - self.written > EVERY:
+            self.write()
+
+    def write(self) -> None:
+        with self.database:
+            self.database.executemany("replace into hashes values (?, ?, ?)", self.fresh)
+        self.fresh, self.written = [], time.monotonic()
+
+
+@contextmanager
+def memory(cache: Path) -> Iterator[Memory]:
+    """What is read when a later file raises is kept too."""
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(cache, timeout=60)
+    try:
+        opened = Memory(database)
+        try:
+            yield opened
+        finally:
+            opened.write()
+    finally:
+        database.close()
 
 
 def sha256_of(paths: Iterable[Path], cache: Path = CACHE) -> dict[str, str]:
     """Path as given -> SHA-256. Raises OSError when a file cannot be read."""
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(cache, timeout=60)) as database, database:
-        database.execute("create table if not exists hashes (path text primary key, state text, sha256 text)")
-        return {str(path): (of_folder if path.is_dir() else of_file)(database, path) for path in paths}
+    with memory(cache) as known:
+        return {str(path): (of_folder if path.is_dir() else of_file)(known, path) for path in paths}
 
 
-def of_file(database: sqlite3.Connection, file: Path) -> str:
-    return remembered(database, file, lambda: state_of(file), lambda: sha256_of_file(file))
+def of_file(known: Memory, file: Path) -> str:
+    return remembered(known, file, lambda: state_of(file), lambda: sha256_of_file(file))
 
 
-def of_folder(database: sqlite3.Connection, folder: Path) -> str:
+def of_folder(known: Memory, folder: Path) -> str:
     """Over the names and contents of its files, however deep; hidden ones do not count."""
 
     def files() -> list[Path]:
@@ -42,18 +81,17 @@ def of_folder(database: sqlite3.Connection, folder: Path) -> str:
         lines = (f"{file.relative_to(folder)} {tell(file)}\n" for file in files())
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
-    return remembered(database, folder, lambda: listing(state_of), lambda: listing(lambda f: of_file(database, f)))
+    return remembered(known, folder, lambda: listing(state_of), lambda: listing(lambda f: of_file(known, f)))
 
 
-def remembered(database: sqlite3.Connection, path: Path, state_now: Callable[[], str], read: Callable[[], str]) -> str:
+def remembered(known: Memory, path: Path, state_now: Callable[[], str], read: Callable[[], str]) -> str:
     """The digest that was read when the path had this state; else read now, and kept unless it changes meanwhile."""
     place, state = str(path.resolve()), state_now()
-    row = database.execute("select sha256 from hashes where path = ? and state = ?", (place, state)).fetchone()
-    if row is not None:
-        return str(row[0])
-    digest = read()
-    if state_now() == state:
-        database.execute("replace into hashes values (?, ?, ?)", (place, state, digest))
+    digest = known.recall(place, state)
+    if digest is None:
+        digest = read()
+        if state_now() == state:
+            known.keep(place, state, digest)
     return digest
 
 

@@ -25,6 +25,9 @@ STRANGERS = "utkface"
 TOGETHER = ("stage1_tokenizer", "stage1_codebooks", "stage2", "stage3")
 """Rules whose job is as many processes as it asks for GPUs."""
 
+SCHEMA = Path("workflow", "schemas", "params.schema.yaml")
+"""In the folder of the project."""
+
 PROFILE = re.compile(r"[A-Za-z0-9_-]+")
 """Its name is one of folders, too, and a word for the shell."""
 

@@ -1,11 +1,15 @@
-"""Numbers of params.yaml that cannot be together: what the schema cannot say, because several keys are involved.
+"""Numbers of params.yaml that cannot be: by the schema, and together, which a schema cannot say.
 
-Each function yields a line a problem, which names the key and what is wrong; the first ends a run before any job.
+Each of the other functions yields a line a problem, which names the key and what is wrong; the first ends a run before
+any job.
 """
 
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from stscq.bits import bits_of
 from stscq.errors import ParamsError, StscqError
@@ -23,8 +27,20 @@ from stscq.params import (
 )
 
 
+def check_schema(params: Mapping[str, Any], schema: Path) -> None:
+    """Checks that one key decides. Raises ParamsError, a line that names the key, where SCHEMA (a JSON schema, as YAML)
+    refuses it. Snakemake's own `validate` prints the whole schema and all parameters besides."""
+    from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # here: who compresses does not need it
+    from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
+
+    found = best_match(Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8"))).iter_errors(params))
+    if found is not None:
+        key = ".".join(str(part) for part in found.absolute_path)
+        raise ParamsError(f"{key}: {found.message}".removeprefix(": "))
+
+
 def check(params: Mapping[str, Any]) -> None:
-    """Checks that involve several keys. Raises ParamsError with the first problem."""
+    """Checks that involve several keys, of what `check_schema` let pass. Raises ParamsError with the first problem."""
     for problem in problems(params):
         raise ParamsError(problem)
 
@@ -248,3 +264,6 @@ def trial_problems(params: Mapping[str, Any]) -> Iterator[str]:
             yield f"trials.backbones: {name!r} is none of the backbones"
         elif params["latents"]["copies"] == 0 or "train_on" in params["backbones"][name]:
             yield f"trials.backbones: {name} needs the latents of faces (latents.copies of 1 or more, no train_on)"
+    groups = params["trials"]["groups"]
+    if groups & (groups - 1):
+        yield f"trials.groups: {groups} is no power of two"

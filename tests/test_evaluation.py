@@ -92,6 +92,17 @@ def test_three_kinds_of_utilisation():
     assert used.merged == 3 / 8  # entries 0 and 1 of group 0, entry 0 of group 1
     assert used.bound_all_entries == 3 / 8
     assert used.groups == 1.0
+    # Of two tokens with 4 and 1 entries three images reach 3 and 2 of 8 and 2.
+    unequal = utilisation(Assignment(torch.tensor([0, 0, 1]), torch.tensor([[0, 0], [1, 0], [0, 0]])), 2, 4, [4, 1])
+    assert unequal.bound_all_entries == 5 / 10
+    assert unequal.all_entries == 5 / 10
+
+
+def test_a_threshold_of_weighted_pairs_lies_between_scores_that_differ():
+    """Two pairs of one score are on one side of it, whatever they weigh."""
+    scores, same = np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, True, False, True])
+    assert best_threshold(scores, same, np.array([1.0, 1.0, 9.0, 1.0])) == pytest.approx(0.65)
+    assert best_threshold(scores, same, np.array([1.0, 9.0, 1.0, 1.0])) == pytest.approx(0.25)
 
 
 def test_summary_over_seeds():
@@ -106,6 +117,12 @@ def test_interval_and_p_of_draws_worked_by_hand():
     assert (low, high) == pytest.approx((-3 + 0.025 * 98, -3 + 0.975 * 98))
     assert p == pytest.approx(2 * (4 + 1) / 100)
     assert low_high_p(np.array([-1.0, np.nan, 1.0]))[2] == 1.0
+    assert np.isnan(low_high_p(np.array([np.nan]))).all()
+
+
+def test_draws_without_a_value_do_not_make_a_difference_surer():
+    draws = np.linspace(-1, 20, 500)
+    assert low_high_p(np.concatenate([draws, np.full(500, np.nan)])) == low_high_p(draws)
 
 
 def test_bootstrap_resamples_people():

@@ -150,6 +150,25 @@ def test_other_numbers_are_not_replaced_and_nothing_is_written_then(demo):
     assert unpack([demo]) == len(PACKED)
 
 
+def test_a_note_that_is_being_written_is_left_out(project, tmp_path):
+    """Snakemake does not write its notes in one go."""
+    place = project / place_of_note(PACKED[2])
+    whole = place.read_text()
+    place.write_text(whole[: len(whole) // 2])
+    assert pack("demo", tmp_path / "meanwhile.zip") == len(PACKED) - 1
+    place.unlink()
+    assert read_note(PurePosixPath(PACKED[2])) == {}
+
+
+def test_notes_nested_too_deeply_are_refused(demo, tmp_path):
+    with zipfile.ZipFile(demo) as whole, zipfile.ZipFile(tmp_path / "deep.zip", "w") as deep:
+        for member in whole.infolist():
+            content = whole.read(member)
+            deep.writestr(member, b"[" * 100_000 if member.filename.startswith(packs.NOTES) else content)
+    with pytest.raises(PackError, match="is none of Snakemake's"):
+        unpack([tmp_path / "deep.zip"])
+
+
 def test_two_packs_that_contradict_each_other_are_refused(demo, project, tmp_path, monkeypatch):
     here = Path.cwd()
     monkeypatch.chdir(project)

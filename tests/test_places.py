@@ -16,6 +16,7 @@ from stscq.data.store import open_store
 from stscq.errors import CheckpointError, DataError, StscqError
 from stscq.files import check_permission
 from stscq.provenance import commit
+from stscq.provenance.commands import in_project
 from tests.conftest import ROOT
 
 FACES = "data/demo/faces/images.npy"
@@ -87,6 +88,16 @@ def checkout(tmp_path):
     for command in ("init -q", "add -A", "-c user.name=x -c user.email=a@b.c commit -qm x"):
         subprocess.run(["git", *command.split()], cwd=folder, check=True)
     return folder
+
+
+def test_what_runs_write_is_no_change_of_the_code(checkout, monkeypatch):
+    for place in ("stscq/tokenizers/x.json", "stscq/recognisers/x.json", "stscq/model/x.json", "results/x/x.csv"):
+        (checkout / place).parent.mkdir(parents=True)
+        (checkout / place).write_text("1")
+    subprocess.run(["git", "add", "-A"], cwd=checkout, check=True)
+    assert not state_of(checkout, monkeypatch)["dirty"]
+    (checkout / "stscq/x.py").write_text("x = 2\n")
+    assert state_of(checkout, monkeypatch)["dirty"]
 
 
 def test_a_checkout_has_a_commit(checkout, monkeypatch, capsys):
@@ -237,3 +248,16 @@ def test_what_is_missing_or_may_be_read_is_left_to_the_reader(tmp_path):
     check_permission(tmp_path / "there", DataError)
     with pytest.raises(CheckpointError, match="missing or damaged"):
         load_tensors(tmp_path / "there")
+
+
+def test_a_record_is_called_as_snakemake_calls_it(tmp_path, monkeypatch):
+    """data may be a link to a larger disk."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scratch" / "demo").mkdir(parents=True)
+    (tmp_path / "data").symlink_to(tmp_path / "scratch")
+    record = Path("data/demo/faces/prepare.run.json")
+    assert in_project(record) == record
+    assert in_project(tmp_path / record) == record
+    for elsewhere in ("stscq/tokenizers/ibq.run.json", "../data/demo/x.run.json", "x.run.json"):
+        with pytest.raises(StscqError, match="no run of a profile wrote it here"):
+            in_project(Path(elsewhere))

@@ -315,6 +315,14 @@ def test_whole_numbers_beside_empty_cells_stay_whole():
     assert whole_numbers(frame).to_csv(index=False).splitlines()[1] == "1,1.0,,True"
 
 
+def test_a_measure_whose_numbers_happen_to_be_whole_keeps_what_stands_beside_it():
+    frame = pd.DataFrame({"mean_acc": [90.0], "mean_acc_std": [1.25], "ids_vs_global": [0.0]})
+    frame = frame.assign(ids_vs_global_low=-0.01, ids_vs_global_high=0.01, ids_vs_global_p=0.9)
+    shown = cells(Table("x", "X", frame, [])).iloc[0]
+    assert shown.mean_acc == "90.00 ± 1.25"
+    assert shown.ids_vs_global == "+0.0000 [-0.0100, +0.0100] p=0.900"
+
+
 def test_people_that_would_decide_worked_by_hand():
     """An interval of ± 4 around 1 needs a width of ± 1: sixteen times the people."""
     found = {"difference": 1.0, "low": -3.0, "high": 5.0, "p": 0.6, "people": 20}

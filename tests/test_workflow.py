@@ -48,6 +48,8 @@ def dry_run(tmp_path, change, *options):
             "resources.stage3.gpu: 3 cannot share ibq's stage3.batch of 4 evenly",
         ),
         ({"accept_responsible_use": None}, "accept_responsible_use: not true"),
+        ({"trials": {"groups": 3}}, "trials.groups: 3 is no power of two"),
+        ({"backbones": {"titok_s": {"model": {"patch": None}}}}, "titok_s.model: 'patch' is a required property"),
     ],
 )
 def test_impossible_parameters_stop_before_any_job(tmp_path, change, words):
@@ -56,6 +58,7 @@ def test_impossible_parameters_stop_before_any_job(tmp_path, change, words):
     assert words in output
     assert "Traceback" not in output
     assert "Job stats" not in output
+    assert len(output.splitlines()) < 10, "one clear line among Snakemake's own"
 
 
 @pytest.mark.slow

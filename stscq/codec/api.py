@@ -134,8 +134,6 @@ class Codec:
         parts = parts or [none]
         return Assignment(torch.cat([p.group for p in parts]).cpu(), torch.cat([p.index for p in parts]).cpu())
 
-    assign = quantise  # the name under which it was published first
-
     @torch.no_grad()
     def latents(self, images: np.ndarray, rows: np.ndarray) -> Tensor:
         """z_e of the images in some rows of a store: N x T x d, on the device."""

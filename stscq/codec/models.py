@@ -49,7 +49,7 @@ def expected_bytes(folder: Path) -> float | None:
     try:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         return round(float(card["rate"][EXPECTED]) / 8, 1)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

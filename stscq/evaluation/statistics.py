@@ -60,7 +60,7 @@ def paired_bootstrap(difference: pd.DataFrame, draws: int = 2000, seed: int = 0)
     same one twice for an image or a genuine pair), stratum, and weight. An impostor pair counts as often as the product
     of its two people. The mean is weighted; every stratum (such as the impostor pairs of a set) keeps its share of it
     in every resample, since a person drawn twice makes no impostor pair with himself.
-    The p-value is the doubled share of draws on the far side of zero, never below 1 / (R + 1).
+    The p-value is the doubled share of draws on the far side of zero, never below 2 / (R + 1).
     """
     people = np.unique(difference[["first", "second"]].to_numpy().ravel())
     weights = resamples(len(people), draws, seed)
@@ -74,8 +74,12 @@ def paired_bootstrap(difference: pd.DataFrame, draws: int = 2000, seed: int = 0)
 
 
 def low_high_p(draws: np.ndarray) -> tuple[float, float, float]:
-    """95 % interval of R bootstrap draws of a statistic (NaN where undefined), and the two-sided p-value of 0."""
-    low, high = np.nanquantile(draws, [0.025, 0.975])
+    """95 % interval of R bootstrap draws of a statistic, and the two-sided p-value of 0. Draws of which it is undefined
+    (NaN) count for nothing."""
+    draws = draws[~np.isnan(draws)]
+    if not len(draws):
+        return np.nan, np.nan, np.nan
+    low, high = np.quantile(draws, [0.025, 0.975])
     tail = min((draws <= 0).sum(), (draws >= 0).sum())
     return float(low), float(high), float(min(1.0, 2 * (tail + 1) / (len(draws) + 1)))
 

@@ -55,8 +55,8 @@ def main(bundle: Path, store: Path, split: Path, original: Path, out: Path) -> N
     """Writes OUT/metrics.json (bits an image and % of fixed length under each model) and OUT/images.parquet (bits of
     each test image under each).
 
-    Groups are selected as BUNDLE prefers: by its router where it has one. SPLIT says who trains (all of STORE
-    where it has no such column); ORIGINAL, the evaluation of the uncompressed images, who is tested.
+    Groups are selected as BUNDLE prefers: by its router where it has one. SPLIT says who trains; ORIGINAL,
+    the evaluation of the uncompressed images, who is tested.
     """
     codec = Codec.load(bundle, own_device())
     T, K, M = codec.bundle.sizes.T, codec.bundle.sizes.K, codec.bundle.sizes.M

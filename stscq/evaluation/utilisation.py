@@ -1,6 +1,6 @@
 """How much of the codebooks a set of images uses. Axes: N images, M groups, T tokens, K entries.
 
-Three readings of "utilisation", since the published ones differ (DESIGN, section 2).
+Three readings of "utilisation", since the published ones differ (docs/method.md).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class Utilisation(NamedTuple):
     all_entries: the share of all M T K (group, token, entry) used.
     per_group: for each group i, the share of its T K (token, entry) used (M numbers).
     merged: the share of the M K (group, entry) used by any token.
-    bound_all_entries: what N images can reach at most of all_entries: N / (M K).
+    bound_all_entries: what N images can reach at most of all_entries: of each token N of its M K_j.
     groups: the share of the M groups used.
     """
 
@@ -45,6 +45,6 @@ def utilisation(assignment: Assignment, M: int, K: int, entries: Sequence[int] |
         per_group=used.sum((1, 2)) / sizes.sum(),
         all_entries=float(used.sum() / (M * sizes.sum())),
         merged=float(used.any(1).mean()),
-        bound_all_entries=min(1.0, N / (M * K)),
+        bound_all_entries=float(np.minimum(N, M * sizes).sum() / (M * sizes.sum())),
         groups=float(used.any((1, 2)).mean()),
     )

@@ -4,15 +4,17 @@ import numpy as np
 import pandas as pd
 
 
-def best_threshold(similarity: np.ndarray, same: np.ndarray) -> float:
+def best_threshold(similarity: np.ndarray, same: np.ndarray, weight: np.ndarray | None = None) -> float:
     """The threshold with the highest accuracy of `similarity > threshold`, midway between two neighbouring scores.
 
-    Among equals the middle one is taken, which is steadier than an end.
+    weight: of each pair (P), 1 where there is none. Among equals the middle one is taken, steadier than an end.
     """
     order = np.argsort(similarity, kind="stable")
     scores, truth = similarity[order], same[order]
+    weights = np.ones(len(order), int) if weight is None else weight[order]
     # Threshold below score k: pairs k, k + 1, ... are called the same person.
-    right = np.concatenate([[0], np.cumsum(~truth)]) + truth.sum() - np.concatenate([[0], np.cumsum(truth)])
+    others, genuine = np.cumsum(weights * ~truth), np.cumsum(weights * truth)
+    right = np.concatenate([[0], others]) + genuine[-1] - np.concatenate([[0], genuine])
     edges = np.concatenate([[scores[0] - 1e-3], (scores[1:] + scores[:-1]) / 2, [scores[-1] + 1e-3]])
     possible = np.concatenate([[True], scores[1:] > scores[:-1], [True]])  # no threshold lies between equal scores
     best = np.flatnonzero(possible & (right == right[possible].max()))

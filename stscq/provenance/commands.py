@@ -1,6 +1,7 @@
 """What `stscq why` and `stscq sources` do. Both work in the folder of the project."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,8 @@ import yaml
 from stscq.errors import StscqError
 from stscq.files import write_atomically
 from stscq.hashes import sha256_of
-from stscq.params import sets_in_use, with_profile
-from stscq.params_check import check
+from stscq.params import SCHEMA, sets_in_use, with_profile
+from stscq.params_check import check, check_schema
 from stscq.provenance.commit import describe_commit
 from stscq.provenance.runs import ENDING
 
@@ -23,6 +24,7 @@ SHOWN = 10
 def write_sources(out: Path) -> None:
     """OUT: JSON, data set -> SHA-256, of those of the profile that are on this machine. Raises ParamsError."""
     params = with_profile(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")), Path("config"), {})
+    check_schema(params, SCHEMA)
     check(params)
     named = [params["data"]["source"], *(params["sets"][name]["source"] for name in sets_in_use(params))]
     there = {place: Path(place) for place in named if place != "orl" and Path(place).exists()}
@@ -38,10 +40,20 @@ def why(path: Path) -> bool:
     for place in sorted(folder.glob(f"*{ENDING}")):
         record = json.loads(place.read_text(encoding="utf-8"))
         if path.resolve() in (folder.resolve(), place.resolve(), *(Path(file).resolve() for file in record["outputs"])):
-            reasons = left_to_do(place.resolve().relative_to(Path.cwd()), record["outputs"])
+            reasons = left_to_do(in_project(place), record["outputs"])
             print("\n".join([str(path), *told(record), *(reasons or ["  current   yes"])]))
             return not reasons
     raise StscqError(f"{path}: no record beside it ({folder}/*{ENDING}) says which run made it")
+
+
+def in_project(record: Path) -> Path:
+    """As Snakemake calls it: links such as data -> /scratch/data are not followed. Raises StscqError."""
+    place = Path(os.path.relpath(record))
+    if place.parts[0] not in ("data", "models", "results") or len(place.parts) < 3:
+        raise StscqError(
+            f"{record}: no run of a profile wrote it here; only what is in data, models and results has one"
+        )
+    return place
 
 
 def told(record: Mapping[str, Any]) -> list[str]:

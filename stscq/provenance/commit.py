@@ -9,7 +9,7 @@ from typing import Any
 
 from stscq.provenance.code import ROOT
 
-DECIDING = ("--", ".", ":!results", ":!stscq/tokenizers", ":!dvc.lock")
+DECIDING = ("--", ".", ":!results", ":!stscq/tokenizers", ":!stscq/recognisers", ":!stscq/model", ":!dvc.lock")
 """Of the tracked files, all but those that runs write."""
 NO_CHECKOUT = "no git: the project is no checkout, but an unpacked archive, say"
 DVC_WITHOUT_GIT = "DVC works without git after `dvc config --local core.no_scm true`"

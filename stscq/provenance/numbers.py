@@ -65,8 +65,12 @@ def noted(profile: str) -> list[PurePosixPath]:
 
 
 def read_note(path: PurePosixPath) -> dict[str, Any]:
-    """Snakemake's note without the command, which names this machine's Python, and which nobody compares."""
-    note: dict[str, Any] = json.loads(note_place(path).read_text(encoding="utf-8"))
+    """Snakemake's note without the command, which names this machine's Python, and which nobody compares; nothing where
+    a job is writing it just now."""
+    try:
+        note: dict[str, Any] = json.loads(note_place(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
     return {**note, "shellcmd": None}
 
 

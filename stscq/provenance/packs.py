@@ -47,7 +47,7 @@ def pack(profile: str, file: Path, without: Sequence[Path] = ()) -> int:
     without: packs whose members need not be in this one. Raises PackError when there is nothing to pack.
     """
     here = {member: crc for other in without for member, crc in checksums(other).items()}
-    notes = {path: read_note(path) for path in noted(profile)}
+    notes = {path: note for path in noted(profile) if (note := read_note(path))}
     members = {str(path): content for path, note in notes.items() if (content := finished(path, note)) is not None}
     new = {name: content for name, content in members.items() if here.get(name) != zlib.crc32(content)}
     count = len(new)
@@ -193,7 +193,7 @@ def parsed(content: bytes, path: PurePosixPath, file: Path) -> dict[str, Any]:
     """A note. Raises PackError."""
     try:
         note = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         note = None
     if not isinstance(note, dict) or not isinstance(note.get("input_checksums"), dict):
         raise PackError(f"{file}: the note of {str(path)!r} is none of Snakemake's")

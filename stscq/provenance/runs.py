@@ -55,8 +55,9 @@ def write_record(module: str, arguments: Mapping[str, Any], began: float) -> Non
     kind, place = place_of(arguments)
     wrote = place.parent.glob(f"{place.name}.*") if kind == "stem" else contents(place)
     read = {name: contents(v) for name, v in arguments.items() if isinstance(v, Path) and name not in KINDS}
-    if Path(arguments.get("source", "orl")).exists():  # a data set may have a million files: one digest for all
-        read["source"] = [Path(arguments["source"])]
+    source = arguments.get("source", "orl")
+    if source != "orl" and Path(source).exists():  # a data set may have a million files: one digest for all
+        read["source"] = [Path(source)]
     record = {
         "module": module,
         "command": [Path(sys.executable).name, "-m", module, *sys.argv[1:]],

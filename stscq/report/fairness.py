@@ -12,6 +12,7 @@ import pandas as pd
 
 from stscq.evaluation.statistics import low_high_p, person_weights
 from stscq.evaluation.strangers import DRAWS
+from stscq.evaluation.verification import best_threshold
 from stscq.report.collect import Evaluations, Run
 
 ORIGINAL = Run("none", "original", "")
@@ -98,15 +99,7 @@ def judged_pairs(e: Evaluations, run: Run, seed: int) -> pd.DataFrame:
 def common_threshold(pairs: pd.DataFrame) -> float:
     """The threshold with the highest balanced accuracy, every group and both kinds of pairs weighing the same."""
     weight = 1 / pairs.groupby(["group", "same"]).similarity.transform("size").to_numpy()
-    order = np.argsort(pairs.similarity.to_numpy(), kind="stable")
-    scores, same, weight = pairs.similarity.to_numpy()[order], pairs.same.to_numpy()[order], weight[order]
-    # Threshold below score k: pairs k, k + 1, ... are called the same person.
-    right = np.concatenate([[0], np.cumsum(weight * ~same)]) + np.concatenate(
-        [np.cumsum((weight * same)[::-1])[::-1], [0]]
-    )
-    best = int(np.argmax(right))
-    edges = np.concatenate([[scores[0] - 1e-3], (scores[1:] + scores[:-1]) / 2, [scores[-1] + 1e-3]])
-    return float(edges[best])
+    return best_threshold(pairs.similarity.to_numpy(), pairs.same.to_numpy(bool), weight)
 
 
 def rates(pairs: pd.DataFrame) -> dict[str, float]:

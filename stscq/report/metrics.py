@@ -15,7 +15,7 @@ from stscq.report.tables.cells import mean, rows_of
 
 
 def metrics(s: RunSummary) -> dict[str, Any]:
-    """Means over seeds, by backbone, variant and selection; without what the judge taught."""
+    """Means over seeds, by backbone, variant and selection; without what is outside all claims."""
     found: dict[str, Any] = {}
     for one, _ in rows_of(s.claimed()):
         values = {measure: mean(s, one, measure) for measure in MEASURES}

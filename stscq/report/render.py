@@ -1,6 +1,6 @@
 """A table as CSV (every number in a column of its own), and as Markdown and LaTeX (as a reader wants them)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,11 +62,16 @@ def shown_columns(frame: pd.DataFrame) -> list[str]:
     return [c for c in frame.columns if not any(c.endswith(e) and c.removesuffix(e) in frame.columns for e in endings)]
 
 
+def measured(frame: pd.DataFrame, column: Hashable) -> bool:
+    """Whether others say how sure a column's numbers are: then they are no counts, even where all are whole."""
+    return any(f"{column}{ending}" in frame for ending in ("_std", "_low", "_p"))
+
+
 def whole_numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """With whole numbers beside empty cells as such: pandas makes floats of them, in a CSV too."""
+    """With counts beside empty cells as whole numbers: pandas makes floats of them, in a CSV too."""
     frame = frame.infer_objects()
     floats = frame.select_dtypes("float")
-    whole = [c for c in floats if (floats[c].dropna() % 1 == 0).all()]
+    whole = [c for c in floats if (floats[c].dropna() % 1 == 0).all() and not measured(frame, c)]
     return frame.astype(dict.fromkeys(whole, "Int64"))
 
 

@@ -156,7 +156,7 @@ def further(
 
 
 def redundancies(e: Evaluations, folder: Path, runs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """A row a run and seed: what stscq.evaluation.redundancy measured on our own test people."""
+    """A row a run and seed: what stscq.evaluation.redundancy measured on the first set."""
     rows = []
     for (backbone, variant), seed in product(runs, e.seeds):
         v = e.variants[backbone][variant]

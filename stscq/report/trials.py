@@ -12,7 +12,7 @@ from stscq.evaluation.statistics import Paired, paired_bootstrap
 from stscq.report.collect import differences
 
 QUESTIONS = ("quantisers", "router_losses", "entries")
-IMAGES = ("ids", "ids_centred", "psnr")
+IMAGES = ("ids",)
 """What is compared image by image."""
 SET = "test"
 

@@ -68,7 +68,7 @@ def test_every_changed_byte_of_the_description_is_noticed(copy):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": 1}, "format 1; this program reads 2"),
+        ({"format": 1}, "format 1; this program reads 2 and 3"),
         ({"K": 12}, "changed after the export"),
         ({"model": None}, "changed after the export"),
         ({"M": [], "fingerprint": None}, "not the description of a model"),
@@ -93,6 +93,12 @@ def test_descriptions_that_are_refused(copy, changes, words):
         ({"model": {"family": "titok", "layer": 1}}, "no model has these arguments"),
         ({"M": True}, "M in bundle.json"),
         ({"T": 9}, "not the router of this model"),
+        ({"T": 2**20, "K": 1, "router_rank": 2**20}, "not the router of this model"),  # four terabytes of numbers
+        ({"M": 1}, "a router for one group"),
+        (
+            {"format": 3, "T": 300_000, "K": 2**15, "entries": [2**15, *[1] * 299_999]},
+            "T x K x d is more than 268435456 in codebooks of unequal size",
+        ),
     ],
 )
 def test_forged_descriptions_are_refused(copy, changes, words):
@@ -137,7 +143,37 @@ def test_tensors_of_another_model_are_refused(copy):
         with pytest.raises(BundleError, match="group is no table"):
             Codec.load(copy)
     replace("tables", whole["tables"])
+    for part, name in (("encoder", "latent_tokens"), ("codebooks", "group.00000")):
+        replace(part, {**whole[part], name: whole[part][name].double()})
+        with pytest.raises(BundleError, match=rf"{part}.safetensors: "):
+            Codec.load(copy).encode(face, "nn")
+        replace(part, whole[part])
     Codec.load(copy).encode(face, "nn")
+
+
+def test_a_tensor_without_a_length_is_refused(bundles, tmp_path):
+    folder = shutil.copytree(bundles["unequal"], tmp_path / "bundle")
+    save_file({"group.00000": torch.tensor(1.0)}, folder / "codebooks.safetensors")
+    with pytest.raises(BundleError, match="group 0 has another shape"):
+        Bundle.codebook(unchecked(folder), 0)
+
+
+def unchecked(folder):
+    """A bundle whose files are not those that were exported."""
+    from stscq.codec.bundle.description import PARTS, fingerprint_of, seal
+
+    said = json.loads((folder / "bundle.json").read_text())
+    said["files"] = {f"{part}.safetensors": seal(folder, part) for part in PARTS}
+    change_json(folder / "bundle.json", files=said["files"], fingerprint=fingerprint_of(said))
+    return Bundle(folder)
+
+
+@pytest.mark.parametrize("depth", [200, 900, 1000, 3000, 100_000])
+def test_deeply_nested_descriptions_are_refused(copy, depth):
+    text = (copy / "bundle.json").read_text().replace('"model"', f'"x": {"[" * depth}{"]" * depth}, "model"', 1)
+    (copy / "bundle.json").write_text(text)
+    with pytest.raises(BundleError, match=r"bundle\.json"):
+        Bundle(copy)
 
 
 def test_no_folder_is_no_bundle(tmp_path):

@@ -43,6 +43,12 @@ def test_the_bytes_are_those_without_it(photo):
     assert Path("early.stscq").read_bytes() == Path("late.stscq").read_bytes()
 
 
+def test_a_description_nested_too_deeply_is_for_others_to_tell(photo):
+    Path("model").mkdir()
+    Path("model/bundle.json").write_text("[" * 100_000)
+    assert start_reading([photo], "model") is None
+
+
 def test_without_torch(photo):
     """Else nothing would be won."""
     program = "import sys; import stscq.cli; import stscq.codec.files.early; sys.exit('torch' in sys.modules)"

@@ -1,6 +1,7 @@
 """Pulling a bundle: nothing else comes, what is damaged is not kept, and what came is used without a network."""
 
 import json
+import shutil
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from stscq.codec.bundle.read import Bundle
 from stscq.errors import BundleError
 from tests import hub as stand_in
 from tests.codec import conftest
-from tests.codec.conftest import HUB_FILES, HUB_NAME, change_json
+from tests.codec.conftest import HUB_FILES, HUB_NAME, VARIANTS, change_json, with_card
 from tests.hub import Stored, unplug
 
 refused = partial(conftest.refused, unchanged=pulled_folders)
@@ -30,6 +31,15 @@ def test_nothing_comes_but_the_files_of_a_bundle(pushed, hub):
     assert hub.fetched == sorted(HUB_FILES)
     assert {file.name for file in pulled.folder.iterdir()} == HUB_FILES
     assert not list(Path("cache").rglob("*.pkl"))
+
+
+def test_codebooks_of_unequal_size_come_too(bundles, hub, tmp_path):
+    """As those of the bundle that is shipped."""
+    folder = with_card(shutil.copytree(bundles["unequal"], tmp_path / "unequal"))
+    push(folder, "someone/unequal", private=False)
+    pulled = pull("someone/unequal")
+    assert pulled.fingerprint == Bundle(folder).fingerprint
+    assert pulled.sizes.entries == VARIANTS["unequal"][3]
 
 
 @pytest.mark.parametrize("part", ["decoder", "router"])
@@ -90,7 +100,7 @@ def test_sizes_are_compared_before_anything_large_comes(pushed, hub, size):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"format": 3}, "someone/faces: format 3; this program reads 2"),
+        ({"format": 4}, "someone/faces: format 4; this program reads 2 and 3"),
         ({"files": {}}, r"someone/faces/bundle.json: not the description of a model"),
         ({"M": 3}, "someone/faces: bundle.json was changed after the export"),
     ],

@@ -12,9 +12,7 @@ import pytest
 
 from stscq import cli
 from stscq.codec import commands
-from stscq.codec.files import compressed_file
-from stscq.codec.files.sources import read_stream
-from stscq.errors import StscqError
+from stscq.codec.files import compressed_file, sources
 from tests.codec.conftest import pack, refused, unpack
 
 
@@ -49,6 +47,18 @@ def test_closed_streams(packed, model, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     refused("standard input is closed; name a file", pack, "-", out="x", model=model)
     refused("standard input is closed; name a file", unpack, "-", out="x", model=model)
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify", "watermark detect", "compress"])
+def test_a_stream_without_an_end(here, monkeypatch, capsys, command):
+    monkeypatch.setattr(sources, "MAX_STDIN", 1 << 20)
+    monkeypatch.setattr(sys, "stdin", Path("/dev/zero").open())  # noqa: SIM115
+    out = ["-o", "x"] if command == "compress" else []
+    ended = called(monkeypatch, *command.split(), "-", *out)
+    said = capsys.readouterr().err.strip() if ended == 1 else ended
+    assert said.startswith("error: ")
+    assert said.endswith("standard input has more than 1,048,576 bytes; name a file")
+    assert "\n" not in said
 
 
 def test_pipes_are_read(packed, model):
@@ -109,13 +119,3 @@ def test_a_disk_that_cannot_be_written(packed, model, monkeypatch):
     assert (
         called(monkeypatch, "decompress", "D.stscq", "-o", "out", "--model", model) == "error: No space left on device"
     )
-
-
-def test_standard_input_is_read_as_far_as_needed(monkeypatch, tmp_path):
-    (tmp_path / "x").write_bytes(b"12345")
-    with (tmp_path / "x").open(encoding="utf-8") as file:
-        monkeypatch.setattr(sys, "stdin", file)
-        assert read_stream("-", 3) == b"123"
-    monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(StscqError, match="closed"):
-        read_stream("-")

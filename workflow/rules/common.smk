@@ -13,7 +13,7 @@ for library in ("OMP", "OPENBLAS", "MKL"):
 try:
     PUBLISHED = stscq_params.with_profile(config, Path("config"), {"profile": "paper"})  # sizes, for the cost table
     config = stscq_params.with_profile(config, Path("config"), workflow.config_settings.overwrite_config)
-    validate(config, "../schemas/params.schema.yaml")
+    check_schema(config, Path(workflow.source_path("../schemas/params.schema.yaml")))
     check(config)
 except ParamsError as problem:
     raise WorkflowError(f"params.yaml, {problem}")

@@ -71,7 +71,7 @@ rule measure_recogniser:
         f"logs/{PROFILE}/measure_recogniser.log",
     shell:
         "{PYTHON} -m stscq.evaluation.recogniser --recogniser {input.recogniser} --store {params.store}"
-        " --judge {params.judge} --file {output[0]} &> {log}"
+        " --judge {params.judge:q} --file {output[0]} &> {log}"
 
 
 rule ship_recogniser:

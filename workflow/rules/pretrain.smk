@@ -124,7 +124,7 @@ rule measure_tokenizer:
         f"logs/{PROFILE}/measure_tokenizer/{{backbone}}.log",
     shell:
         "{PYTHON} -m stscq.evaluation.tokenizer --tokenizer {params.tokenizer} --store {params.store}"
-        " --judge {params.judge} --file {output[0]} &> {log}"
+        " --judge {params.judge:q} --file {output[0]} &> {log}"
 
 
 rule ship_tokenizer:

@@ -37,7 +37,7 @@ rule redundancy:
 
 
 def redundancy_outputs():
-    """On our own test people."""
+    """On the first set that is evaluated."""
     return [
         path
         for name, variant in SWITCHABLE

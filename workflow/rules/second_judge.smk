@@ -1,7 +1,7 @@
-# What the recogniser of training verifies of people whom it never saw; and how it, who took no part in it, judges the
-# codecs whose decoders the judge taught, beside their twins.
+# What the recogniser of training verifies of people whom it never saw; and how it judges the codecs outside all claims
+# (decoders that the judge taught, codebooks of unequal size, encoders with effort) beside their twins.
 
-TAUGHT = [
+MARKED = [
     (name, variant)
     for name, b in BACKBONES.items()
     for variant, v in b["variants"].items()
@@ -10,7 +10,7 @@ TAUGHT = [
 JUDGED_TWICE = list(
     dict.fromkeys(
         (name, variant)
-        for name, taught in TAUGHT
+        for name, taught in MARKED
         for variant in (stscq_params.twin(BACKBONES[name]["variants"], taught), taught)
     )
 )
@@ -79,7 +79,7 @@ rule second_judge:
 
 
 def second_judge_outputs():
-    """The uncompressed images always; codecs where some variant is taught by the judge."""
+    """The uncompressed images always; codecs where some variant is outside all claims."""
     runs = dict(set=config["evaluate_on"], seed=SEEDS)
     found = expand(rules.second_judge_original.output, **runs)
     for name, variant in JUDGED_TWICE:

@@ -14,7 +14,6 @@ from stscq.bits import payload_bits
 from stscq.codec.bitstream import entropy
 from stscq.codec.bitstream.context import ImageTables
 from stscq.codec.bitstream.packing import pack, unpack
-from stscq.errors import BitstreamError
 
 TOGETHER = 1 << 18
 """Numbers in the tables of the images that are decoded side by side: 2 MiB in float64."""
@@ -73,7 +72,7 @@ def read_all(payloads: Sequence[bytes], alphabet: Alphabet) -> tuple[np.ndarray,
             said = f"a payload of {len(payload)} bytes; this model's have at most {alphabet.fixed_bytes}"
             raise entropy.DamagedPayloadError(n, said)
         if len(payload) == alphabet.fixed_bytes:
-            group[n], index[n] = fixed_symbols(n, payload, alphabet)
+            group[n], index[n] = unpack(payload, alphabet.T, alphabet.K, alphabet.M)
         else:
             decoder = entropy.SymbolDecoder(payload, n)
             group[n] = decoder.group(alphabet.group_table)
@@ -87,10 +86,3 @@ def read_all(payloads: Sequence[bytes], alphabet: Alphabet) -> tuple[np.ndarray,
         if write(int(group[n]), index[n], alphabet) != payload:
             raise entropy.DamagedPayloadError(n, "the payload is damaged: no image has these bytes")
     return group, index
-
-
-def fixed_symbols(number: int, payload: bytes, alphabet: Alphabet) -> tuple[int, np.ndarray]:
-    try:
-        return unpack(payload, alphabet.T, alphabet.K, alphabet.M)
-    except BitstreamError as problem:
-        raise entropy.DamagedPayloadError(number, str(problem)) from problem

@@ -13,6 +13,7 @@ from stscq.errors import BundleError, StscqError
 
 FORMAT, UNEQUAL_FORMAT = 2, 3
 """What this program reads; the second has `entries`, which a program that knows only the first would overlook."""
+READ = f"this program reads {FORMAT} and {UNEQUAL_FORMAT}"
 Selection = Literal["nn", "router"]
 PARTS = ("encoder", "decoder", "codebooks", "router", "tables", "context")
 MAX_SIZE = 1 << 20
@@ -21,6 +22,8 @@ MAX_PAYLOAD = (1 << 16) - 1
 """Bytes of the longest payload: an archive keeps its length in 16 bits."""
 MAX_DEPTH = 256
 """Largest number of layers or blocks of a model."""
+MAX_PADDED = 1 << 28
+"""Largest T K d of codebooks of unequal size: in memory every token has K entries, in the file K_j."""
 
 
 class BundleSizes(NamedTuple):
@@ -94,11 +97,12 @@ def size_problems(sizes: BundleSizes) -> Iterator[str]:
         most = MAX_DEPTH if name in ("layers", "blocks", "pixel_blocks") else MAX_SIZE
         if name not in ("model", "shared", "entries") and (type(number) is not int or not 1 <= number <= most):
             yield f"{name} in bundle.json is not between 1 and {most}"
-    if sizes.entries is not None:
-        right = isinstance(sizes.entries, list) and all(type(number) is int for number in sizes.entries)
-        if not right or len(sizes.entries) != sizes.T or sizes.shared or max(sizes.entries) != sizes.K:
-            yield "entries in bundle.json are not a number for each token, the largest of them K"
-            return
+    unequal = list(entries_problems(sizes))
+    yield from unequal
+    if unequal:
+        return
+    if sizes.M == 1 and sizes.router_rank is not None:
+        yield "bundle.json has a router for one group"
     try:
         if payload_bits(sizes.T, sizes.token_entries, sizes.M) > 8 * MAX_PAYLOAD:
             yield f"payloads of more than {MAX_PAYLOAD} bytes"
@@ -108,6 +112,16 @@ def size_problems(sizes: BundleSizes) -> Iterator[str]:
         yield f"more than {TOTAL // 2} groups or entries"
     if sizes.model.get("image_size", sizes.image_size) != sizes.image_size:
         yield "bundle.json names two image sizes"
+
+
+def entries_problems(sizes: BundleSizes) -> Iterator[str]:
+    if sizes.entries is None:
+        return
+    right = isinstance(sizes.entries, list) and all(type(number) is int for number in sizes.entries)
+    if not right or len(sizes.entries) != sizes.T or sizes.shared or max(sizes.entries) != sizes.K:
+        yield "entries in bundle.json are not a number for each token, the largest of them K"
+    elif sizes.T * sizes.K * sizes.d > MAX_PADDED:
+        yield f"T x K x d is more than {MAX_PADDED} in codebooks of unequal size"
 
 
 def file_problems(files: Mapping[str, Mapping[str, Any]], folder: Path) -> Iterator[str]:

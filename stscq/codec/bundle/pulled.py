@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from stscq.codec.bundle.description import FORMAT, MAX_SIZE, PARTS, read_json
+from stscq.codec.bundle.description import FORMAT, MAX_SIZE, PARTS, READ, UNEQUAL_FORMAT, read_json
 from stscq.codec.bundle.hub_problems import REPOSITORY, hub_problems
 from stscq.codec.bundle.read import Bundle
 from stscq.errors import BundleError
@@ -94,8 +94,8 @@ def check_weights(folder: Path, sizes: Mapping[str, int | None]) -> None:
     """Before they are fetched: raises BundleError unless the repository has each file in the size that the description
     in `folder` says. sizes: as above."""
     description = read_json(folder / "bundle.json")
-    if description.get("format") != FORMAT:
-        raise BundleError(f"{folder}: format {description.get('format')!r}; this program reads {FORMAT}")
+    if description.get("format") not in (FORMAT, UNEQUAL_FORMAT):
+        raise BundleError(f"{folder}: format {description.get('format')!r}; {READ}")
     try:
         wanted = {file: description["files"][file]["bytes"] for file in WEIGHTS}
     except (KeyError, TypeError) as problem:

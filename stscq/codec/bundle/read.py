@@ -29,7 +29,7 @@ from stscq.backbones import Tokenizer, build
 from stscq.backbones.base import fast_layout
 from stscq.codec.bitstream.context import MOST_FEATURES, MOST_SHIFT, MOST_STATE, Context, ImageTables
 from stscq.codec.bitstream.symbol_tables import TOTAL
-from stscq.codec.bundle.description import FORMAT, UNEQUAL_FORMAT, BundleSizes, problems, read_json, seal
+from stscq.codec.bundle.description import FORMAT, READ, UNEQUAL_FORMAT, BundleSizes, problems, read_json, seal
 from stscq.errors import BundleError
 from stscq.files import check_permission
 from stscq.quantization.router import Router
@@ -53,6 +53,11 @@ def split_tokenizer(tokenizer: Tokenizer) -> tuple[dict[str, Tensor], dict[str, 
     return sides
 
 
+def floats(tensors: dict[str, Tensor]) -> bool:
+    """Whether all are float32, as bundles have them: other numbers would end in an error of torch's somewhere."""
+    return all(tensor.dtype == torch.float32 for tensor in tensors.values())
+
+
 class Bundle:
     """An open bundle: its sizes, and its parts as they are asked for.
 
@@ -66,14 +71,14 @@ class Bundle:
         self.description = read_json(folder / "bundle.json")
         try:
             if self.description["format"] not in (FORMAT, UNEQUAL_FORMAT):
-                raise BundleError(f"{folder}: format {self.description['format']!r}; this program reads {FORMAT}")
+                raise BundleError(f"{folder}: format {self.description['format']!r}; {READ}")
             fields = BundleSizes._fields if self.description["format"] == UNEQUAL_FORMAT else BundleSizes._fields[:-1]
             self.sizes = BundleSizes(*(self.description[key] for key in fields))
             self.fingerprint = bytes.fromhex(self.description["fingerprint"])
             self.name, self.selection = str(self.description["name"]), self.description["selection"]
             self.files: dict[str, dict[str, Any]] = dict(self.description["files"])
             problem = next(problems(self.description, self.sizes, folder), None)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise BundleError(
                 f"{folder}/bundle.json: not the description of a model ({error!r}); export it again"
             ) from error
@@ -105,7 +110,7 @@ class Bundle:
         encoder, decoder = split_tokenizer(tokenizer)
         wanted = encoder if part == "encoder" else decoder
         tensors = self._tensors(part)
-        if {k: v.shape for k, v in wanted.items()} != {k: v.shape for k, v in tensors.items()}:
+        if {k: v.shape for k, v in wanted.items()} != {k: v.shape for k, v in tensors.items()} or not floats(tensors):
             raise BundleError(f"{self.folder}/{part}.safetensors: not the weights of this model; export it again")
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise BundleError(f"{self.folder}/{part}.safetensors: weights that are no finite numbers; export it again")
@@ -116,17 +121,22 @@ class Bundle:
         """None when there is one group, or groups were trained without a router."""
         if self.sizes.router_rank is None:
             return None
-        router = Router(self.sizes.M, self.sizes.T, self.sizes.d, self.sizes.router_rank)
+        with torch.device("meta"):  # no memory for sizes that the file may not have
+            router = Router(self.sizes.M, self.sizes.T, self.sizes.d, self.sizes.router_rank)
+        tensors = self._tensors("router")
         try:
-            router.load_state_dict(self._tensors("router"))
+            router.load_state_dict(tensors, assign=True)
         except RuntimeError as problem:
             raise BundleError(f"{self.folder}/router.safetensors: not the router of this model") from problem
+        if not floats(tensors):
+            raise BundleError(f"{self.folder}/router.safetensors: not the router of this model")
         return router.requires_grad_(False).to(device)
 
     def codebook(self, group: int) -> Tensor:
         """S x K x d of one group, zeros behind the last entry of a token that has fewer; no other group is read."""
         entries = self._padded(self._tensor("codebooks", group_name(group)))
-        if entries.shape != (1 if self.sizes.shared else self.sizes.T, self.sizes.K, self.sizes.d):
+        shape = (1 if self.sizes.shared else self.sizes.T, self.sizes.K, self.sizes.d)
+        if entries.shape != shape or not floats({"": entries}):
             raise BundleError(f"{self.folder}/codebooks.safetensors: group {group} has another shape than the model")
         if not entries.isfinite().all():
             raise BundleError(
@@ -169,7 +179,7 @@ class Bundle:
 
     def _padded(self, stored: Tensor) -> Tensor:
         """T x K x ... of what is stored of each entry; where tokens have K_j of them, that is sum of K_j x ..."""
-        if self.sizes.entries is None or len(stored) != sum(self.sizes.entries):
+        if self.sizes.entries is None or stored.ndim == 0 or len(stored) != sum(self.sizes.entries):
             return stored
         return torch.nn.utils.rnn.pad_sequence(list(stored.split(self.sizes.entries)), batch_first=True)
 

@@ -48,7 +48,7 @@ def start_reading(paths: Sequence[str], model: str | None) -> EarlyFace | None:
         return None
     try:
         size = json.loads((Path(model or SHIPPED) / "bundle.json").read_text(encoding="utf-8"))["image_size"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     if not isinstance(size, int) or not 0 < size <= MOST_PIXELS:
         return None

@@ -125,12 +125,7 @@ def sources_of(path: str) -> Iterator[Source]:
     """Images with their names inside this path; "" for a file."""
     place = Path(path)
     if is_stream(path):
-        content = read_stream(path, MAX_STDIN + 1)
-        if len(content) > MAX_STDIN:
-            raise DataError(
-                f"{'standard input' if path == STDIN else path}: more than {MAX_STDIN:,} bytes; not a photo"
-            )
-        yield Source("", place, content=content)
+        yield Source("", place, content=read_stream(path))
     elif (place / "images.npy").is_file() and (place / "index.parquet").is_file():
         from stscq.data.store import open_store
 
@@ -157,14 +152,19 @@ def is_stream(path: str) -> bool:
         return False
 
 
-def read_stream(path: str, most: int = -1) -> bytes:
-    """Up to `most` bytes of it. Raises DataError when standard input is closed."""
+def read_stream(path: str) -> bytes:
+    """All of it. Raises DataError when standard input is closed, or brings more than MAX_STDIN bytes."""
     if path != STDIN:
         with Path(path).open("rb") as pipe:
-            return pipe.read(most)
-    if sys.stdin is None:
+            content = pipe.read(MAX_STDIN + 1)
+    elif sys.stdin is None:
         raise DataError("standard input is closed; name a file")
-    return sys.stdin.buffer.read(most)
+    else:
+        content = sys.stdin.buffer.read(MAX_STDIN + 1)
+    if len(content) > MAX_STDIN:
+        where = "standard input" if path == STDIN else path
+        raise DataError(f"{where} has more than {MAX_STDIN:,} bytes; name a file")
+    return content
 
 
 def unreadable(problem: OSError) -> None:

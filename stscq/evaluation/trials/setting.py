@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stscq.backbones import Tokenizer
 from stscq.data.latents import read_latents
 from stscq.data.store import open_store
-from stscq.device import full_precision, own_device
+from stscq.device import full_precision
 from stscq.quantization.trained_codec import load_codec
 from stscq.training.batches import Batches
 from stscq.training.codebook_training import latents_of_step
@@ -57,10 +57,14 @@ class Setting(NamedTuple):
 def open_setting(
     store: Path, split: Path, start: Path, latents: Path, stage1: Numbers, stage2: Numbers, seed: int
 ) -> Setting:
-    """START: a finished tokenizer; LATENTS: stscq.training.latents of the faces that SPLIT marks `train`."""
-    codec, _ = load_codec(start, own_device())
+    """START: a finished tokenizer; LATENTS: stscq.training.latents of the faces that SPLIT marks `train`.
+
+    All on the CPU, where the library's quantisers and the coder work: codebooks of the size of a trial gain little by a
+    GPU.
+    """
+    codec, _ = load_codec(start, torch.device("cpu"))
     tokenizer = codec.tokenizer.requires_grad_(False)
-    rows = training_batches(store, split, 1, seed, own_device()).rows
+    rows = training_batches(store, split, 1, seed, torch.device("cpu")).rows
     kept = torch.from_numpy(np.array(read_latents(latents, len(rows), tokenizer.T, tokenizer.d)))
     identity = open_store(store).index.identity.to_numpy()[rows]
     codebook = codec.codebooks.weight.detach()[0, 0]

@@ -155,10 +155,8 @@ def identity_teacher(s: RunSummary) -> Table:
     runs = s.runs[s.runs.selection == "nn"]
     marked_runs = s.taught()
     for _, taught in rows_of(marked_runs[marked_runs.selection == "nn"]):
-        same = (runs.backbone == taught.backbone) & (runs.training == taught.training) & (runs.method == taught.method)
-        pair = runs[same & (runs.M == taught.M) & (runs.K == taught.K)]
-        twin = pair[~pair.outside_claims].head(1)
-        for run, row in rows_of(pd.concat([twin, pair[pair.variant == taught.variant]])):
+        of_backbone = runs[runs.backbone == taught.backbone].set_index("variant", drop=False)
+        for run, row in rows_of(of_backbone.loc[[taught.twin, taught.variant]]):
             rows.append(
                 {
                     "backbone": run.backbone, "variant": marked(row), "groups": row.M, "entries": row.K, "bpp": row.bpp,
