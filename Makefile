@@ -5,7 +5,7 @@
 # make provenance   Snakemake and DVC on small projects: every trap, kills, two users (some twenty minutes)
 # make slurm        a small project through a SLURM on this machine; as root, installs it from Debian's packages (minutes)
 # make readme       the numbers of README.md from results/
-# make bench        the quantiser's speed and memory on this machine (some ten minutes, 6 GiB)
+# make bench        speed and memory of quantiser, codec and training on this machine (some ten minutes, 6 GiB)
 # make lint         style, types, and which room imports which
 # make environment  only set up; TORCH=cpu, cuda or cuda12 picks the build of torch (docs/install.md)
 # make lock         the locks in requirements/ from pyproject.toml; UPGRADE=1 takes the newest versions

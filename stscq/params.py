@@ -62,6 +62,25 @@ def each(value: Any, convert: Callable[[str], Any]) -> Any:
     return convert(value) if isinstance(value, str) else value
 
 
+def read_params(folder: Path) -> dict[str, Any]:
+    """FOLDER/params.yaml as it is. Raises ParamsError."""
+    file = folder / "params.yaml"
+    if not file.is_file():
+        raise ParamsError(f"{file}: no such file; run this in the project's folder, or name it by --folder")
+    return read_mapping(file)
+
+
+def read_mapping(file: Path) -> dict[str, Any]:
+    """Raises ParamsError, in one line, for what is no YAML with keys."""
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+        raise ParamsError(f"{file}: {' '.join(str(problem).split())}") from problem
+    if not isinstance(found, dict):
+        raise ParamsError(f"{file}: no mapping of keys to values")
+    return found
+
+
 def with_profile(params: Mapping[str, Any], config_folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """params.yaml, then config/PROFILE.yaml (none for demo), then what was `given` on the command line.
 
@@ -89,7 +108,7 @@ def overlays(profile: Any, config_folder: Path) -> list[dict[str, Any]]:
             allowed = "" if PROFILE.fullmatch(str(profile)) else "; a name has letters, digits, - and _"
             raise ParamsError(f"profile: {profile!r} is none of {known}; see {config_folder}/{allowed}")
         seen.append(profile)
-        overlay = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        overlay = read_mapping(file)
         profile = overlay.pop("extends", "demo")
         found.insert(0, overlay)
     return found

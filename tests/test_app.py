@@ -240,6 +240,12 @@ def test_of_pulled_models_the_newest_commit_is_shown(app_models, tmp_path, monke
     assert set(shown) == {*beside, many}
 
 
+def test_without_a_model_one_line_says_so(monkeypatch):
+    monkeypatch.setattr(models, "all_bundles", list)
+    with pytest.raises(BundleError, match="no model can be read"):
+        models_at_hand([])
+
+
 @pytest.mark.parametrize("name", ["secret", "up/../../secret", "link", "folder/up", "pipe", "gone", "large"])
 def test_only_what_was_uploaded_is_read(name, tmp_path, monkeypatch):
     uploads = tmp_path / "up"
@@ -253,6 +259,8 @@ def test_only_what_was_uploaded_is_read(name, tmp_path, monkeypatch):
     monkeypatch.setattr("stscq.app.uploads.MOST_UPLOADED", 8)
     assert read_upload(str(uploads / "mine"), [uploads, tmp_path / "sample"]) == b"mine"
     assert read_upload(str(tmp_path / "secret"), [uploads, tmp_path / "secret"]) == b"secret"
+    with pytest.raises(DataError, match="not uploaded here"):
+        read_upload(f"{uploads}/mine\0", [uploads])
     place = tmp_path / name if "secret" in name else uploads / name
     words = {"pipe": "deleted here", "gone": "deleted here", "folder/up": "deleted here", "large": "more than"}
     with pytest.raises(DataError, match=words.get(name, "not uploaded here")):

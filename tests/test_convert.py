@@ -91,6 +91,18 @@ def test_too_many_corrupt_images_stop_it(tmp_path, small_chunks):
     assert len(convert(entries(20, {1, 2, 3}), tmp_path, 32, most_corrupt=3, workers=1)) == 3
 
 
+def test_a_picture_that_was_repaired_is_read_again(tmp_path, small_chunks):
+    """Its name is that of the broken one, and nothing else says that it changed."""
+    folder, store = tmp_path / "set", tmp_path / "store"
+    entries_of("images", folder)
+    broken = folder / "n1" / "n1_0002.jpg"
+    with pytest.raises(DataError, match=r"n1_0002\.jpg"):
+        convert(list_images(folder), store, 32, most_corrupt=0, workers=1)
+    broken.write_bytes(picture(2, 112))
+    assert convert(list_images(folder), store, 32, most_corrupt=0, workers=1) == []
+    assert len(open_store(store).images) == 20
+
+
 @pytest.mark.parametrize("kind", ["memory", "images", "rfw"])
 def test_a_killed_conversion_goes_on(tmp_path, tmp_path_factory, small_chunks, monkeypatch, kind):
     done = []

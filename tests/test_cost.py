@@ -86,7 +86,7 @@ def test_measured_memory_holds_all_groups_for_nn_and_one_for_cr():
 def test_only_the_backbones_asked_for_are_measured(monkeypatch):
     schemes = []
 
-    def fake(scheme, threads, repeats):
+    def fake(scheme, threads):
         schemes.append(scheme)
         if scheme.selection == "router":
             raise MemoryError("too little")

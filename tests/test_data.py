@@ -100,6 +100,13 @@ def test_wrong_folders_are_named(tmp_path):
         Image.new("RGB", (9, 9)).save(tmp_path / person / "1.png")
     with pytest.raises(DataError, match="fewer than two photos"):
         list_photos(tmp_path)
+    (tmp_path / "a" / "2.png").symlink_to("elsewhere/2.png")  # as git-annex leaves what was not fetched
+    assert [photo.path for photo in list_photos(tmp_path)] == ["a/1.png", "a/2.png", "b/1.png"]
+    with pytest.raises(DataError, match="No such file"):
+        list_photos(tmp_path)[1].image(32)
+    (tmp_path / "a" / "2.png").rename(tmp_path / "a" / "\udce9.png")
+    with pytest.raises(DataError, match=r"is no name in UTF-8; rename it"):
+        convert(list_photos(tmp_path), tmp_path / "store", 32, most_corrupt=0, workers=1)
 
 
 def test_store_is_complete_or_refused(tmp_path):

@@ -61,8 +61,9 @@ def test_actionlint():
 
 
 def test_both_images_are_of_one_base_and_one_content():
-    base = re.search(r"^FROM (\S+@sha256:[0-9a-f]{64})$", DOCKERFILE, flags=re.MULTILINE)[1]
-    assert f"From: {base}\n" in DEFINITION
+    tag, digest = re.search(r"^FROM python:(\S+)@(sha256:[0-9a-f]{64})$", DOCKERFILE, flags=re.MULTILINE).groups()
+    assert f"# {tag}: " in DEFINITION
+    assert f"From: python@{digest}\n" in DEFINITION
     files = re.search(r"%files\n(.*?)\n\n", DEFINITION, flags=re.DOTALL)[1].split("\n")
     assert [line.split() for line in files] == [[path, f"/opt/stscq/{path}"] for path in copied()]
     said = (ROOT / ".dockerignore").read_text().splitlines()

@@ -118,6 +118,8 @@ def test_lfw_pictures_cut_closer_give_the_same_face(tmp_path):
         ("1\t1\nAnn_Lee\t1\t7\nAnn_Lee\t1\tBob\t1\n", "line 2: there is no picture 7 of Ann_Lee"),
         ("1\t1\nAnn_Lee\t1\t2\nAnn_Lee\t1\tEve\t1\n", "line 3: there is no picture 1 of Eve"),
         ("1\t1\nAnn_Lee\t1\t2\nAnn_Lee\t1\t2\n", "line 3: .* is no impostor pair"),
+        ("1\t1\nAnn_Lee\t1\t2\nAnn_Lee\t1\tAnn_Lee\t2\n", "line 3: .* is no impostor pair"),
+        ("1\t1\nAnn_Lee\t1\t1\nAnn_Lee\t1\tBob\t1\n", "line 2: .* is no genuine pair"),
         ("1\t1\nAnn_Lee\t1\tx\nAnn_Lee\t1\tBob\t1\n", "line 2: there is no picture x of Ann_Lee"),
     ],
 )

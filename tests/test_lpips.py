@@ -63,6 +63,21 @@ def test_equal_images_are_at_no_distance_and_batches_do_not_matter(lpips):
     assert lpips(originals[:0], reconstructions[:0]).shape == (0,)
 
 
+def test_no_bit_is_lost_to_tf32(lpips, monkeypatch):
+    """In which GPUs convolve unless they are told not to."""
+    seen, network = [], lpips.network
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+
+    def looked_at(*pair):
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return network(*pair)
+
+    monkeypatch.setattr(lpips, "network", looked_at)
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    lpips(images, images)
+    assert seen == [False]
+
+
 def test_images_that_are_no_pairs_are_refused(lpips):
     originals, reconstructions = pairs(40)
     with pytest.raises(ValueError, match="uint8"):

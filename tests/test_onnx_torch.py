@@ -171,6 +171,12 @@ def test_one_constant_may_be_cast_by_several_nodes(tmp_path):
         ([cast_to(onnx.TensorProto.INT64, "half", "y")], ("y",), "a cast to something else than float32"),
         ([cast_to(onnx.TensorProto.FLOAT, "words", "y")], ("y",), "can't convert np.ndarray of type"),
         ([CONV, helper.make_node("Identity", ["words"], ["y"])], ("y",), "can't convert np.ndarray of type"),
+        ([CONV], ("z",), "not an IResNet"),
+        ([CONV], ("w",), "not an IResNet"),
+        ([helper.make_node("Conv", ["x", "w"], [])], ("y",), "not an IResNet"),
+        ([helper.make_node("Cast", [], ["y"], to=1)], ("y",), "not an IResNet"),
+        ([CONV, helper.make_node("PRelu", ["c", ""], ["y"])], ("y",), "not an IResNet"),
+        ([CONV, helper.make_node("Flatten", [""], ["y"])], ("y",), "not an IResNet"),
     ],
 )
 def test_other_networks_are_refused(tmp_path, nodes, outputs, message):

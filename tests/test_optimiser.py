@@ -187,19 +187,35 @@ def test_muon_moves_matrices_alone_by_steps_of_adamws_size():
     assert bias.abs().mean().item() == pytest.approx(0.01, rel=0.01)
 
 
-def test_accumulated_batches_are_one_large_batch(tmp_path):
-    """The gradient of two batches of 6 is that of one of 12."""
-    gradients = []
-    for parts in ([0, 1], None):
+def test_accumulated_batches_are_one_large_batch(tmp_path, monkeypatch):
+    """The gradient that a step of two batches of 6 goes by is that of one of 12."""
+    x, gradients = torch.arange(24.0).view(12, 2) / 24, []
+    monkeypatch.setattr(Optimiser, "step", lambda self: gradients.append(self.dense[0].grad.clone()))
+    for parts in (1, 2):
         torch.manual_seed(0)
         model = nn.Linear(2, 1)
-        optimiser = Optimiser(model, 0.1, 0.0, "fp32")
-        x = torch.arange(24.0).view(12, 2) / 24
-        pieces = [x] if parts is None else [x[:6], x[6:]]
-        for piece in pieces:
-            optimiser.backward(model(piece).square().mean() / len(pieces))
-        gradients.append(model.weight.grad.clone())
+        pieces = x.split(12 // parts)
+        train(
+            model, lambda step, part, m=model, p=pieces: {"loss": m(p[part]).square().mean()},
+            Schedule(1, 12 // parts, 0.1, 0.0, accumulate=parts), partial=tmp_path / f"{parts}",
+            log=tmp_path / f"{parts}.jsonl", recipe_hash="x",
+        )  # fmt: skip
     torch.testing.assert_close(*gradients)
+
+
+def test_where_one_optimiser_overflows_none_moves():
+    """All gradients are clipped by one norm, so the overflow of the router's would reach the codebooks."""
+    model = nn.ModuleDict({"books": Codebooks(torch.randn(M, T, K, D), "euclidean", True), "head": nn.Linear(D, 1)})
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    optimiser = Optimiser(model, 0.01, 0.0, "fp16")
+    for overflow, moves in ((torch.inf, False), (torch.nan, False), (1.0, True)):
+        quantised = model["books"](latents(0), torch.zeros(6, dtype=torch.int64))
+        scale = optimiser.scaler.get_scale()
+        optimiser.backward(codebook_loss(quantised.z, quantised.z_q) + overflow * model["head"].weight.sum())
+        optimiser.step()
+        moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+        assert moved == ({"books.weight", "head.weight"} if moves else set())
+        assert optimiser.scaler.get_scale() == (scale if moves else scale / 2)
 
 
 def test_the_log_has_the_mean_of_the_parts(tmp_path):

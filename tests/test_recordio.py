@@ -111,6 +111,14 @@ def test_missing_files_and_bad_indexes(training_set, tmp_path):
     (tmp_path / "train.idx").write_text("0\t0\n1\t64\n1\t128\n")
     with pytest.raises(DataError, match=r"train\.idx, line 3: record 1 is there already"):
         open_training_set(tmp_path)
-    (tmp_path / "train.idx").write_text("0\t0\n")
+    (tmp_path / "train.idx").write_text(f"0\t{'9' * 5000}\n")
+    with pytest.raises(DataError, match=r"train\.idx, line 1: expected a record number"):
+        open_training_set(tmp_path)
+    (tmp_path / "train.idx").write_text(f"0\t0\n1\t{'9' * 18}\n")
     with pytest.raises(DataError, match=r"train\.rec: record 0"):
         open_training_set(tmp_path)
+    for label in (float("nan"), float("inf")):
+        with (tmp_path / "train.rec").open("wb") as file:
+            write_record(file, packed([label]))
+        with pytest.raises(DataError, match=r"train\.rec: record 0"):
+            open_training_set(tmp_path)

@@ -104,6 +104,8 @@ def test_faces_are_those_of_insightface(rfw):
         ("pairs", "m.03\t1\t2\n", "m.03\tone\t2\n", r"pairs\.txt, line 5: expected NAME"),
         ("pairs", "m.03\t1\t2\n", "m.03\t1\t7\n", r"pairs\.txt, line 5: .*m\.03_0007\.jpg is missing"),
         ("pairs", "m.03\t1\t2\n", "", r"pairs\.txt, line 17: the file ends after 17 pairs; expected 10 folds"),
+        ("pairs", "m.03\t1\t2\n", "m.03\t1\tm.03\t2\n", r"line 5: neither two pictures of one person nor two people"),
+        ("pairs", "m.03\t1\t2\n", "m.03\t1\t1\n", r"line 5: neither two pictures of one person nor two people"),
         ("pairs", "m.03\t1\t2\n", "m.03\t1\tm.01\t2\n", r"lines 5 to 6: 0 of 2 pairs are genuine; expected half"),
         ("pairs", "m.0", "\xff", r"pairs\.txt: not readable"),
         ("lmk", "m.03_0002.jpg", "m.03_0004.jpg", r"line \d+: m\.03/m\.03_0002\.jpg has no landmarks in Asian_lmk"),

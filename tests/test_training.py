@@ -12,7 +12,7 @@ from stscq.backbones import build
 from stscq.checkpoint import load_checkpoint
 from stscq.data.store import open_store
 from stscq.data.tensors import to_float
-from stscq.errors import CheckpointError, ParamsError
+from stscq.errors import CheckpointError, DataError, ParamsError
 from stscq.quantization.losses import RouterLossWeights
 from stscq.quantization.mean_use import MeanUse
 from stscq.quantization.search import group_errors
@@ -162,6 +162,23 @@ def test_only_training_people_are_drawn(faces, split):
     assert set(index.identity[batches.rows[chosen]]) <= set(index.identity[index.split == "train"])
     # A store without test people: everybody trains.
     assert len(training_batches(faces, faces / "index.parquet", 1, 1, CPU).rows) == 400
+
+
+def test_the_split_of_another_store_is_refused(faces, split, tmp_path):
+    index = pd.read_parquet(split / "index.parquet")
+    for rows in (len(index) - 1, 0):
+        index.head(rows).to_parquet(tmp_path / "index.parquet")
+        with pytest.raises(DataError, match=rf"index\.parquet: of {rows} images, and .* has 400; split it anew"):
+            training_batches(faces, tmp_path / "index.parquet", 4, 0, torch.device("cpu"))
+    for content in (b"", b"PAR1"):
+        (tmp_path / "index.parquet").write_bytes(content)
+        with pytest.raises(DataError, match="not a complete image store"):
+            training_batches(faces, tmp_path / "index.parquet", 4, 0, torch.device("cpu"))
+
+
+def test_a_checkpoint_of_something_else_is_refused(recogniser):
+    with pytest.raises(CheckpointError, match=r"not a tokenizer with its codebooks"):
+        load_codec(recogniser, CPU)
 
 
 def test_a_batch_depends_on_seed_step_and_part_alone(faces, split):

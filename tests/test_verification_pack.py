@@ -62,6 +62,14 @@ def test_what_is_no_pack_is_refused(tmp_path, monkeypatch, content, message):
     assert not (tmp_path / "harmed").exists()
 
 
+def test_a_place_in_memory_that_few_bytes_cannot_fill(tmp_path):
+    """pickle's memo would have 2^32 places before this one."""
+    path = tmp_path / "lfw.bin"
+    path.write_bytes(b"\x80\x02]r\xff\xff\xff\xff.")
+    with pytest.raises(DataError, match=r"lfw\.bin: it keeps something in place 4294967295; not opened"):
+        read_pack(path)
+
+
 def test_damaged_packs(tmp_path):
     path = tmp_path / "lfw.bin"
     whole = pickle.dumps((IMAGES, [True, False]))

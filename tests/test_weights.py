@@ -149,6 +149,8 @@ def test_names_select():
     for name in ("glintr100", "antelopev2/glintr100.onnx", "weights/antelopev2/glintr100.onnx"):
         assert [w.path for w in select(weights, [name])] == ["weights/antelopev2/glintr100.onnx"]
     assert select(weights, []) == weights
+    both = [w.path for w in select(weights, ["faceres_deep"])]
+    assert both == ["weights/faceres_deep.json", "weights/faceres_deep.bin"]
     with pytest.raises(WeightsError, match=r"titok_s12: no such weights; there are titok_s128\.safetensors, "):
         select(weights, ["titok_s12"])
 
@@ -331,7 +333,7 @@ def test_list_and_verify_tell_the_four_states(project, capsys):
 def test_a_profile_without_weights(project, capsys):
     commands.show(project, "demo")
     assert capsys.readouterr().out == "profile demo needs no published weights\n"
-    with pytest.raises(ParamsError, match=r"params\.yaml: no such file; give the project's root"):
+    with pytest.raises(ParamsError, match=r"params\.yaml: no such file; run this in the project's folder"):
         commands.show(project / "config", "demo")
 
 

@@ -9,14 +9,17 @@ from stscq.codec.bitstream.image_file import HEADER
 from stscq.codec.bundle.find import all_bundles
 from stscq.codec.bundle.pulled import named_bundle, pulled_folders
 from stscq.codec.bundle.read import Bundle
+from stscq.errors import BundleError
 
 
 def models_at_hand(named: Sequence[Path | str]) -> list[Bundle]:
     """The bundles named (by folder, or OWNER/NAME of the hub), else all at hand.
 
-    Raises BundleError when a named one is damaged.
+    Raises BundleError when a named one is damaged, or none can be read.
     """
     bundles = [Bundle(named_bundle(name)) for name in named] or all_bundles()
+    if not bundles:
+        raise BundleError("no model can be read; `stscq models list` says why")
     return sorted(bundles, key=lambda bundle: (most_bytes(bundle), bundle.name))
 
 

@@ -14,7 +14,10 @@ def read_upload(path: str, allowed: Sequence[Path]) -> bytes:
 
     Raises DataError for any other, whether it is there or not, for what is no plain file, and for a file too large.
     """
-    file = Path(path).resolve()  # links are followed first: none leads outside
+    try:
+        file = Path(path).resolve()  # links are followed first: none leads outside
+    except ValueError as problem:  # a null byte
+        raise DataError("not uploaded here; upload the file") from problem
     if not any(file.is_relative_to(place.resolve()) for place in allowed):
         raise DataError("not uploaded here; upload the file")
     try:

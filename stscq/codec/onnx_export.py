@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from stscq.backbones import Tokenizer
 from stscq.codec.api import Codec
 from stscq.codec.bundle.description import Selection
+from stscq.errors import StscqError
 from stscq.files import atomically, write_atomically
 from stscq.quantization.search import normalise
 
@@ -113,14 +114,21 @@ def graphs_of(codec: Codec, selection: Selection | None = None) -> dict[str, tup
     return {name: (parts[name], example) for name, example in zip(OUTPUTS, inputs, strict=True)}
 
 
+MOST_BYTES = 2_000_000_000
+"""Of one file in protobuf's form: 2 GiB with the graph."""
+
+
 def export_onnx(codec: Codec, out: Path, selection: Selection | None = None) -> dict[str, int]:
     """Writes OUT/encoder.onnx, quantiser.onnx, decoder.onnx and graphs.json; returns their sizes in bytes.
 
-    N is free in every graph. Raises StscqError for router without a router, ModuleNotFoundError without the packages of
-    the extra `workflow`.
+    N is free in every graph. Raises StscqError for router without a router, and for codebooks that no graph can hold;
+    ModuleNotFoundError without the packages of the extra `workflow`.
     """
     import onnx
 
+    held = codec.all_codebooks.numel() * codec.all_codebooks.element_size()
+    if held > MOST_BYTES:
+        raise StscqError(f"{codec.bundle.folder}: codebooks of {held:,} bytes; a graph holds at most {MOST_BYTES:,}")
     out.mkdir(parents=True, exist_ok=True)
     written = {}
     for name, (graph, example) in graphs_of(codec, selection).items():

@@ -11,6 +11,7 @@ from typing import Any
 
 from stscq.cli_tools import run
 from stscq.codec.bundle.card import write_card
+from stscq.codec.bundle.description import read_json
 from stscq.codec.bundle.find import files_of
 from stscq.codec.bundle.read import Bundle
 from stscq.errors import BundleError
@@ -24,7 +25,7 @@ def main(bundle: Path, measured: Path, out: Path) -> None:
     selection that the bundle prefers. Raises BundleError when BUNDLE is damaged or MEASURED has no such numbers."""
     source = Bundle(bundle)
     source.verify()
-    card = json.loads((bundle / "card.json").read_text(encoding="utf-8"))
+    card = read_json(bundle / "card.json")
     out.mkdir(parents=True, exist_ok=True)
     for file in files_of(source):
         shutil.copyfile(file, out / file.name)

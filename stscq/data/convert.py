@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from stscq.data.store import AnyRow, make_index
 from stscq.errors import DataError
-from stscq.files import atomically
+from stscq.files import atomically, write_atomically
 from stscq.processes import worker_pool
 
 LISTED = 20
@@ -51,7 +52,12 @@ def convert(sources: Sequence[SourceImage], out: Path, size: int, most_corrupt: 
     progress = tqdm(total=len(sources), initial=len(sources) - sum(len(sources[i : i + CHUNK]) for i in todo))
     progress.set_description("images")
     work = partial(convert_chunk, images=images, size=size)
-    with journal.open("a", encoding="utf-8") as file, worker_pool(workers) as pool, progress:
+    with (
+        seen_again(journal),
+        journal.open("a", encoding="utf-8") as file,
+        worker_pool(workers) as pool,
+        progress,
+    ):
         # A bounded number of chunks at a time: images of packs carry their bytes with them.
         for batch in batches(todo, 4 * workers):
             for start, found in zip(batch, pool.map(work, batch, [sources[i : i + CHUNK] for i in batch]), strict=True):
@@ -61,10 +67,21 @@ def convert(sources: Sequence[SourceImage], out: Path, size: int, most_corrupt: 
                 os.fsync(file.fileno())
                 progress.update(len(sources[start : start + CHUNK]))
                 check_corrupt(done, sources, out, most_corrupt, margin=LISTED)
-    check_corrupt(done, sources, out, most_corrupt)
+        check_corrupt(done, sources, out, most_corrupt)
     corrupt = merge(done)
     finish(sources, list(corrupt), images, journal, out)
     return [f"{sources[number].row.source}: {problem}" for number, problem in corrupt.items()]
+
+
+@contextmanager
+def seen_again(journal: Path) -> Iterator[None]:
+    """Where corrupt images end a conversion, the next one reads their chunks again: somebody may have repaired them."""
+    try:
+        yield
+    except DataError:
+        whole = [line for line in read_journal(journal) if not line.get("corrupt")]
+        write_atomically(journal, "".join(json.dumps(line) + "\n" for line in whole))
+        raise
 
 
 def convert_chunk(start: int, sources: Sequence[SourceImage], images: Path, size: int) -> dict[str, str]:

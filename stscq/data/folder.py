@@ -35,13 +35,17 @@ def list_photos(folder: Path) -> list[PersonPhoto]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected {folder}/NAME/*.jpg")
-    people = {
-        person: sorted(p for p in person.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-        for person in sorted(folder.iterdir())
-        if person.is_dir() and not person.name.startswith(".")
-    }
+    try:
+        people = {
+            person: sorted(p for p in person.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+            for person in sorted(folder.iterdir())
+            if person.is_dir() and not person.name.startswith(".")
+        }
+    except OSError as problem:
+        raise DataError(f"{problem.filename}: cannot be read ({problem.strerror})") from problem
     found = [
-        PersonPhoto(folder, str(path.relative_to(folder)), path.stat().st_mtime_ns)
+        # Of a link where it leads nowhere, as git-annex leaves them: a photo that cannot be read.
+        PersonPhoto(folder, str(path.relative_to(folder)), path.stat(follow_symlinks=path.exists()).st_mtime_ns)
         for paths in people.values()
         for path in paths
     ]

@@ -102,6 +102,8 @@ def read_pairs(home: Path, pictures: list[LFWPicture]) -> pd.DataFrame:
                 place.append(row[name, int(number)])
             except (KeyError, ValueError):
                 raise DataError(f"{path}, line {line}: there is no picture {number} of {name}") from None
+        if a[-1] == b[-1] or (not genuine and words[0] == words[2]):
+            raise DataError(f"{path}, line {line}: {text!r} is no {'genuine' if genuine else 'impostor'} pair")
         same.append(genuine)
         fold.append((line - 2) // (2 * each))
     return pair_table(a, b, same, fold)

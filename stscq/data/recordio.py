@@ -33,6 +33,10 @@ class Record(NamedTuple):
     image: bytes
 
 
+DIGITS = 18
+"""Of the largest number in an index: all offsets of a file are below 2^63."""
+
+
 def read_index(path: Path) -> dict[int, int]:
     """Record number -> offset in the .rec file, in order of number. Raises DataError, naming the line at fault."""
     offsets = {}
@@ -42,7 +46,7 @@ def read_index(path: Path) -> dict[int, int]:
         raise DataError(f"{path}: not a readable RecordIO index ({problem})") from problem
     for number, line in enumerate(lines, start=1):
         fields = line.split()
-        if len(fields) != 2 or not all(field.isdecimal() for field in fields):
+        if len(fields) != 2 or not all(field.isdecimal() and len(field) <= DIGITS for field in fields):
             raise DataError(f"{path}, line {number}: expected a record number and an offset, got {line[:40]!r}")
         if int(fields[0]) in offsets:
             raise DataError(f"{path}, line {number}: record {fields[0]} is there already; make the index anew")
@@ -122,7 +126,7 @@ def open_training_set(folder: Path) -> list[RecordImage]:
             end = int(first.labels[0]) if first is not None and not first.image else max(offsets) + 1
             numbers = [number for number in offsets if number > 0 or first is None or first.image]
             images = [RecordImage(path, n, offsets[n], read_label(file, offsets[n])) for n in numbers if n < end]
-    except (OSError, DataError) as problem:
+    except (OSError, ValueError, OverflowError, DataError) as problem:  # a label that is no whole number
         raise DataError(f"{path}: record 0: {problem}") from problem
     if not images:
         raise DataError(f"{path}: no images")

@@ -102,6 +102,8 @@ def read_pairs(path: Path) -> list[PhotoPair]:
         if match is None:
             raise DataError(f"{path}, line {number}: expected NAME a b, or NAME1 a NAME2 b; got {line[:60]!r}")
         name, a, other, b = match.groups()
+        if name == other or (other is None and int(a) == int(b)):
+            raise DataError(f"{path}, line {number}: neither two pictures of one person nor two people: {line[:60]!r}")
         pairs.append(PhotoPair(number, photo_of(name, a), photo_of(other or name, b), same=other is None))
     if not pairs or len(pairs) % FOLDS:
         line = f"line {pairs[-1].line if pairs else 1}"

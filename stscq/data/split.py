@@ -13,6 +13,7 @@ from stscq.data.pairs import make_pairs, pair_table, write_pairs
 from stscq.data.splits import Side, split_by_pairs, split_people
 from stscq.data.store import open_store
 from stscq.errors import DataError
+from stscq.files import atomically
 
 OFFICIAL = "official"
 """In the place of a number of test people: those of the pairs that the set brings."""
@@ -34,8 +35,8 @@ def main(store: Path, seed: int, test_people: str, val_people: str, side: Side, 
     if not official or side == "val":
         tested = index[index.split == side]
         pairs = make_pairs(tested, folds, seed) if len(tested) else pair_table([], [], [], [])
-    out.mkdir(parents=True, exist_ok=True)
-    index.to_parquet(out / "index.parquet")
+    with atomically(out / "index.parquet") as partial:
+        index.to_parquet(partial)
     write_pairs(pairs, out)
 
 

@@ -76,11 +76,15 @@ def write_store(faces: Iterable[Face], out: Path, total: int | None = None) -> i
 
 
 def make_index(rows: Sequence[AnyRow], out: Path) -> pd.DataFrame:
-    """The index of a store. Raises DataError when it is empty, or when two images have the same image_id."""
+    """The index of a store. Raises DataError when it is empty, when two images have the same image_id, or for a name
+    that cannot be written."""
     import pandas as pd
 
     if not rows:
         raise DataError(f"{out}: no faces to store")
+    for name in (value for row in rows for value in row if isinstance(value, str)):
+        if name != name.encode(errors="replace").decode():
+            raise DataError(f"{out}: {name!r} is no name in UTF-8; rename it")
     index = pd.DataFrame(rows, columns=list(rows[0]._fields))
     twice = index.image_id[index.image_id.duplicated()]
     if len(twice):

@@ -7,6 +7,7 @@ nothing else.
 
 import io
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,10 +115,20 @@ class PlainUnpickler(pickle.Unpickler):
             raise DataError(f"it asks for {module}.{name}, which no verification pack needs; not opened") from None
 
 
+def check_memo(packed: bytes) -> None:
+    """Raises DataError for a place in pickle's memo that so few bytes cannot have filled: the unpickler would make room
+    for all places before it."""
+    for operation, place, _ in pickletools.genops(packed):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(place, int) and place > len(packed):
+            raise DataError(f"it keeps something in place {place}; not opened")
+
+
 def read_pack(path: Path) -> VerificationPack:
     """Raises DataError when the file is missing, damaged, asks for anything unexpected, or is no list of pairs."""
     try:
-        content = PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        packed = path.read_bytes()
+        check_memo(packed)
+        content = PlainUnpickler(io.BytesIO(packed), encoding="bytes").load()
     except (OSError, DataError) as problem:
         raise DataError(f"{path}: {problem}") from problem
     except Exception as problem:  # a damaged pickle may raise nearly anything

@@ -12,6 +12,9 @@ from stscq.data.tensors import to_float
 from stscq.device import full_precision
 from stscq.quantization.search import Assignment, measured_cr
 
+SIZES = (1, 64)
+"""Of the batches that are compared."""
+
 
 class BatchDifferences(NamedTuple):
     """Of N images with T tokens each.
@@ -30,14 +33,12 @@ class BatchDifferences(NamedTuple):
     near_ties: float
 
 
-def batch_differences(
-    codec: Codec, images: np.ndarray, selection: Selection | None = None, sizes: tuple[int, int] = (1, 64)
-) -> BatchDifferences:
-    """images: N x S x S x 3 uint8; sizes: the two batch sizes."""
+def batch_differences(codec: Codec, images: np.ndarray, selection: Selection | None = None) -> BatchDifferences:
+    """images: N x S x S x 3 uint8."""
     quantiser = codec.quantiser(selection)
     tie = 0
     assignments = []
-    for size in sizes:
+    for size in SIZES:
         parts = [of_batch(codec, images[i : i + size], selection) for i in range(0, len(images), size)]
         assignments.append(Assignment(*(torch.cat(column) for column in zip(*(p[:2] for p in parts), strict=True))))
         tie = sum(p[2] for p in parts)

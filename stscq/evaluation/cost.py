@@ -10,10 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from stscq.backbones import Tokenizer, build
-from stscq.evaluation.int8_codebooks import int8_mib
+from stscq.evaluation.int8_codebooks import MIB, int8_mib
 from stscq.quantization.router import Router
-
-MIB = 2**20
 
 
 class Macs(NamedTuple):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stscq.backbones.pretrained import read_weights, refusing
-from stscq.device import own_device
+from stscq.device import full_precision, own_device
 from stscq.errors import DataError
 from stscq.evaluation.published_metrics import check_pairs, inception_package
 
@@ -93,7 +93,8 @@ class Fid:
     @torch.no_grad()
     def features(self, images: np.ndarray) -> Tensor:
         """B x S x S x 3 uint8 -> B x 2048."""
-        (features,) = self.inception(torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).to(self.device))
+        with full_precision():
+            (features,) = self.inception(torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).to(self.device))
         return features
 
     def value(self) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from stscq.data.tensors import to_float
-from stscq.device import own_device
+from stscq.device import full_precision, own_device
 from stscq.errors import DataError
 from stscq.evaluation.published_metrics import check_pairs
 from stscq.training.lpips import load_lpips
@@ -33,5 +33,6 @@ class Lpips:
         parts = [np.zeros(0, np.float32)]
         for i in range(0, len(originals), BATCH):
             pair = (to_float(images[i : i + BATCH], self.device) for images in (originals, reconstructions))
-            parts.append(self.network(*pair).cpu().numpy())
+            with full_precision():
+                parts.append(self.network(*pair).cpu().numpy())
         return np.concatenate(parts)

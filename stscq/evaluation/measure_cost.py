@@ -29,7 +29,7 @@ TOO_LITTLE = "not enough memory on this machine"
 NOT_ASKED = "not measured in this profile"
 
 
-def in_fresh_process(scheme: CodingScheme, threads: int, repeats: int | None) -> MeasuredCost:
+def in_fresh_process(scheme: CodingScheme, threads: int, repeats: int | None = None) -> MeasuredCost:
     """`measure` in a process that did nothing else. Raises MemoryError when that ran out of memory."""
     with worker_pool(1) as process:
         try:
@@ -45,13 +45,7 @@ def out_of_memory(problem: RuntimeError) -> bool:
     return isinstance(problem, BrokenProcessPool | torch.OutOfMemoryError) or "allocate memory" in str(problem)
 
 
-def measure_rows(
-    models: Mapping[str, Any],
-    backbones: Sequence[str],
-    image_size: int,
-    rank: int,
-    repeats: int | None = None,
-) -> pd.DataFrame:
+def measure_rows(models: Mapping[str, Any], backbones: Sequence[str], image_size: int, rank: int) -> pd.DataFrame:
     """A row for each published one; empty cells, with the reason, for what was not measured.
 
     The same encoder and decoder run in all rows of a backbone: their times are medians over all of them, so that rows
@@ -64,7 +58,7 @@ def measure_rows(
         if row["backbone"] in backbones:
             scheme = published_scheme(row, {**models[row["backbone"]], "image_size": image_size}, rank)
             try:
-                found[-1] = in_fresh_process(scheme, torch.get_num_threads(), repeats)
+                found[-1] = in_fresh_process(scheme, torch.get_num_threads())
             except MemoryError as problem:
                 found[-1] = str(problem)
     return pd.DataFrame(

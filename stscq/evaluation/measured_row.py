@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from stscq.backbones import Tokenizer
 from stscq.backbones.base import fast_layout
-from stscq.device import own_device
-from stscq.evaluation.cost import MIB, CodingScheme, on_meta
+from stscq.device import full_precision, own_device
+from stscq.evaluation.cost import CodingScheme, on_meta
+from stscq.evaluation.int8_codebooks import MIB
 from stscq.machine import machine
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.router import Router
@@ -46,8 +47,10 @@ class Sender(NamedTuple):
 
 
 @torch.inference_mode()
+@full_precision()
 def measure(scheme: CodingScheme, threads: int, repeats: int | None = None) -> MeasuredCost:
-    """Codes one random image on `own_device()`; `threads` of the CPU, `repeats` as REPEATS."""
+    """Codes one random image on `own_device()`, as precisely as the codec does; `threads` of the CPU, `repeats` as
+    REPEATS."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     device = own_device()

@@ -15,7 +15,7 @@ from torch import Tensor
 from stscq.cli_tools import run
 from stscq.data.store import open_store
 from stscq.data.tensors import to_float, to_uint8
-from stscq.device import own_device
+from stscq.device import full_precision, own_device
 from stscq.errors import DataError
 from stscq.evaluation.judging import batches, by_row, cosine
 from stscq.evaluation.quality import psnr
@@ -71,6 +71,7 @@ def through_codebook(codec: TrainedCodec, z_e: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+@full_precision()
 def reconstruct(codec: TrainedCodec, images: np.ndarray, latents: Latents) -> np.ndarray:
     """N x S x S x 3 uint8 -> the same, decoded from `latents` of the encoder's output."""
     tokenizer = codec.tokenizer

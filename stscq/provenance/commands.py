@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stscq.errors import StscqError
 from stscq.files import write_atomically
 from stscq.hashes import sha256_of
-from stscq.params import SCHEMA, sets_in_use, with_profile
+from stscq.params import SCHEMA, read_params, sets_in_use, with_profile
 from stscq.params_check import check, check_schema
 from stscq.provenance.commit import describe_commit
 from stscq.provenance.runs import ENDING
@@ -23,7 +21,7 @@ SHOWN = 10
 
 def write_sources(out: Path) -> None:
     """OUT: JSON, data set -> SHA-256, of those of the profile that are on this machine. Raises ParamsError."""
-    params = with_profile(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")), Path("config"), {})
+    params = with_profile(read_params(Path()), Path("config"), {})
     check_schema(params, SCHEMA)
     check(params)
     named = [params["data"]["source"], *(params["sets"][name]["source"] for name in sets_in_use(params))]

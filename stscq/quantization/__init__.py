@@ -8,7 +8,7 @@ The method, in the paper's symbols, with the names of the code (axes below):
     z_e     B x T x d
       |
       |-- CR (G_theta) -----------------.-- NN (G_naive) ---------------------------
-      |   g = softmax(Router(z_e))      |   e_i = sum_j min_k dist(z_e^j, C_i^j[k])
+      |   g = softmax(Router(z_e))      |   e_i = mean_j min_k dist(z_e^j, C_i^j[k])
       |   B x M           (router)      |   B x M          (search.group_errors)
       v                                 v
     group   B:  argmax_i g_i            or  argmin_i e_i
@@ -27,7 +27,7 @@ The method, in the paper's symbols, with the names of the code (axes below):
 
 Training: Codebooks.forward gives z_q and z as `Quantised`; `losses` pulls them together (codebook_loss,
 commitment_loss) and, from g and the groups' errors (search.group_errors), trains the router (router_losses: L_ent,
-L_conf, and our stand-in for Eq. 10). straight_through passes the decoder's gradient to the encoder; `initialise` starts
+L_dec and L_qua, Eq. 8 to 10). straight_through passes the decoder's gradient to the encoder; `initialise` starts
 the global codebook, and every C_i^j from it (Eq. 12); `revival` moves idle entries.
 
 Axes, here and everywhere: B images, M groups, T tokens, S codebooks a group (T when token-specific, 1 when shared),

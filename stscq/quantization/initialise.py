@@ -24,7 +24,7 @@ def global_from_latents(z_e: Tensor, K: int, metric: Metric, seed: int) -> Tenso
     latents = on_surface(z_e, metric).flatten(0, 1)
     if len(latents) < K:
         raise ValueError(f"{len(latents)} latents cannot start a codebook of K = {K} entries; take more images")
-    centres, _ = kmeans2(latents.double().cpu().numpy(), K, iter=10, minit="++", rng=seed)
+    centres, _ = kmeans2(latents.double().cpu().numpy(), K, iter=CENTRE_ITERATIONS, minit="++", rng=seed)
     return on_surface(torch.from_numpy(centres).to(z_e), metric)
 
 

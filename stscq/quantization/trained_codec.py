@@ -10,6 +10,7 @@ from torch import Tensor
 from stscq.backbones import Tokenizer, build
 from stscq.backbones.base import fast_layout
 from stscq.checkpoint import load_checkpoint, prefixed, without_prefix
+from stscq.errors import CheckpointError
 from stscq.quantization.codebooks import Codebooks
 from stscq.quantization.router import Router
 
@@ -37,6 +38,16 @@ def tensors_of(codec: TrainedCodec) -> dict[str, Tensor]:
 def load_codec(folder: Path, device: torch.device) -> tuple[TrainedCodec, dict[str, Any]]:
     """A trained codec and the recipe of its last stage. Raises CheckpointError when missing or damaged."""
     tensors, recipe = load_checkpoint(folder)
+    try:
+        codec = codec_of(tensors, recipe)
+    except (KeyError, TypeError, ValueError, RuntimeError) as problem:
+        said = " ".join(str(problem).split())[:200]
+        raise CheckpointError(f"{folder}: not a tokenizer with its codebooks ({said})") from problem
+    return on_device(codec, device), recipe
+
+
+def codec_of(tensors: dict[str, Tensor], recipe: dict[str, Any]) -> TrainedCodec:
+    """The inverse of `tensors_of`."""
     tokenizer = build(**json.loads(recipe["model"]))
     tokenizer.take_codebook()
     tokenizer.load_state_dict(without_prefix("tokenizer", tensors))
@@ -48,8 +59,7 @@ def load_codec(folder: Path, device: torch.device) -> tuple[TrainedCodec, dict[s
         router = Router(weight.shape[0], T, weight.shape[-1], rank)
         router.load_state_dict(router_state)
     entries = tensors["codebooks.entries"].tolist() if "codebooks.entries" in tensors else None
-    codec = TrainedCodec(fast_layout(tokenizer), Codebooks(weight, tokenizer.metric, entries=entries), router)
-    return on_device(codec, device), recipe
+    return TrainedCodec(fast_layout(tokenizer), Codebooks(weight, tokenizer.metric, entries=entries), router)
 
 
 def on_device(codec: TrainedCodec, device: torch.device) -> TrainedCodec:

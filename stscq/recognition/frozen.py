@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from stscq.checkpoint import load_checkpoint
+from stscq.errors import CheckpointError
 from stscq.recognition.iresnet import IResNet
 
 DLIB = Path("dlib")
@@ -38,14 +39,18 @@ def load_frozen(path: Path, device: torch.device) -> Frozen:
         from stscq.recognition.onnx_torch import OnnxIResNet  # imported here: it brings onnx; the demo trains its own
 
         return OnnxIResNet(path).eval().requires_grad_(False).to(device)
-    return load_iresnet(path).eval().requires_grad_(False).to(device)
+    return load_iresnet(path).to(device)
 
 
 def load_iresnet(folder: Path) -> IResNet:
     """A trained recogniser as a frozen torch module. Raises CheckpointError when it is missing or damaged."""
     tensors, recipe = load_checkpoint(folder)
-    network = IResNet(**json.loads(recipe["model"]))
-    network.load_state_dict(tensors)
+    try:
+        network = IResNet(**json.loads(recipe["model"]))
+        network.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as problem:
+        said = " ".join(str(problem).split())[:200]
+        raise CheckpointError(f"{folder}: not a recogniser of ours ({said})") from problem
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -67,12 +67,16 @@ class OnnxArcFace:
                 f"{path}: onnxruntime could not start {asked}, for the reason that it gave above, and took {runs_on}: "
                 f"mend its installation, or set {ON_CPU}=1 to have it on the CPU beside the GPU"
             )
+        first = self.model.input_shape[0]  # a number where the file was exported for so many images and no others
+        if first not in (None, 1) and isinstance(first, int):
+            raise DataError(f"{path}: takes {first} images at a time; export it for any number of them")
+        self.batch = first if isinstance(first, int) else BATCH
         self.device = f"{'GPU' if runs_on == CUDA else 'CPU'}, onnxruntime"
 
     def embed(self, images: np.ndarray) -> np.ndarray:
         check_images(images)
         bgr = [np.ascontiguousarray(image[:, :, ::-1]) for image in images]
-        batches = [bgr[i : i + BATCH] for i in range(0, len(bgr), BATCH)]
+        batches = [bgr[i : i + self.batch] for i in range(0, len(bgr), self.batch)]
         return unit(np.concatenate([self.model.get_feat(batch) for batch in batches]))
 
 

@@ -106,7 +106,14 @@ class OnnxIResNet(nn.Module):
     def __init__(self, path: Path):
         """Raises DataError when the file is no ONNX model, OtherNetworkError when it holds what no IResNet has."""
         super().__init__()
-        graph = read_graph(path)
+        try:
+            self.take(read_graph(path), path)
+        except DataError:
+            raise
+        except Exception as problem:  # a file may be wrong in more ways than onnx, numpy and torch have errors for
+            raise OtherNetworkError(f"{path}: not an IResNet ({problem!r})") from problem
+
+    def take(self, graph: onnx.GraphProto, path: Path) -> None:
         constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         inputs = [value.name for value in graph.input if value.name not in constants]
         if len(inputs) != 1 or len(graph.output) != 1:

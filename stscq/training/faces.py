@@ -12,7 +12,8 @@ import pyarrow.compute
 import pyarrow.parquet
 import torch
 
-from stscq.data.store import open_images
+from stscq.data.store import open_images, readable
+from stscq.errors import DataError
 from stscq.training.batches import Batches
 
 if TYPE_CHECKING:  # as in stscq.data.store
@@ -20,12 +21,19 @@ if TYPE_CHECKING:  # as in stscq.data.store
 
 
 def training_batches(store: Path, split: Path, size: int, seed: int, device: torch.device) -> Batches:
-    """Of the images that the index SPLIT marks `train`; of all when it has no such column (a set of its own)."""
-    file = pyarrow.parquet.ParquetFile(split)
-    rows = np.arange(file.metadata.num_rows)
-    if "split" in file.schema_arrow.names:
-        rows = np.flatnonzero(pyarrow.compute.equal(file.read(["split"])["split"], "train").to_numpy())
-    return Batches(open_images(store), rows, size, seed, device)
+    """Of the images that the index SPLIT marks `train`; of all when it has no such column (a set of its own).
+
+    Raises DataError when one of the two cannot be read, or when SPLIT is another store's.
+    """
+    images = open_images(store)
+    with readable(split.parent):
+        file = pyarrow.parquet.ParquetFile(split)
+        rows = np.arange(file.metadata.num_rows)
+        if "split" in file.schema_arrow.names:
+            rows = np.flatnonzero(pyarrow.compute.equal(file.read(["split"])["split"], "train").to_numpy())
+    if file.metadata.num_rows != len(images):
+        raise DataError(f"{split}: of {file.metadata.num_rows} images, and {store} has {len(images)}; split it anew")
+    return Batches(images, rows, size, seed, device)
 
 
 def rows_to_pretrain_on(

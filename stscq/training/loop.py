@@ -95,7 +95,7 @@ def train_and_save(
     )
     if ranks.is_main():
         save_checkpoint(out, tensors(), recipe)
-        (unfinished / "log.jsonl").replace(out / "log.jsonl")
+        shutil.copyfile(unfinished / "log.jsonl", out / "log.jsonl")  # killed here, the next run has its lines still
         shutil.rmtree(unfinished)
     parallel.wait()
 
@@ -202,9 +202,12 @@ def resume(
         tell(f"{partial}: left by another version of the code; starting anew")
         return 0
     model.load_state_dict(state)
-    optimiser.restore(without_prefix("optimiser", tensors))
-    if adversary is not None:
-        adversary.restore(without_prefix("adversary", tensors))
+    try:
+        optimiser.restore(without_prefix("optimiser", tensors))
+        if adversary is not None:
+            adversary.restore(without_prefix("adversary", tensors))
+    except (KeyError, ValueError, RuntimeError) as problem:
+        raise CheckpointError(f"{partial}: left by another version of the code ({problem!r}); delete it") from problem
     tell(f"going on from step {note['step']} of {partial}")
     return int(note["step"])
 

@@ -31,7 +31,8 @@ def image_losses(
     """Named terms and their weighted sum `loss`; images and reconstructions are B x 3 x S x S, meant for [0, 1].
 
     identity is 1 - cos of the frozen recogniser's embeddings; perceptual is LPIPS where that network is given, else the
-    mean over the recogniser's stages of the distance of their feature maps. What has the weight 0 is not computed.
+    mean over the recogniser's stages of the distance of their feature maps. Where both of
+    them have the weight 0 the recogniser is not asked.
     """
     pixels = F.l1_loss(reconstruction, images) + F.mse_loss(reconstruction, images)
     terms = {"pixels": pixels}

@@ -68,9 +68,12 @@ class Optimiser:
         average_gradients([*self.dense, *self.matrices, *self.lazy])
         for optimiser in self.optimisers.values():
             self.scaler.unscale_(optimiser)
-        nn.utils.clip_grad_norm_([*self.dense, *self.matrices, *(with_values(p) for p in self.lazy)], MAX_NORM)
+        norm = nn.utils.clip_grad_norm_([*self.dense, *self.matrices, *(with_values(p) for p in self.lazy)], MAX_NORM)
+        # The scaler leaves out an optimiser whose own gradients overflowed; but all were clipped by one norm.
+        overflowed = self.scaler.is_enabled() and not norm.isfinite()
         for optimiser in self.optimisers.values():
-            self.scaler.step(optimiser)
+            if not overflowed:
+                self.scaler.step(optimiser)
             optimiser.zero_grad(set_to_none=True)
         self.scaler.update()
 

@@ -3,7 +3,6 @@
 python -m stscq.training.ship --tokenizer models/pretrain/ibq --measured lfw.json --store data/pretrain/sets/utkface ...
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from stscq.checkpoint import load_checkpoint, save_tensors
 from stscq.cli_tools import run
 from stscq.data.store import open_store
 from stscq.data.tensors import to_float
-from stscq.files import read_log, write_atomically
+from stscq.files import read_log, sha256_of_file, write_atomically
 from stscq.quantization.trained_codec import TrainedCodec, load_codec
 from stscq.training.pretrain import images_seen
 
@@ -66,7 +65,7 @@ def main(tokenizer: Path, measured: Path, store: Path, leave_out: Path, stem: Pa
         "fp16": {"mean": round(float(levels.mean()), 4), "most": round(float(levels.max()), 2)},
         "parameters": sum(tensor.numel() for tensor in half.values()),
         "bytes": path.stat().st_size,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": sha256_of_file(path),
         "lent": lent(records[0]),
         "records": records,
     }

@@ -3,14 +3,13 @@
 python -m stscq.training.ship_recogniser --distilled models/pretrain/distilled --measured lfw.json ...
 """
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
 
 from stscq.cli_tools import run
 from stscq.data.store import open_store
-from stscq.files import atomically, read_log, write_atomically
+from stscq.files import atomically, read_log, sha256_of_file, write_atomically
 
 TEXT = """\
 # {name}
@@ -54,7 +53,7 @@ def main(distilled: Path, measured: Path, faces: Path, leave_out: Path, stem: Pa
         "curve": [line for line in read_log(distilled / "log.jsonl") if "held_out" in line],
         "measured": json.loads(measured.read_text(encoding="utf-8")),
         "bytes": path.stat().st_size,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": sha256_of_file(path),
         "record": json.loads((distilled / "distil.run.json").read_text(encoding="utf-8")),
     }
     text = TEXT.format(

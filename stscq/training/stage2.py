@@ -84,7 +84,7 @@ def main(
         codec,
         batches,
         weights,
-        Schedule(steps, batch, lr, weight_decay, precision=precision, save_seconds=save_seconds),
+        Schedule(steps, batch, lr, weight_decay, save_seconds=save_seconds),  # no gradient passes the encoder
         revive_every,
         latents,
         recipe={**recipe, **{name: before_recipe[name] for name in INHERITED}},

@@ -4,12 +4,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from tqdm import tqdm
 
-from stscq.errors import ParamsError
 from stscq.files import sha256_of_file
-from stscq.params import with_profile
+from stscq.params import read_params, with_profile
 from stscq.weights.checksums import State, state, sums_file
 from stscq.weights.manifest import Hub, ModelPack, Shipped, Weight, WeightsError, manifest, needed, select
 
@@ -18,11 +16,7 @@ def of_profile(folder: Path, profile: str | None) -> list[Weight]:
     """What `profile` needs, by folder/params.yaml and folder/config; the whole manifest without a profile."""
     if profile is None:
         return list(manifest().values())
-    params = folder / "params.yaml"
-    if not params.is_file():
-        raise ParamsError(f"{params}: no such file; give the project's root with --folder")
-    base = yaml.safe_load(params.read_text(encoding="utf-8"))
-    return needed(with_profile(base, folder / "config", {"profile": profile}))
+    return needed(with_profile(read_params(folder), folder / "config", {"profile": profile}))
 
 
 def show(folder: Path, profile: str | None) -> None:

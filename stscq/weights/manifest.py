@@ -96,15 +96,15 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def select(weights: Sequence[Weight], names: Sequence[str]) -> list[Weight]:
-    """Those of `weights` that are named (titok_s128, titok_s128.safetensors or the whole path); all without names.
+    """Those of `weights` that are named (titok_s128, titok_s128.safetensors or the whole path; faceres_deep is two
+    files); all without names.
 
     Raises WeightsError for a name that none of them has.
     """
     if not names:
         return list(weights)
-    known = {key: weight for weight in weights for key in (weight.path, weight.name, Path(weight.path).stem)}
+    called = {weight.path: {weight.path, weight.name, Path(weight.path).stem} for weight in weights}
     for name in names:
-        if name not in known:
+        if not any(name in keys for keys in called.values()):
             raise WeightsError(f"{name}: no such weights; there are {', '.join(w.name for w in weights) or 'none'}")
-    wanted = {known[name].path for name in names}
-    return [weight for weight in weights if weight.path in wanted]
+    return [weight for weight in weights if called[weight.path] & set(names)]

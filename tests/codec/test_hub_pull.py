@@ -133,6 +133,14 @@ def test_a_revision(pushed, bundle, hub):
     assert sorted(pulled_folders().values()) == sorted([HUB_NAME, str(old.folder)])
 
 
+def test_the_newest_commit_is_first_where_the_card_alone_changed(pushed, bundle, hub):
+    """Both are one model, of which the first is taken."""
+    for number in range(4):  # commits have hashes for names, in any order
+        pushed.put("README.md", f"card {number}".encode())
+        pull(HUB_NAME)
+        assert next(iter(pulled_folders().values())) == HUB_NAME
+
+
 def test_the_hub_is_asked_for_a_newer_commit_only_by_pull(pushed, bundle, hub):
     pull(HUB_NAME)
     change_json(bundle / "bundle.json", name="renamed")

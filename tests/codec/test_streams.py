@@ -104,6 +104,15 @@ def test_params_outside_a_project(here, monkeypatch):
     )
 
 
+@pytest.mark.parametrize(("text", "words"), [("a: [", "while parsing"), ("", "no mapping of keys to values")])
+@pytest.mark.parametrize("command", ["params", "sources -o x", "weights list --profile demo"])
+def test_params_that_are_none(here, monkeypatch, command, text, words):
+    Path("params.yaml").write_text(text)
+    said = called(monkeypatch, *command.split())
+    assert said.startswith(f"error: params.yaml: {words}")
+    assert "\n" not in said
+
+
 def test_a_disk_that_cannot_be_written(packed, model, monkeypatch):
     def full(*arguments, **named):
         raise OSError(28, "No space left on device", "out/0.png")

@@ -57,6 +57,7 @@ rule measure_recogniser:
     input:
         recogniser=rules.distil.output[-1],
         store=lambda wc: [*store_of(PRETRAIN["measure_on"]), f"{DATA}/sets/{PRETRAIN['measure_on']}/pairs.parquet"],
+        judge=verified(config["judge"]),
     output:
         f"{MODELS}/measured_recogniser.json",
         f"{MODELS}/measured_recogniser.run.json",

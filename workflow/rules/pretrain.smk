@@ -35,6 +35,7 @@ rule find_overlap:
         store=lambda wc: store_of(PRETRAIN["set"]),
         tested=lambda wc: [*store_of(PRETRAIN["measure_on"]), f"{DATA}/sets/{PRETRAIN['measure_on']}/pairs.parquet"],
         faces=files(FACES, STORE),
+        judge=verified(config["judge"]),
     output:
         f"{MODELS}/overlap.json",
         f"{MODELS}/overlap.run.json",
@@ -109,6 +110,7 @@ rule measure_tokenizer:
     input:
         tokenizer=checkpoint(f"{MODELS}/refined/{{backbone}}"),
         store=lambda wc: [*store_of(PRETRAIN["measure_on"]), f"{DATA}/sets/{PRETRAIN['measure_on']}/pairs.parquet"],
+        judge=verified(config["judge"]),
     output:
         f"{MODELS}/measured/{{backbone}}.json",
         f"{MODELS}/measured/{{backbone}}.run.json",

@@ -18,8 +18,8 @@ SINGLE = 0xA2
 HEADER = 5
 SHORT = 2
 """Bytes of the fingerprint in a file."""
-MAX_PAYLOAD = 1 << 16
-"""Bytes of the longest payload that is read: 256 tokens of 8192 entries need 416 bytes."""
+MAX_PAYLOAD = (1 << 16) - 1
+"""Bytes of the longest payload: an archive keeps its length in 16 bits. 256 tokens of 8192 entries need 416."""
 
 
 def crc16(*parts: bytes) -> int:

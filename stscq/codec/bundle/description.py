@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from stscq.backbones import FAMILIES
 from stscq.bits import payload_bits
+from stscq.codec.bitstream.image_file import MAX_PAYLOAD
 from stscq.codec.bitstream.symbol_tables import TOTAL
 from stscq.errors import BundleError, StscqError
 
@@ -18,8 +19,6 @@ Selection = Literal["nn", "router"]
 PARTS = ("encoder", "decoder", "codebooks", "router", "tables", "context")
 MAX_SIZE = 1 << 20
 """Largest bundle.json in bytes, and largest size in it."""
-MAX_PAYLOAD = (1 << 16) - 1
-"""Bytes of the longest payload: an archive keeps its length in 16 bits."""
 MAX_DEPTH = 256
 """Largest number of layers or blocks of a model."""
 MAX_PADDED = 1 << 28

@@ -138,7 +138,7 @@ def discard(repository: str, commit: str) -> None:
 
 
 def pulled_folders() -> dict[Path, str]:
-    """Every bundle in the cache, those of older commits included: folder -> what `named_bundle` calls it by.
+    """Every bundle in the cache, the newest commits first: folder -> what `named_bundle` calls it by.
 
     What is no bundle, or was only begun, is passed over.
     """
@@ -155,4 +155,5 @@ def pulled_folders() -> dict[Path, str]:
         newest = main.is_file() and main.read_text(encoding="utf-8") == folder.name
         repository = cached.name.removeprefix("models--").replace("--", "/")
         folders[folder] = repository if newest else str(folder)
-    return folders
+    # First: where another commit changed the card alone, both are one model, of which the first is taken.
+    return dict(sorted(folders.items(), key=lambda named: named[1] == str(named[0])))

@@ -15,7 +15,7 @@ DATA, WORD = 12, 24
 BITS = 2 * WORD
 """Code bits of a message."""
 MESSAGE = 2 * DATA
-VERSION_BITS, MODEL_BITS = 4, 20
+MODEL_BITS = 20
 MODEL_DIGITS = MODEL_BITS // 4
 """Hexadecimal digits of a fingerprint in a mark."""
 

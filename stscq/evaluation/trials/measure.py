@@ -11,6 +11,7 @@ from stscq.backbones import Tokenizer
 from stscq.data.tensors import to_uint8
 from stscq.device import full_precision
 from stscq.evaluation.judging import ImageSet, Judgement, judge_codec
+from stscq.evaluation.redundancy import entropy_bits
 from stscq.evaluation.trials.quantiser import Bytes, Quantiser, bytes_of, symbols_of
 from stscq.evaluation.trials.setting import Setting
 from stscq.evaluation.utilisation import utilisation
@@ -61,18 +62,12 @@ def diversity(symbols: Assignment, M: int, K: int) -> dict[str, float]:
     some image takes, mean over tokens.
     """
     place = (symbols.group[:, None] * K + symbols.index).numpy()
-    entropies = np.array([entropy_of(np.bincount(token)) for token in place.T])
+    entropies = np.array([entropy_bits(np.bincount(token) / len(token)) for token in place.T])
     return {
         "effective_symbols": float((2**entropies).mean()),
         "symbol_bits": float(entropies.mean()),
         "used": float(utilisation(symbols, M, K).per_token.mean()),
     }
-
-
-def entropy_of(counts: np.ndarray) -> float:
-    """In bits."""
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log2(shares)).sum())
 
 
 def errors(z: Tensor, z_q: Tensor) -> dict[str, float]:
