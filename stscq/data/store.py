@@ -82,8 +82,8 @@ def make_index(rows: Sequence[AnyRow], out: Path) -> pd.DataFrame:
 
     if not rows:
         raise DataError(f"{out}: no faces to store")
-    for name in (value for row in rows for value in row if isinstance(value, str)):
-        if name != name.encode(errors="replace").decode():
+    for name in (getattr(row, field) for row in rows for field in row._fields):
+        if isinstance(name, str) and name != name.encode(errors="replace").decode():
             raise DataError(f"{out}: {name!r} is no name in UTF-8; rename it")
     index = pd.DataFrame(rows, columns=list(rows[0]._fields))
     twice = index.image_id[index.image_id.duplicated()]
