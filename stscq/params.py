@@ -67,13 +67,16 @@ def read_params(folder: Path) -> dict[str, Any]:
     file = folder / "params.yaml"
     if not file.is_file():
         raise ParamsError(f"{file}: no such file; run this in the project's folder, or name it by --folder")
-    return read_mapping(file)
+    found = read_mapping(file)
+    if not found:
+        raise ParamsError(f"{file}: empty")
+    return found
 
 
 def read_mapping(file: Path) -> dict[str, Any]:
-    """Raises ParamsError, in one line, for what is no YAML with keys."""
+    """Nothing of a file that is empty. Raises ParamsError, in one line, for what is no YAML with keys."""
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         raise ParamsError(f"{file}: {' '.join(str(problem).split())}") from problem
     if not isinstance(found, dict):

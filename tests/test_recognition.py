@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import dlib
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -15,7 +16,7 @@ from stscq.data.align import CHIP, model_path
 from stscq.data.orl import orl_folder, read_orl
 from stscq.data.store import open_store
 from stscq.data.tensors import to_float
-from stscq.errors import DataError
+from stscq.errors import CheckpointError, DataError
 from stscq.recognition.arcface import ArcFaceHead
 from stscq.recognition.base import unit
 from stscq.recognition.dlib_resnet import MODEL, load_network
@@ -65,14 +66,14 @@ def test_another_file_in_place_of_dlibs_is_refused(tmp_path):
 
 def test_torch_and_onnx_agree(recogniser, faces):
     images = with_colour(open_store(faces).images[:5])
-    onnx = load_recogniser(str(recogniser / "recogniser.onnx"))
+    judge = load_recogniser(str(recogniser / "recogniser.onnx"))
     size = 112
     # insightface resizes by itself; give it images of its own size, so that only the networks are compared.
     large = np.repeat(np.repeat(images, size // 32 + 1, 1), size // 32 + 1, 2)[:, :size, :size]
     with torch.no_grad():
         expected = torch.nn.functional.normalize(load_iresnet(recogniser)(to_input(to_float(large))))
-    assert np.abs(onnx.embed(large) - expected.numpy()).max() < 1e-4
-    assert onnx.embed(images).shape == (6, 16)
+    assert np.abs(judge.embed(large) - expected.numpy()).max() < 1e-4
+    assert judge.embed(images).shape == (6, 16)
 
 
 SHIPPED = ROOT / "stscq/recognisers/distilled.onnx"
@@ -86,6 +87,22 @@ def test_an_iresnet_in_torch_is_what_insightface_makes_of_it(faces, device):
     assert type(expected) is OnnxArcFace
     assert np.abs(found.embed(images) - expected.embed(images)).max() < 1e-5
     assert (expected.device, found.device) == ("CPU, onnxruntime", f"{device}, torch")
+
+
+def test_a_file_for_one_image_at_a_time(faces, tmp_path):
+    model, images = onnx.load(SHIPPED), with_colour(open_store(faces).images[:3])
+    expected = OnnxArcFace(SHIPPED, [CPU]).embed(images)
+    for first in (1, 2):
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = first
+        onnx.save(model, tmp_path / f"{first}.onnx")
+    assert np.abs(OnnxArcFace(tmp_path / "1.onnx", [CPU]).embed(images) - expected).max() < 1e-5
+    with pytest.raises(DataError, match=r"2\.onnx: takes 2 images at a time"):
+        OnnxArcFace(tmp_path / "2.onnx", [CPU])
+
+
+def test_a_checkpoint_of_something_else_is_no_recogniser(tuned):
+    with pytest.raises(CheckpointError, match="not a recogniser of ours"):
+        load_iresnet(tuned)
 
 
 @pytest.mark.gpu

@@ -328,3 +328,8 @@ def test_numbers_of_the_command_line_reach_the_jobs(tmp_path):
     commands = [line for line in output.splitlines() if "stscq.training.stage3" in line]
     assert commands
     assert all("--adversarial 0.01 " in command for command in commands)
+
+
+def test_a_profile_may_be_empty(tmp_path):
+    (tmp_path / "mine.yaml").write_text("# as the demo\n")
+    assert with_profile(PARAMS, tmp_path, {"profile": "mine"}) == {**numbers(PARAMS), "profile": "mine"}

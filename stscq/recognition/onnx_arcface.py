@@ -68,9 +68,9 @@ class OnnxArcFace:
                 f"mend its installation, or set {ON_CPU}=1 to have it on the CPU beside the GPU"
             )
         first = self.model.input_shape[0]  # a number where the file was exported for so many images and no others
-        if first not in (None, 1) and isinstance(first, int):
+        if isinstance(first, int) and first != 1:
             raise DataError(f"{path}: takes {first} images at a time; export it for any number of them")
-        self.batch = first if isinstance(first, int) else BATCH
+        self.batch = 1 if first == 1 else BATCH
         self.device = f"{'GPU' if runs_on == CUDA else 'CPU'}, onnxruntime"
 
     def embed(self, images: np.ndarray) -> np.ndarray:

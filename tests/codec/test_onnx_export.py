@@ -17,6 +17,13 @@ CASES = [
 ]
 
 
+def test_codebooks_that_no_graph_can_hold_are_refused_before_anything_is_written(bundles, tmp_path, monkeypatch):
+    monkeypatch.setattr("stscq.codec.onnx_export.MOST_BYTES", 1000)
+    with pytest.raises(StscqError, match=r"codebooks of [\d,]+ bytes; a graph holds at most 1,000"):
+        export_onnx(Codec.load(bundles["switchable"]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(("name", "selection"), CASES)
 def test_graphs_do_what_the_codec_does(bundles, pictures, tmp_path, capsys, name, selection):
     codec, images = Codec.load(bundles[name]), pictures[::10]

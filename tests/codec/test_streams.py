@@ -104,7 +104,7 @@ def test_params_outside_a_project(here, monkeypatch):
     )
 
 
-@pytest.mark.parametrize(("text", "words"), [("a: [", "while parsing"), ("", "no mapping of keys to values")])
+@pytest.mark.parametrize(("text", "words"), [("a: [", "while parsing"), ("", "empty"), ("[1]", "no mapping")])
 @pytest.mark.parametrize("command", ["params", "sources -o x", "weights list --profile demo"])
 def test_params_that_are_none(here, monkeypatch, command, text, words):
     Path("params.yaml").write_text(text)
