@@ -25,11 +25,11 @@ def main(bundle: Path, measured: Path, out: Path) -> None:
     selection that the bundle prefers. Raises BundleError when BUNDLE is damaged or MEASURED has no such numbers."""
     source = Bundle(bundle)
     source.verify()
-    card = read_json(bundle / "card.json")
+    card = {**read_json(bundle / "card.json"), "measured": numbers(measured, source.selection)}
     out.mkdir(parents=True, exist_ok=True)
     for file in files_of(source):
         shutil.copyfile(file, out / file.name)
-    write_card(out, {**card, "measured": numbers(measured, source.selection)})
+    write_card(out, card)
 
 
 def numbers(measured: Path, selection: str) -> dict[str, Any]:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stscq.codec import export
+from stscq.codec import export, ship
 from stscq.codec.api import Codec
 from stscq.codec.bundle.read import Bundle
 from stscq.errors import BundleError
 from stscq.quantization.trained_codec import load_codec
-from tests.codec.conftest import change_json
+from tests.codec.conftest import change_json, with_card
 from tests.plain_codec import decode, encode
 from tests.test_places import as_nobody, open_folder
 
@@ -204,3 +204,20 @@ def test_export_of_a_trained_codec(request, stage, faces, split, pictures, kept,
         for name, latents in (("d", None), ("e", kept)):
             export.main(faces, split / "index.parquet", folder, tmp_path / name, images=100, latents=latents)
         assert Codec.load(tmp_path / "d").bundle.fingerprint == Codec.load(tmp_path / "e").bundle.fingerprint
+
+
+def test_a_bundle_is_shipped_with_what_was_measured_of_it(bundles, tmp_path):
+    folder = with_card(shutil.copytree(bundles["switchable"], tmp_path / "bundle"))
+    measured = tmp_path / "metrics.json"
+    measured.write_text(json.dumps({"images": 9, "selections": {"router": dict.fromkeys(ship.SHOWN, 0.5)}}))
+    ship.main(folder, measured, tmp_path / "out")
+    Bundle(tmp_path / "out").verify()
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["measured"] == {"images": 9, **dict.fromkeys(ship.SHOWN, 0.5)}
+    measured.write_text("{}")
+    with pytest.raises(BundleError, match="no evaluation of a codec"):
+        ship.main(folder, measured, tmp_path / "none")
+    (folder / "card.json").unlink()
+    with pytest.raises(BundleError, match=r"card\.json"):
+        ship.main(folder, measured, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
